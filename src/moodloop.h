@@ -1,0 +1,117 @@
+/* What every file of the core shares: Python, libev, the module state and the lists of types.
+ *
+ * Layers, each including only those before it:
+ *   moodloop.h -> util.h -> watcher/ (libev for Python) -> aio/ (asyncio on it) -> net/ (transports)
+ */
+#ifndef MOODLOOP_H
+#define MOODLOOP_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <structmember.h>
+
+#ifdef EV_STANDALONE
+#include "ev.h"
+#else
+#include <ev.h>
+#endif
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* One line for each kind of watcher: X(Name, lower). `src/watcher/<lower>.c` defines
+ * `const ml_kind ml_<lower>_kind`; the type, the factories `loop.<lower>()` and
+ * `loop.__<lower>__()` and the name in the module follow from this line. */
+#define ML_WATCHER_KINDS(X)                                                                        \
+    X(Io, io)                                                                                      \
+    X(Timer, timer)                                                                                \
+    X(Signal, signal)                                                                              \
+    X(Idle, idle)                                                                                  \
+    X(Prepare, prepare)                                                                            \
+    X(Check, check)                                                                                \
+    X(Async, async)
+
+/* The other types: X(Name, lower); `PyType_Spec ml_<lower>_spec` makes each. */
+#define ML_CORE_TYPES(X)                                                                           \
+    X(Loop, loop)                                                                                  \
+    X(Watcher, watcher)
+
+/* The asyncio side's, made by ml_aio_init(). */
+#define ML_AIO_TYPES(X)                                                                            \
+    X(LoopBase, loopbase)                                                                          \
+    X(Handle, handle)                                                                              \
+    X(TimerHandle, timerhandle)                                                                    \
+    X(SockOp, sockop)                                                                              \
+    X(StreamTransport, streamtransport)                                                            \
+    X(Listener, listener)
+
+/* Names that the C code looks up on Python objects, interned once: state->str.<name>. */
+#define ML_NAMES(X)                                                                                \
+    X(add_done_callback)                                                                           \
+    X(buffer_updated)                                                                              \
+    X(call_exception_handler)                                                                      \
+    X(callback)                                                                                    \
+    X(cancelled)                                                                                   \
+    X(close)                                                                                       \
+    X(connection_lost)                                                                             \
+    X(connection_made)                                                                             \
+    X(context)                                                                                     \
+    X(data_received)                                                                               \
+    X(done)                                                                                        \
+    X(eof_received)                                                                                \
+    X(exception)                                                                                   \
+    X(fileno)                                                                                      \
+    X(get_buffer)                                                                                  \
+    X(handle)                                                                                      \
+    X(loop)                                                                                        \
+    X(message)                                                                                     \
+    X(pause_writing)                                                                               \
+    X(protocol)                                                                                    \
+    X(resume_writing)                                                                              \
+    X(set_exception)                                                                               \
+    X(set_result)                                                                                  \
+    X(socket)                                                                                      \
+    X(time)                                                                                        \
+    X(transport)                                                                                   \
+    X(_attach)                                                                                     \
+    X(_detach)
+
+typedef struct ml_state {
+    PyObject *Error; /* moodloop.event.Error */
+#define X(Name, lower) PyTypeObject *Name;
+    ML_CORE_TYPES(X)
+    ML_WATCHER_KINDS(X)
+    ML_AIO_TYPES(X)
+#undef X
+    struct {
+#define X(name) PyObject *name;
+        ML_NAMES(X)
+#undef X
+    } str;
+    struct ml_loop *loops;        /* every open event.Loop, for the at-fork hook; borrowed */
+    struct ml_loop *default_loop; /* the wrapper of libev's default loop, owned, or NULL */
+    struct ml_aio *aio;           /* what aio/ keeps in the state, see aio/aio.h */
+} ml_state;
+
+extern struct PyModuleDef ml_module;
+
+/* aio/init.c: the asyncio side of the module. */
+int ml_aio_init(PyObject *module, ml_state *state);
+int ml_aio_traverse(ml_state *state, visitproc visit, void *arg);
+void ml_aio_clear(ml_state *state);
+
+static inline ml_state *
+ml_state_of_module(PyObject *module)
+{
+    return (ml_state *)PyModule_GetState(module);
+}
+
+/* The state by way of any type of ours or a subclass of one; NULL with an exception set. */
+static inline ml_state *
+ml_state_of_type(PyTypeObject *type)
+{
+    PyObject *module = PyType_GetModuleByDef(type, &ml_module);
+    return module ? ml_state_of_module(module) : NULL;
+}
+
+#endif

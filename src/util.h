@@ -1,0 +1,63 @@
+/* Small helpers with no noun of their own: arguments, errors, compatibility between Pythons. */
+#ifndef ML_UTIL_H
+#define ML_UTIL_H
+
+#include "moodloop.h"
+
+/* PEP 7 names for what 3.12 brought, so that the rest of the code has one spelling. */
+#if PY_VERSION_HEX < 0x030C0000
+static inline PyObject *
+ml_take_exception(void)
+{
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    if (!type) {
+        return NULL;
+    }
+    PyErr_NormalizeException(&type, &value, &traceback);
+    if (traceback) {
+        PyException_SetTraceback(value, traceback);
+        Py_DECREF(traceback);
+    }
+    Py_DECREF(type);
+    return value;
+}
+
+static inline void
+ml_raise(PyObject *exc) /* steals */
+{
+    PyErr_Restore(Py_NewRef((PyObject *)Py_TYPE(exc)), exc, PyException_GetTraceback(exc));
+}
+#else
+#define ml_take_exception PyErr_GetRaisedException
+#define ml_raise PyErr_SetRaisedException
+#endif
+
+#define ML_CONTAINER_OF(pointer, type, member)                                                     \
+    ((type *)((char *)(pointer)-offsetof(type, member)))
+
+/* Reports the exception that is set to sys.unraisablehook with `object` as its source. */
+void ml_unraisable(PyObject *object);
+
+/* True if the exception (an instance) must never be handled on the user's behalf. */
+static inline bool
+ml_is_fatal_exc(PyObject *exc)
+{
+    return PyErr_GivenExceptionMatches(exc, PyExc_KeyboardInterrupt) ||
+           PyErr_GivenExceptionMatches(exc, PyExc_SystemExit);
+}
+
+/* An int, or an object with fileno(); -1 with TypeError or ValueError as
+ * PyObject_AsFileDescriptor gives them. */
+int ml_fd_from_object(PyObject *object);
+
+/* Sets OSError (or its subclass) from an errno value; returns NULL. */
+PyObject *ml_os_error(int errnum);
+
+/* CLOCK_MONOTONIC in seconds: the clock of time.monotonic() and of libev. */
+double ml_monotonic(void);
+
+/* Raises TypeError "cannot pickle ..."; a METH_NOARGS for __reduce__ and __copy__. */
+PyObject *ml_no_pickle(PyObject *self, PyObject *unused);
+
+#endif
