@@ -33,6 +33,7 @@ void ml_fdw_stop(ml_loop *loop, ml_fdw *fdw);
  * stop, init, start: the kernel is told only if the descriptor's mask really changed. Only for a
  * descriptor that is known to be the same open file as before. */
 int ml_fdw_modify(ml_loop *loop, ml_fdw *fdw, int events);
+void ml_fdw_check(ml_loop *loop);
 
 /* ---- the loop (loop.c, run.c) ------------------------------------------------------------ */
 
@@ -45,10 +46,11 @@ struct ml_loop {
     ml_state *state;
     struct ev_loop *ev; /* NULL once closed */
     ml_loop *prev_loop, *next_loop; /* state->loops */
-    PyObject *dict, *weaklist;
+    PyObject *weaklist;
     PyObject *callback; /* invoke-pending hook or NULL */
     PyObject *data;
-    ml_watcher *held; /* active or pending watchers, each with a reference of ours */
+    ml_watcher *held;      /* active or pending watchers, each with a reference of ours */
+    struct ml_once *onces; /* calls of once() that wait */
 
     /* running */
     unsigned long owner;    /* thread inside ev_run, 0 if none */
@@ -57,13 +59,14 @@ struct ml_loop {
     bool blocking;          /* this ev_run may block, so give the GIL away around its poll */
     bool debug;             /* every exception is fatal */
     bool is_default;
-    bool closing;
+    bool preparing;         /* inside a Prepare callback */
     PyObject *exc;          /* what ends the run, set aside until ev_run has returned */
     ml_watcher **aside;     /* watchers whose events came after `exc`: fed again after ev_run */
     int *aside_revents;
     Py_ssize_t aside_len, aside_cap;
     int syserr;             /* errno that libev's backend reported, 0 if none */
 
+    int backend_fd;         /* libev's own epoll descriptor, which must not be watched; -1 */
     ev_async wake;          /* ends a poll from another thread; started with the loop, unref'd */
 
     /* descriptors */
@@ -83,14 +86,19 @@ struct ml_loop {
     ml_error_hook host_error;
 
     double io_interval, timeout_interval;
-    int suspended;
+    bool suspended;
     int refs;               /* net ref() minus unref() by the user */
 };
 
 /* Makes a loop from C, for aio/: `flags` go to ev_loop_new as they are. NULL with an exception. */
 ml_loop *ml_loop_new(ml_state *state, unsigned int flags);
-/* Stops every watcher and destroys the libev loop. Idempotent. -1 with Error from inside a run. */
+/* As Loop.close(), also for a loop that has a host: -1 with Error from inside a run. */
 int ml_loop_close(ml_loop *loop);
+/* Stops all Python watchers and once() calls. */
+void ml_loop_stop_all(ml_loop *loop);
+void ml_once_stop_all(ml_loop *loop);
+int ml_once_traverse(ml_loop *loop, visitproc visit, void *arg);
+PyObject *ml_loop_once(ml_loop *loop, PyObject *args, PyObject *kwargs);
 /* -1 with Error "loop is closed". */
 int ml_loop_check_open(ml_loop *loop);
 
@@ -99,6 +107,25 @@ int ml_loop_check_open(ml_loop *loop);
  * `blocking` says whether the GIL is given away around the poll. Returns -1 with an exception, else
  * ev_run's result (0 or 1: watchers are left). */
 int ml_loop_run(ml_loop *loop, int flags, bool blocking);
+
+PyObject *ml_default_loop(PyObject *module, PyObject *args, PyObject *kwargs);
+int ml_loop_set_interval(ml_loop *loop, PyObject *value, bool io);
+int ml_loop_set_hook(ml_loop *loop, PyObject *callback);
+/* loop_api.c: what Python sees. */
+extern PyMethodDef ml_loop_methods[];
+extern PyGetSetDef ml_loop_getset[];
+extern PyMemberDef ml_loop_members[];
+PyObject *ml_loop_repr(ml_loop *loop);
+
+void ml_run_init(ml_loop *loop); /* sets libev's hooks on a new loop */
+/* Ends the run with the exception that is set: all nested ev_runs are left, and the outermost
+ * ml_loop_run() raises it. A second one meanwhile goes to sys.unraisablehook. */
+void ml_loop_set_aside(ml_loop *loop, PyObject *source);
+/* Makes the events that were set aside pending again. */
+void ml_feed_again(ml_loop *loop);
+/* Calls callback(first, revents) for an event and deals with what it raises: reported, or set
+ * aside to end the run. */
+void ml_loop_call(ml_loop *loop, PyObject *callback, PyObject *first, int revents);
 
 /* Between these two, a signal to the process ends the loop's poll at once, although CPython's C
  * handler only sets a flag (it may run just before the poll, or in another thread): the signal
@@ -128,26 +155,85 @@ ml_loop *ml_signal_owner(int signum);
 
 /* ---- the base of all watchers (watcher.c) ------------------------------------------------ */
 
+#define ML_MAX_ARGS 4
+
 /* What one kind of watcher defines. */
 typedef struct ml_kind {
-    PyType_Spec *spec;
-    /* Parses the type's own arguments (already without the loop) and calls ev_X_init's equivalent */
-    int (*start)(ml_watcher *self); /* ev_X_start with its guards; -1 with an exception */
-    void (*stop)(ml_watcher *self);
-    int revents;                    /* the events it can get, EV_TIMER for example */
+    const char *name;
+    const char *args[ML_MAX_ARGS + 1]; /* names of its own arguments, NULL at the end */
+    bool callback_optional;
+    size_t ev_offset;                  /* of the ev_X in the object */
+    /* Checks its own arguments and puts them into the (inactive) ev_X. -1 with an exception. */
+    int (*set)(ml_watcher *self, PyObject *const *args);
+    int (*start)(ml_watcher *self);    /* ev_X_start with its guards; -1 with an exception */
+    void (*stop)(ml_watcher *self);    /* ev_X_stop; clears a pending event too */
+    PyObject *(*describe)(ml_watcher *self); /* its arguments, for repr(); NULL: none */
 } ml_kind;
 
 struct ml_watcher {
     PyObject_HEAD
     const ml_kind *kind;
-    ev_watcher *ev;   /* the ev_X embedded in the subtype */
-    ml_loop *loop;    /* owned; NULL until __init__ has run */
+    ml_loop *loop; /* owned; NULL until __init__ has run */
     PyObject *callback, *data;
-    PyObject *dict, *weaklist;
+    PyObject *weaklist;
     ml_watcher *prev, *next; /* loop->held while `held` */
     bool held;
-    bool no_ref;      /* ref=False: ev_unref'd while active */
-    bool unrefd;      /* ... and it is now */
+    bool no_ref; /* ref=False: does not keep the loop alive */
+    bool unrefd; /* ... and libev has been told, as it is active */
+    int error;   /* errno behind an EV_ERROR, 0 if there is none */
 };
+
+static inline ev_watcher *
+ml_watcher_ev(ml_watcher *self)
+{
+    return (ev_watcher *)((char *)self + self->kind->ev_offset);
+}
+
+PyObject *ml_watcher_alloc(PyTypeObject *type, const ml_kind *kind);
+/* The slots that every kind has: tp_new is its own, and calls ml_watcher_alloc(). */
+int ml_watcher_init(ml_watcher *self, PyObject *args, PyObject *kwargs);
+PyObject *ml_watcher_set(ml_watcher *self, PyObject *args, PyObject *kwargs);
+int ml_watcher_traverse(ml_watcher *self, visitproc visit, void *arg);
+int ml_watcher_clear(ml_watcher *self);
+void ml_watcher_dealloc(ml_watcher *self);
+/* -1 with Error: __init__ was not called, or the loop is closed. */
+int ml_watcher_check(ml_watcher *self);
+/* -1 with Error while active. */
+int ml_watcher_check_inactive(ml_watcher *self, const char *what);
+int ml_watcher_start(ml_watcher *self);
+void ml_watcher_stop(ml_watcher *self);
+/* Brings `held` and libev's reference count in line with the state. May drop the last reference
+ * but the caller's. */
+void ml_watcher_sync(ml_watcher *self);
+/* The callback of every ev_X of a Python watcher; ev->data is the watcher. */
+void ml_watcher_event(struct ev_loop *loop, ev_watcher *ev, int revents);
+/* Stops it and ends the run with OSError(self->error), or Error if that is 0. */
+void ml_watcher_error(ml_watcher *self);
+/* A float that is not NaN, and not below `least`. -1 with ValueError naming it. */
+int ml_float_arg(PyObject *object, const char *name, double least, double *value);
+
+#define ML_NEW(lower)                                                                              \
+    static PyObject *lower##_new(PyTypeObject *type, PyObject *Py_UNUSED(args),                    \
+                                 PyObject *Py_UNUSED(kwargs))                                      \
+    {                                                                                              \
+        return ml_watcher_alloc(type, &ml_##lower##_kind);                                         \
+    }
+
+#define ML_WATCHER_SLOTS(lower)                                                                    \
+    {Py_tp_new, lower##_new}, {Py_tp_init, ml_watcher_init}, {Py_tp_dealloc, ml_watcher_dealloc},  \
+        {Py_tp_traverse, ml_watcher_traverse}, {Py_tp_clear, ml_watcher_clear}
+
+#define ML_WATCHER_SPEC(Name, lower)                                                               \
+    PyType_Spec ml_##lower##_spec = {                                                              \
+        .name = "moodloop.event." #Name,                                                           \
+        .basicsize = sizeof(ml_##lower),                                                           \
+        .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE,                    \
+        .slots = lower##_slots,                                                                    \
+    }
+
+/* `set` for kinds that have arguments of their own. */
+#define ML_SET_METHOD                                                                              \
+    {"set", (PyCFunction)(void (*)(void))ml_watcher_set, METH_VARARGS | METH_KEYWORDS,             \
+     PyDoc_STR("Replaces the arguments of an inactive watcher; Error while it is active.")}
 
 #endif

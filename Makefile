@@ -1,0 +1,116 @@
+# `make help` lists the targets. What needs Python packages makes its own virtual environment:
+#   PYTHON=python3.13   the interpreter; another one than last time makes the environment anew
+#   VENV=.venv          where the environment is
+#   TESTS=tests/loop    what `make test` and `make sanitize` run
+#   ARGS='-k accept'    more arguments for the command that is run
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+VENV ?= .venv
+TESTS ?= tests
+ARGS ?=
+
+# Without PYTHON the interpreter stays the one the environment was made with.
+ifeq ($(origin PYTHON), undefined)
+PYTHON := $(or $(shell p=$$(cat $(VENV)/.python 2>/dev/null) && [ -x "$$p" ] && echo "$$p"),python3)
+endif
+# Names the interpreter in the stamps below, so that another one finds none of them.
+PYID := $(shell $(PYTHON) -c 'import sys, zlib; print("%d.%d.%d-%08x" % (*sys.version_info[:3], \
+	zlib.crc32((sys.base_prefix + sys.version).encode())))' 2>/dev/null)
+
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip install -qq
+MADE := $(VENV)/.made-$(PYID)
+EDITABLE := $(VENV)/.editable-$(PYID)
+extra = $(VENV)/.extra-$(1)-$(PYID)
+
+C_FILES = $(shell find src benchmarks -name '*.[ch]')
+STUBS = $(patsubst moodloop/%.pyi,moodloop.%,$(filter-out %/__init__.pyi,$(wildcard moodloop/*.pyi)))
+
+SANITIZED := $(CURDIR)/build/sanitize/$(PYID)
+
+.PHONY: help demo test build lint format typecheck sanitize bench docs wheel clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+demo: build $(call extra,bench) ## a TCP server and clients on asyncio, moodloop and uvloop, measured
+	@$(PY) -m moodloop bench $(ARGS)
+
+test: build $(call extra,test) ## run the tests
+	$(PY) -m pytest $(TESTS) $(ARGS)
+
+build: $(EDITABLE) ## build the extension in place; only what has changed is compiled
+	@$(PY) setup.py -q build_ext --inplace
+
+lint: $(call extra,lint) ## ruff, clang-format and a build with warnings as errors
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	@echo clang-format --dry-run --Werror src benchmarks
+	@$(VENV)/bin/clang-format --dry-run --Werror $(C_FILES)
+	MOODLOOP_WERROR=1 $(PY) setup.py -q build_ext --build-lib build/werror
+
+format: $(call extra,lint) ## format Python and C
+	$(VENV)/bin/ruff check --fix-only --quiet .
+	$(VENV)/bin/ruff format .
+	@echo clang-format -i src benchmarks
+	@$(VENV)/bin/clang-format -i $(C_FILES)
+
+typecheck: build $(call extra,typecheck) ## mypy on the package, stubtest on the stubs of the core
+	$(VENV)/bin/mypy
+	$(PY) -m mypy.stubtest $(STUBS)
+
+# The tests run in the directory of the sanitized package, so that a `python -c` of theirs finds it
+# too. CPython leaves memory behind at exit, so leaks are not looked for; the tests count references.
+sanitize: $(EDITABLE) $(call extra,test) ## the tests on a build with AddressSanitizer and UBSan
+	@rm -rf $(SANITIZED)/moodloop/*.py
+	MOODLOOP_SANITIZE=address,undefined $(PY) setup.py -q build --build-lib $(SANITIZED)
+	@pytest=$$(cd $(VENV) && pwd)/bin/pytest; \
+	core=$$(ls $(SANITIZED)/moodloop/_core.*.so); \
+	export LD_PRELOAD=$$(ldd $$core | awk '/lib(a|ub)san/ { printf "%s ", $$3 }'); \
+	export ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1; \
+	export PYTHONMALLOC=malloc PYTHONPATH=$(SANITIZED) MOODLOOP_TEST_LOOP=$${MOODLOOP_TEST_LOOP:-moodloop}; \
+	cd $(SANITIZED); \
+	$$(dirname $$pytest)/python -c 'from moodloop import _core; assert "sanitize" in _core.build_flags'; \
+	echo "pytest on $$core"; \
+	$$pytest -c $(CURDIR)/pyproject.toml --rootdir $(CURDIR) -p no:cacheprovider \
+		--ignore $(CURDIR)/tests/test_packaging.py $(addprefix $(CURDIR)/,$(TESTS)) $(ARGS)
+
+bench: build $(call extra,bench) ## the benchmark, as `python -m moodloop bench`
+	@$(PY) -m moodloop bench $(ARGS)
+
+docs: $(call extra,docs) ## the documentation, into site/
+	$(VENV)/bin/mkdocs build --strict --quiet
+
+wheel: $(MADE) ## a wheel, into dist/
+	$(PY) -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+
+clean: ## remove all that was built, but not the virtual environment
+	rm -rf build dist site *.egg-info .hypothesis .pytest_cache .mypy_cache .ruff_cache
+	rm -f moodloop/*.so
+	find moodloop tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
+
+$(MADE):
+	@.ci/system "$(PYTHON)"
+	@echo "making $(VENV) with $(PYTHON)"
+	@rm -rf $(VENV)
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) 'setuptools>=77'
+	@$(PY) -c 'import sys; print(sys._base_executable)' > $(VENV)/.python
+	@touch $@
+
+$(EDITABLE): $(MADE) pyproject.toml setup.py moodloop/_version.py
+	@echo "building moodloop"
+	@$(PIP) --no-build-isolation --no-deps --editable .
+	@touch $@
+
+$(call extra,bench): $(MADE) pyproject.toml
+	@$(PIP) --only-binary :all: $$($(PY) .ci/extra.py bench) || echo "uvloop cannot be had for this Python: going on without it"
+	@touch $@
+
+$(VENV)/.extra-%-$(PYID): $(MADE) pyproject.toml
+	@echo "installing the packages of the extra '$*'"
+	@$(PIP) $$($(PY) .ci/extra.py $*)
+	@touch $@

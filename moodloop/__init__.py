@@ -1,0 +1,40 @@
+"""An asyncio event loop in C on libev, and libev's watchers for Python.
+
+    asyncio.run(main(), loop_factory=moodloop.new_event_loop)   # Python 3.12+
+    moodloop.run(main())
+    python -m moodloop run app.py
+
+`moodloop.event` is the watcher API; `loop.ev` of a running loop takes the same watchers.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ._version import __version__
+from .loop import EventLoop
+from .policy import install, new_event_loop, run
+
+if TYPE_CHECKING:
+    from .policy import EventLoopPolicy as EventLoopPolicy
+    from .policy import Policy as Policy
+
+__all__ = [
+    "EventLoop",
+    "EventLoopPolicy",
+    "Policy",
+    "__version__",
+    "install",
+    "new_event_loop",
+    "run",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # Made when asked for: on 3.14 and 3.15 asyncio's policies are deprecated, and a later Python
+    # has none.
+    if name in ("Policy", "EventLoopPolicy"):
+        from .policy import event_loop_policy
+
+        return event_loop_policy()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,81 @@
+"""What the C core calls when something is to be told: errors, slow callbacks, tracebacks.
+
+Cold paths all, so in Python, and with asyncio's own formatting of the running version.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import traceback
+from asyncio import constants, format_helpers, trsock
+from asyncio.base_events import _format_handle  # type: ignore[attr-defined]
+from asyncio.log import logger
+from typing import Any
+
+
+def source_traceback() -> traceback.StackSummary:
+    """Where the caller of the C function is: a handle's `_source_traceback`."""
+    return format_helpers.extract_stack(sys._getframe(1))
+
+
+def callback_failed(loop: Any, handle: Any, exc: BaseException) -> None:
+    """A handle's callback raised: as stock Handle._run() reports it."""
+    info = asyncio.Handle._repr_info(handle)  # type: ignore[attr-defined]
+    source = info[1] if len(info) > 1 and handle._callback is not None else "(cancelled)"
+    context = {
+        "message": f"Exception in callback {source}",
+        "exception": exc,
+        "handle": handle,
+    }
+    if handle._source_traceback:
+        context["source_traceback"] = handle._source_traceback
+    loop.call_exception_handler(context)
+
+
+def slow_callback(handle: Any, seconds: float) -> None:
+    """Debug mode: the callback took longer than loop.slow_callback_duration."""
+    logger.warning("Executing %s took %.3f seconds", _format_handle(handle), seconds)
+
+
+def connection_error(transport: Any, message: str, exc: BaseException) -> None:
+    """Debug mode: the connection failed, which is no error of the program."""
+    logger.debug("%r: %s", transport, message, exc_info=exc)
+
+
+def received_eof(transport: Any) -> None:
+    """Debug mode."""
+    logger.debug("%r received EOF", transport)
+
+
+def accepted(server: Any, transport: Any) -> None:
+    """Debug mode."""
+    logger.debug(
+        "%r got a new connection from %r: %r",
+        server,
+        transport.get_extra_info("peername"),
+        transport,
+    )
+
+
+def write_after_lost() -> None:
+    """The program goes on writing to a connection that is gone."""
+    logger.warning("socket.send() raised exception.")
+
+
+def accept_failed(loop: Any, listener: Any, sock: Any, exc: OSError) -> None:
+    """accept() is out of descriptors or memory: tell, and pause the listener for a second."""
+    loop.call_exception_handler(
+        {
+            "message": "socket.accept() out of system resource",
+            "exception": exc,
+            "socket": trsock.TransportSocket(sock),
+        }
+    )
+    loop._remove_reader(sock.fileno())
+    loop.call_later(constants.ACCEPT_RETRY_DELAY, _resume_accept, loop, listener, sock)
+
+
+def _resume_accept(loop: Any, listener: Any, sock: Any) -> None:
+    if sock.fileno() >= 0 and loop._listeners.get(sock) is listener:
+        loop._add_reader(sock.fileno(), listener.accept)

@@ -1,0 +1,68 @@
+"""libev's event loop and watchers: the API of mood.event.
+
+A watcher waits for one kind of event and calls ``callback(watcher, revents)``. See ``man 3 ev``
+for what each kind does; this module follows it, with Python exceptions where libev would abort.
+"""
+
+from __future__ import annotations
+
+import functools as _functools
+import os as _os
+from collections.abc import Callable as _Callable
+from typing import Any as _Any
+from typing import TypeVar as _TypeVar
+
+from . import _core
+from ._core import *  # noqa: F403  (types, functions and constants: see the stub)
+
+_F = _TypeVar("_F", bound=_Callable[..., _Any])
+
+__all__ = [
+    name
+    for name in vars(_core)
+    if name.startswith(("EV_", "EVFLAG_", "EVBACKEND_", "EVRUN_", "EVBREAK_"))
+]
+__all__ += [
+    "Async",
+    "Check",
+    "Error",
+    "EventError",
+    "Idle",
+    "Io",
+    "Loop",
+    "Prepare",
+    "Signal",
+    "Timer",
+    "Watcher",
+    "abi_version",
+    "default_loop",
+    "embeddable_backends",
+    "fatal",
+    "feed_signal",
+    "header_version",
+    "loop",
+    "recommended_backends",
+    "sleep",
+    "supported_backends",
+    "time",
+]
+
+
+def fatal(callback: _F) -> _F:
+    """Mark a callback: an exception that escapes it ends the loop and is raised by start().
+
+    A decorator for functions and other callables; TypeError for what is not callable. Where an
+    attribute cannot be set (bound methods, builtins) a wrapper is returned.
+    """
+    if not callable(callback):
+        raise TypeError(f"a callable is required, got {type(callback).__name__}")
+    try:
+        callback.__event_fatal__ = True  # type: ignore[attr-defined]
+    except (AttributeError, TypeError):
+        wrapper: _Any = _functools.partial(callback)
+        wrapper.__event_fatal__ = True
+        return wrapper  # type: ignore[no-any-return]
+    return callback
+
+
+_os.register_at_fork(after_in_child=_core._after_fork)

@@ -1,0 +1,327 @@
+"""EventLoop: the C core with asyncio.BaseEventLoop behind it.
+
+What runs per callback, packet or accepted connection is in C (`src/aio`, `src/net`); here is what
+runs per loop, per signal handler or per outgoing connection. The rest is BaseEventLoop's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import errno
+import inspect
+import os
+import signal
+import socket
+import sys
+import threading
+import warnings
+import weakref
+from asyncio import constants, events
+from asyncio.base_events import _check_ssl_socket  # type: ignore[attr-defined]
+from asyncio.log import logger
+from typing import Any
+
+from . import _core, stdlib
+from . import event as _event
+
+_SockOp = _core.SockOp
+
+
+def _noop(signum: int, frame: Any) -> None:
+    """What signal.getsignal() shows while the loop handles a signal."""
+
+
+class EventLoop(_core.LoopBase, asyncio.BaseEventLoop):
+    """An asyncio event loop on libev; see asyncio's documentation for the methods.
+
+    `ev` hands in a moodloop.event.Loop to run on; without it the loop makes its own, with the
+    epoll backend. Either is the attribute `ev`, and watchers on it run inside this loop.
+
+    Raises OSError if no epoll descriptor can be had, RuntimeError if another asyncio loop runs on
+    `ev`, TypeError if `ev` is no moodloop.event.Loop.
+    """
+
+    def __init__(self, ev: _event.Loop | None = None) -> None:
+        _core.LoopBase.__init__(self, ev)
+        asyncio.BaseEventLoop.__init__(self)
+        self._listeners: dict[socket.socket, _core.Listener] = {}
+        self._unix_server_sockets: dict[socket.socket, int] = {}
+        self._transports: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
+        self._watcher = stdlib.child_watcher()
+
+    # ---- life ----------------------------------------------------------------------------
+
+    def run_forever(self) -> None:
+        """Run until stop(). RuntimeError if closed, or if a loop runs in this thread."""
+        self._check_closed()
+        self._check_running()  # type: ignore[attr-defined]
+        track: Any = self._set_coroutine_origin_tracking  # type: ignore[attr-defined]
+        track(self._debug)
+        hooks = sys.get_asyncgen_hooks()
+        try:
+            self._thread_id = threading.get_ident()
+            sys.set_asyncgen_hooks(
+                firstiter=self._asyncgen_firstiter_hook,  # type: ignore[attr-defined]
+                finalizer=self._asyncgen_finalizer_hook,  # type: ignore[attr-defined]
+            )
+            events._set_running_loop(self)
+            self._run()
+        finally:
+            self._stopping = False
+            self._thread_id = None
+            events._set_running_loop(None)
+            track(False)
+            sys.set_asyncgen_hooks(*hooks)
+
+    def close(self) -> None:
+        """Drop what is scheduled and free everything. RuntimeError while running. Idempotent."""
+        if self.is_running():
+            raise RuntimeError("Cannot close a running event loop")
+        if self.is_closed():
+            return
+        self._close_signals()
+        asyncio.BaseEventLoop.close(self)
+        self._listeners.clear()
+        self._close()
+
+    def _close_signals(self) -> None:
+        if sys.is_finalizing():
+            if self._signal_map():
+                warnings.warn(
+                    f"Closing the loop {self!r} on interpreter shutdown stage, "
+                    f"skipping signal handlers removal",
+                    ResourceWarning,
+                    source=self,
+                    stacklevel=2,
+                )
+            return
+        for signum in self._signal_map():
+            self.remove_signal_handler(signum)
+
+    # ---- signals -------------------------------------------------------------------------
+
+    def add_signal_handler(self, sig: int, callback: Any, *args: Any) -> None:
+        """Call callback(*args) in the loop when the signal arrives.
+
+        Raises TypeError (sig is no int, callback is a coroutine), ValueError (no such signal),
+        RuntimeError (cannot be caught; not in the main thread; loop closed).
+        """
+        if inspect.iscoroutine(callback) or inspect.iscoroutinefunction(callback):
+            raise TypeError("coroutines cannot be used with add_signal_handler()")
+        self._check_signal(sig)
+        self._check_closed()
+        if threading.current_thread() is not threading.main_thread():
+            raise RuntimeError(
+                "add_signal_handler() only works in main thread of the main interpreter"
+            )
+        # Python's own table says who handles the signal; libev's handler then goes on top of
+        # Python's, and comes off again in remove_signal_handler().
+        if sig not in self._signal_map():
+            try:
+                signal.signal(sig, _noop)
+            except OSError as exc:
+                if exc.errno == errno.EINVAL:
+                    raise RuntimeError(f"sig {sig} cannot be caught") from None
+                raise
+        try:
+            self._signal_start(sig, callback, args)
+        except (_event.Error, ValueError) as exc:
+            signal.signal(sig, self._default_handler(sig))
+            raise RuntimeError(str(exc)) from None
+
+    def remove_signal_handler(self, sig: int) -> bool:
+        """Undo add_signal_handler(); True if there was a handler. Restores the default action."""
+        self._check_signal(sig)
+        if not self._signal_stop(sig):
+            return False
+        try:
+            signal.signal(sig, self._default_handler(sig))
+        except OSError as exc:
+            if exc.errno == errno.EINVAL:
+                raise RuntimeError(f"sig {sig} cannot be caught") from None
+            raise
+        except ValueError:
+            # Not the main thread any more, as when the collector closes the loop: Python's table
+            # stays as it is.
+            pass
+        return True
+
+    @staticmethod
+    def _default_handler(sig: int) -> Any:
+        return signal.default_int_handler if sig == signal.SIGINT else signal.SIG_DFL
+
+    _check_signal = stdlib.check_signal
+
+    # ---- sockets: C tries at once; only what must wait is awaited -------------------------
+
+    def _check_sock(self, sock: socket.socket) -> None:
+        if type(sock) is not socket.socket:
+            _check_ssl_socket(sock)
+        if self._debug and sock.gettimeout() != 0:
+            raise ValueError("the socket must be non-blocking")
+
+    async def _wait(self, op: Any) -> Any:
+        try:
+            return await op
+        finally:
+            op.close()
+
+    async def sock_recv(self, sock: socket.socket, n: int) -> bytes:
+        """Receive up to n bytes; b"" at EOF. The socket must be non-blocking."""
+        self._check_sock(sock)
+        op = self._sock_recv(sock, n)
+        return op if type(op) is bytes else await self._wait(op)
+
+    async def sock_recv_into(self, sock: socket.socket, buf: Any) -> int:
+        """Receive into a writable buffer; the number of bytes."""
+        self._check_sock(sock)
+        op = self._sock_recv_into(sock, buf)
+        return op if type(op) is int else await self._wait(op)
+
+    async def sock_recvfrom(self, sock: socket.socket, bufsize: int) -> tuple[bytes, Any]:
+        """Receive a datagram of up to bufsize bytes; (data, address)."""
+        self._check_sock(sock)
+        op = self._sock_recvfrom(sock, bufsize)
+        return op if type(op) is tuple else await self._wait(op)
+
+    async def sock_recvfrom_into(
+        self, sock: socket.socket, buf: Any, nbytes: int = 0
+    ) -> tuple[int, Any]:
+        """Receive a datagram into a buffer; (number of bytes, address).
+
+        ValueError if nbytes is larger than the buffer.
+        """
+        self._check_sock(sock)
+        op = self._sock_recvfrom_into(sock, buf, nbytes)
+        return op if type(op) is tuple else await self._wait(op)
+
+    async def sock_sendall(self, sock: socket.socket, data: Any) -> None:
+        """Send all of a bytes-like object."""
+        self._check_sock(sock)
+        op = self._sock_sendall(sock, data)
+        if op is not None:
+            await self._wait(op)
+
+    async def sock_sendto(self, sock: socket.socket, data: Any, address: Any) -> int:
+        """Send a datagram; the number of bytes."""
+        self._check_sock(sock)
+        op = self._sock_sendto(sock, data, address)
+        return op if type(op) is int else await self._wait(op)
+
+    async def sock_accept(self, sock: socket.socket) -> tuple[socket.socket, Any]:
+        """Accept a connection: (non-blocking socket, address)."""
+        self._check_sock(sock)
+        op = self._sock_accept(sock)
+        return op if type(op) is tuple else await self._wait(op)
+
+    async def sock_connect(self, sock: socket.socket, address: Any) -> None:
+        """Connect; a host name is resolved first. OSError 'Connect call failed ...'."""
+        self._check_sock(sock)
+        if sock.family in (socket.AF_INET, socket.AF_INET6):
+            resolved = await self._ensure_resolved(  # type: ignore[attr-defined]
+                address, family=sock.family, type=sock.type, proto=sock.proto, loop=self
+            )
+            address = resolved[0][4]
+        op = self._sock_connect(sock, address)
+        if op is not None:
+            await self._wait(op)
+
+    # ---- servers -------------------------------------------------------------------------
+
+    create_unix_connection = stdlib.create_unix_connection
+    create_unix_server = stdlib.create_unix_server
+
+    def _start_serving(
+        self,
+        protocol_factory: Any,
+        sock: socket.socket,
+        sslcontext: Any = None,
+        server: Any = None,
+        backlog: int = 100,
+        ssl_handshake_timeout: float | None = constants.SSL_HANDSHAKE_TIMEOUT,
+        ssl_shutdown_timeout: float | None = constants.SSL_SHUTDOWN_TIMEOUT,
+        context: Any = None,
+    ) -> None:
+        wrap = None
+        if sslcontext:
+            wrap = stdlib.accept_tls(
+                self,
+                protocol_factory,
+                server,
+                sslcontext,
+                ssl_handshake_timeout,
+                ssl_shutdown_timeout,
+            )
+        listener = _core.Listener(self, sock, protocol_factory, server, backlog, context, wrap)
+        self._add_reader(sock.fileno(), listener.accept)
+        self._listeners[sock] = listener
+
+    def _stop_serving(self, sock: socket.socket) -> None:
+        inode = self._unix_server_sockets.pop(sock, None)
+        path = sock.getsockname() if inode is not None else None
+        self._listeners.pop(sock, None)
+        self._remove_reader(sock.fileno())
+        sock.close()
+        if path is None:
+            return
+        try:
+            if os.stat(path).st_ino == inode:
+                os.unlink(path)
+        except FileNotFoundError:
+            pass
+        except OSError as exc:
+            logger.error("Unable to clean up listening UNIX socket %r: %r", path, exc)
+
+    # ---- hooks of BaseEventLoop ------------------------------------------------------------
+
+    _ensure_fd_no_transport = stdlib.ensure_fd_no_transport
+    _make_ssl_transport = stdlib.make_ssl_transport
+    _make_subprocess_transport = stdlib.make_subprocess_transport
+    _child_watcher_callback = stdlib.child_watcher_callback
+    _sock_sendfile_native = stdlib.sock_sendfile_native
+    _sock_sendfile_native_impl = stdlib.sock_sendfile_native_impl
+    _sock_sendfile_update_filepos = stdlib.sock_sendfile_update_filepos
+    _sock_add_cancellation_callback = stdlib.sock_add_cancellation_callback
+
+    def _make_datagram_transport(
+        self, sock: Any, protocol: Any, address: Any = None, waiter: Any = None, extra: Any = None
+    ) -> Any:
+        return stdlib.DatagramTransport(self, sock, protocol, address, waiter, extra)
+
+    def _make_read_pipe_transport(
+        self, pipe: Any, protocol: Any, waiter: Any = None, extra: Any = None
+    ) -> Any:
+        return stdlib.ReadPipeTransport(self, pipe, protocol, waiter, extra)
+
+    def _make_write_pipe_transport(
+        self, pipe: Any, protocol: Any, waiter: Any = None, extra: Any = None
+    ) -> Any:
+        return stdlib.WritePipeTransport(self, pipe, protocol, waiter, extra)
+
+    def _write_to_self(self) -> None:
+        """Wake the loop; asyncio calls this from finalizers."""
+        if not self.is_closed():
+            self.call_soon_threadsafe(lambda: None)
+
+    # ---- private state that programs read: snapshots ---------------------------------------
+
+    @property
+    def _ready(self) -> collections.deque[Any]:
+        return collections.deque(self._ready_handles())
+
+    @_ready.setter
+    def _ready(self, value: Any) -> None:
+        """BaseEventLoop.__init__() sets an empty one; the ring in C is the real one."""
+
+    @property
+    def _scheduled(self) -> list[Any]:
+        return sorted(self._scheduled_handles())
+
+    @_scheduled.setter
+    def _scheduled(self, value: Any) -> None:
+        """As for _ready."""
+
+    @property
+    def _signal_handlers(self) -> dict[int, Any]:
+        return self._signal_map()

@@ -1,0 +1,102 @@
+"""How a program comes to use the loop: run(), install(), the event loop policy."""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio import events
+from collections.abc import Callable, Coroutine
+from functools import cache
+from typing import Any, TypeVar
+
+from .loop import EventLoop
+
+_T = TypeVar("_T")
+
+
+def new_event_loop() -> EventLoop:
+    """Return a new loop; what `loop_factory=` arguments want."""
+    return EventLoop()
+
+
+def run(
+    main: Coroutine[Any, Any, _T],
+    *,
+    debug: bool | None = None,
+    loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
+) -> _T:
+    """asyncio.run() on a moodloop.EventLoop, or on what `loop_factory` returns.
+
+    Raises RuntimeError if called from a running loop, ValueError (TypeError from 3.14 on) if
+    `main` is no coroutine, and whatever `main` raises.
+    """
+    if events._get_running_loop() is not None:
+        # asyncio.run()'s own check, before a runner of ours would make its own loop.
+        raise RuntimeError("moodloop.run() cannot be called from a running event loop")
+    with asyncio.Runner(debug=debug, loop_factory=loop_factory or new_event_loop) as runner:
+        return runner.run(main)
+
+
+def _base_policy() -> Any:
+    """The class that the running Python's policies derive from, or None if it has no policies."""
+    for name in ("_BaseDefaultEventLoopPolicy", "BaseDefaultEventLoopPolicy"):
+        # vars(): from 3.14 on the public names warn when they are looked up.
+        if name in vars(events):
+            return vars(events)[name]
+    return None
+
+
+@cache
+def event_loop_policy() -> Any:
+    """The class moodloop.Policy. RuntimeError on a Python that has no event loop policies."""
+    base = _base_policy()
+    if base is None:
+        raise RuntimeError(
+            "this Python has no event loop policies: use moodloop.run(), "
+            "asyncio.run(..., loop_factory=moodloop.new_event_loop) or moodloop.install()"
+        )
+
+    class Policy(base):  # type: ignore[misc]
+        """asyncio's default policy, with moodloop.EventLoop as the loop it makes."""
+
+        def _loop_factory(self) -> EventLoop:
+            return new_event_loop()
+
+        if hasattr(events, "AbstractChildWatcher"):  # 3.11 to 3.13
+
+            def get_child_watcher(self) -> Any:
+                """asyncio's own child watcher; it serves any loop."""
+                if self._watcher is None:
+                    from asyncio import unix_events
+
+                    self._watcher = unix_events.ThreadedChildWatcher()
+                return self._watcher
+
+            def set_child_watcher(self, watcher: Any) -> None:
+                self._watcher = watcher
+
+            _watcher: Any = None
+
+    Policy.__module__ = "moodloop"
+    Policy.__qualname__ = "Policy"
+    return Policy
+
+
+def install() -> None:
+    """Make asyncio.new_event_loop(), and so asyncio.run() and runners, give moodloop's loop.
+
+    Sets the event loop policy; on a Python without policies it replaces
+    `asyncio.new_event_loop`.
+    """
+    if _base_policy() is None:
+        asyncio.new_event_loop = events.new_event_loop = new_event_loop  # type: ignore[assignment]
+        return
+    # The public function warns from 3.14 on; the private one is what it calls.
+    namespace = vars(events)
+    setter = namespace.get("_set_event_loop_policy") or namespace["set_event_loop_policy"]
+    setter(event_loop_policy()())
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("Policy", "EventLoopPolicy"):
+        return event_loop_policy()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

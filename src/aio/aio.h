@@ -1,0 +1,241 @@
+/* The asyncio loop on top of event.Loop: ready ring, handles, descriptors, signals, sock_*.
+ *
+ * One turn is stock asyncio's: poll (without waiting if something is ready), append the I/O
+ * handles, append the due timers, run exactly what is then in the ring. libev callbacks of this
+ * layer only append: no Python code of the asyncio side runs inside ev_run. */
+#ifndef ML_AIO_H
+#define ML_AIO_H
+
+#include "../watcher/watcher.h"
+
+typedef struct ml_base ml_base;
+typedef struct ml_handle ml_handle;
+typedef struct ml_timer ml_timer;
+typedef struct ml_ready ml_ready;
+
+/* What aio/ and net/ keep per module: classes of the standard library, freelists. */
+#define ML_FREELIST_ARGS 4 /* handles with fewer arguments than this are recycled */
+#define ML_FREELIST_MAX 1024
+
+typedef struct ml_aio {
+    PyObject *Handle, *TimerHandle; /* asyncio's, for __class__ and __repr__ */
+    PyObject *futures, *tasks;      /* modules: Future and Task are looked up when used */
+    PyObject *BaseEventLoop;
+    PyObject *BufferedProtocol;
+    PyObject *TransportSocket;
+    PyObject *socket_class;
+    PyObject *diagnostics; /* moodloop._diagnostics, imported when first needed */
+    ml_handle *free_handles[ML_FREELIST_ARGS];
+    ml_handle *free_timers[ML_FREELIST_ARGS];
+    int free_handles_len[ML_FREELIST_ARGS], free_timers_len[ML_FREELIST_ARGS];
+} ml_aio;
+
+/* ---- what can stand in the ring ---------------------------------------------------------- */
+
+/* A ring entry is a Handle, or an object of C with one of these embedded (a transport with an
+ * event, an accept), which costs no allocation. The ring owns a reference to `owner`. */
+struct ml_ready {
+    int (*run)(ml_ready *ready); /* -1: an exception that must leave run_forever() */
+    PyObject *owner;             /* borrowed; the object it is embedded in */
+    bool queued;
+};
+
+typedef struct ml_ring {
+    uintptr_t *slots; /* power of two; a pointer with bit 0 set is a ml_ready */
+    size_t mask, head, tail;
+} ml_ring;
+
+static inline size_t
+ml_ring_len(const ml_ring *ring)
+{
+    return ring->tail - ring->head;
+}
+
+int ml_ring_grow(ml_ring *ring);
+
+static inline int
+ml_ring_push(ml_ring *ring, uintptr_t entry)
+{
+    if (ml_ring_len(ring) > ring->mask && ml_ring_grow(ring) < 0) {
+        return -1;
+    }
+    ring->slots[ring->tail++ & ring->mask] = entry;
+    return 0;
+}
+
+/* A growing array of entries that one poll collects. */
+typedef struct ml_batch {
+    uintptr_t *items;
+    size_t len, cap;
+} ml_batch;
+
+/* ---- handles (handle.c) ------------------------------------------------------------------ */
+
+/* An asyncio.Handle, 88 bytes with the collector's header (stock: 104 and a tuple).
+ *
+ * The collector is told of a handle only when it can be part of garbage: a handle that waits in a
+ * running loop cannot, and one that nobody kept is recycled right after it ran. So tracking
+ * happens when the loop is not running, when a handle outlives its run, and at cancel(). */
+#define ML_HANDLE_HEAD                                                       \
+    PyObject_VAR_HEAD   /* ob_size: the number of arguments */               \
+    ml_base *loop;      /* owned */                                          \
+    PyObject *callback; /* NULL once cancelled, and while in the freelist */ \
+    PyObject *context;  /* NULL: an empty one, see context.h */              \
+    PyObject *weaklist;                                                      \
+    PyObject *debug; /* NULL or [source traceback, repr kept by cancel()] */ \
+    bool is_timer;                                                           \
+    bool cancelled;                                                          \
+    bool running; /* cancel() must leave callback and arguments alone */
+
+struct ml_handle {
+    ML_HANDLE_HEAD
+    PyObject *args[];
+};
+
+struct ml_timer {
+    ML_HANDLE_HEAD
+    bool scheduled; /* in the loop's list, which then owns a reference */
+    double when;
+    uint64_t seq; /* timers of one instant run in the order they were made */
+    ev_timer ev;
+    ml_timer *prev, *next; /* loop->timers */
+    PyObject *args[];
+};
+
+static inline PyObject **
+ml_handle_args(ml_handle *handle)
+{
+    return handle->is_timer ? ((ml_timer *)handle)->args : handle->args;
+}
+
+/* context: borrowed, NULL or None for the current one. */
+ml_handle *ml_handle_new(ml_base *loop, PyObject *callback, PyObject *const *args, Py_ssize_t nargs,
+                         PyObject *context);
+ml_timer *ml_timer_new(ml_base *loop, double when, PyObject *callback, PyObject *const *args,
+                       Py_ssize_t nargs, PyObject *context);
+/* Runs it in its context. -1 only for what must leave run_forever(). */
+int ml_handle_run(ml_handle *handle);
+/* As Handle.cancel(). -1 with an exception (debug mode: repr failed). */
+int ml_handle_cancel(ml_handle *handle);
+
+/* ---- the loop (loop.c, run.c, schedule.c) ------------------------------------------------ */
+
+typedef struct ml_slot ml_slot; /* fds.c */
+typedef struct ml_sig ml_sig;   /* signals.c */
+
+#define ML_SCRATCH_SIZE 65536
+
+struct ml_base {
+    PyObject_HEAD
+    ml_state *state;
+    ml_loop *ev; /* owned; NULL until __init__ */
+    bool own_ev; /* made by us: closed with us */
+    bool closed, debug, stopping, running;
+    bool in_batch;        /* callbacks are running: writes may wait for the end of the batch */
+    bool sleeping;        /* in, or about to enter, a poll that may block */
+    bool woken;           /* ... and has been told to leave it */
+    bool poll_due;        /* the next turn must poll: I/O or a due timer may be waiting */
+    bool custom_time;     /* time() is overridden: timers follow that clock */
+    unsigned long thread; /* that runs it, 0 if none */
+    ml_ring ready;
+    ml_batch io, due;              /* what one poll brought */
+    int skipped;                   /* turns since the last poll */
+    double polled_at, released_at; /* monotonic seconds */
+    ev_timer clock;   /* always active: reveals libev's cached time, see ml_base_libev_now */
+    ml_timer *timers; /* scheduled ones, newest first */
+    uint64_t timer_seq;
+    PyObject *empty_context; /* see context.h */
+    PyObject *current_handle;
+    ml_slot *slots; /* by descriptor */
+    int slots_cap;
+    ml_sig *signals;             /* list */
+    struct ml_stream *unflushed; /* streams with queued writes that were not tried yet */
+    char *scratch;               /* ML_SCRATCH_SIZE bytes for small reads, made on first use */
+};
+
+/* Appends to the ring; takes its own reference. -1 with MemoryError. */
+int ml_base_push_handle(ml_base *self, ml_handle *handle);
+int ml_base_push_ready(ml_base *self, ml_ready *ready);
+/* For libev callbacks: what they pass is put on the ring after the poll. */
+void ml_base_got_handle(ml_base *self, ml_handle *handle);
+void ml_base_got_ready(ml_base *self, ml_ready *ready);
+void ml_base_got_timer(ml_base *self, ml_timer *timer);
+/* -1 with RuntimeError 'Event loop is closed'. */
+int ml_base_check_closed(ml_base *self);
+/* Sets the exception that is set aside as stock asyncio does for a callback: 0 if the loop's
+ * exception handler took it, -1 if it must leave run_forever(). `context` keys as in
+ * call_exception_handler; transport and protocol may be NULL. */
+int ml_base_handle_error(ml_base *self, const char *message, PyObject *transport,
+                         PyObject *protocol);
+PyObject *ml_base_run(ml_base *self, PyObject *unused);
+char *ml_base_scratch(ml_base *self);
+PyObject *ml_base_create_future(ml_base *self, PyObject *unused);
+/* Calls self.call_soon-like scheduling of a C callable object without arguments but one. */
+int ml_base_call_soon(ml_base *self, PyObject *callback, PyObject *arg);
+/* moodloop._diagnostics.<name>, a new reference. */
+PyObject *ml_diagnostics(ml_state *state, const char *name);
+
+PyObject *ml_base_call_soon_method(ml_base *, PyObject *const *, Py_ssize_t, PyObject *);
+PyObject *ml_base_call_soon_threadsafe(ml_base *, PyObject *const *, Py_ssize_t, PyObject *);
+PyObject *ml_base_call_later(ml_base *, PyObject *const *, Py_ssize_t, PyObject *);
+PyObject *ml_base_call_at(ml_base *, PyObject *const *, Py_ssize_t, PyObject *);
+void ml_timer_start(ml_timer *timer, double now);
+void ml_timer_unschedule(ml_timer *timer); /* drops the list's reference */
+void ml_base_custom_due(ml_base *self);
+void ml_base_push_due(ml_base *self); /* the ring has room for all of them */
+
+/* ---- descriptors (fds.c) ----------------------------------------------------------------- */
+
+PyObject *ml_base_add_reader(ml_base *, PyObject *const *, Py_ssize_t);
+PyObject *ml_base_add_writer(ml_base *, PyObject *const *, Py_ssize_t);
+PyObject *ml_base_add_reader_unchecked(ml_base *, PyObject *const *, Py_ssize_t, PyObject *);
+PyObject *ml_base_add_writer_unchecked(ml_base *, PyObject *const *, Py_ssize_t, PyObject *);
+PyObject *ml_base_remove_reader(ml_base *, PyObject *);
+PyObject *ml_base_remove_writer(ml_base *, PyObject *);
+PyObject *ml_base_remove_reader_unchecked(ml_base *, PyObject *);
+PyObject *ml_base_remove_writer_unchecked(ml_base *, PyObject *);
+/* The transport that owns a descriptor: borrowed, for the "is used by transport" check; but while
+ * it is `held` (its ev_io is active, so its events reach it) the loop has a reference. */
+int ml_base_set_transport(ml_base *self, int fd, PyObject *transport);
+void ml_base_unset_transport(ml_base *self, int fd, PyObject *transport);
+void ml_base_hold_transport(ml_base *self, int fd, bool held);
+/* -1 with RuntimeError 'File descriptor N is used by transport ...'. */
+int ml_base_check_fd(ml_base *self, PyObject *fileobj, int fd);
+int ml_base_slots_traverse(ml_base *self, visitproc visit, void *arg);
+void ml_base_slots_clear(ml_base *self);
+
+/* ---- signals (signals.c) ----------------------------------------------------------------- */
+
+PyObject *ml_base_signal_start(ml_base *, PyObject *args);
+PyObject *ml_base_signal_stop(ml_base *, PyObject *arg);
+PyObject *ml_base_signal_numbers(ml_base *, PyObject *unused);
+int ml_base_signals_traverse(ml_base *self, visitproc visit, void *arg);
+void ml_base_signals_clear(ml_base *self);
+
+/* ---- sock_* (sockop.c) ------------------------------------------------------------------- */
+
+/* Each answers at once if the socket does, else returns a SockOp to wait for. */
+PyObject *ml_sockop_recv(ml_base *, PyObject *const *, Py_ssize_t);
+PyObject *ml_sockop_recv_into(ml_base *, PyObject *const *, Py_ssize_t);
+PyObject *ml_sockop_recvfrom(ml_base *, PyObject *const *, Py_ssize_t);
+PyObject *ml_sockop_recvfrom_into(ml_base *, PyObject *const *, Py_ssize_t);
+PyObject *ml_sockop_sendall(ml_base *, PyObject *const *, Py_ssize_t);
+PyObject *ml_sockop_sendto(ml_base *, PyObject *const *, Py_ssize_t);
+PyObject *ml_sockop_accept(ml_base *, PyObject *const *, Py_ssize_t);
+PyObject *ml_sockop_connect(ml_base *, PyObject *const *, Py_ssize_t);
+
+/* ---- reading (recv.c) -------------------------------------------------------------------- */
+
+/* Up to `limit` bytes as an exact bytes object; `expected` says how many may come. NULL with
+ * *error set to an errno value, or with an exception. */
+PyObject *ml_recv_bytes(ml_base *loop, int fd, size_t limit, size_t expected, int *error);
+
+/* ---- what net/ gives ---------------------------------------------------------------------- */
+
+/* Sends what is queued on streams since the last flush (net/stream.c). -1: must leave. */
+int ml_base_flush(ml_base *self);
+/* _make_socket_transport(sock, protocol, waiter=None, *, extra=None, server=None, context=None),
+ * the hook of BaseEventLoop.create_connection() (net/transport.c). */
+PyObject *ml_make_socket_transport(ml_base *self, PyObject *args, PyObject *kwargs);
+
+#endif

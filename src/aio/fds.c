@@ -1,0 +1,415 @@
+/* add_reader, add_writer, and who owns a descriptor. */
+#include "aio.h"
+
+#include <errno.h>
+#include <sys/epoll.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* One direction of a descriptor: an ev_io whose event puts `handle` on the ring. Kept after
+ * removal, as descriptors that get a reader once mostly get another. */
+typedef struct ml_rw {
+    ml_fdw fdw;
+    ml_base *loop;
+    ml_handle *handle; /* owned; NULL if nothing is registered */
+} ml_rw;
+
+enum { READER, WRITER };
+
+struct ml_slot {
+    ml_rw *rw[2];
+    PyObject *transport; /* owned while `held`, else borrowed */
+    bool held;
+};
+
+/* ---- slots ------------------------------------------------------------------------------- */
+
+static ml_slot *
+find_slot(ml_base *self, int fd)
+{
+    return fd >= 0 && fd < self->slots_cap ? &self->slots[fd] : NULL;
+}
+
+static ml_slot *
+need_slot(ml_base *self, int fd)
+{
+    if (fd >= self->slots_cap) {
+        int cap = self->slots_cap ? self->slots_cap : 64;
+        while (cap <= fd) {
+            cap *= 2;
+        }
+        ml_slot *slots = PyMem_RawRealloc(self->slots, (size_t)cap * sizeof(*slots));
+        if (slots == NULL) {
+            PyErr_NoMemory();
+            return NULL;
+        }
+        memset(slots + self->slots_cap, 0, (size_t)(cap - self->slots_cap) * sizeof(*slots));
+        self->slots = slots;
+        self->slots_cap = cap;
+    }
+    return &self->slots[fd];
+}
+
+int
+ml_base_set_transport(ml_base *self, int fd, PyObject *transport)
+{
+    ml_slot *slot = need_slot(self, fd);
+
+    if (slot == NULL) {
+        return -1;
+    }
+    slot->transport = transport;
+    return 0;
+}
+
+void
+ml_base_unset_transport(ml_base *self, int fd, PyObject *transport)
+{
+    ml_slot *slot = find_slot(self, fd);
+
+    if (slot != NULL && slot->transport == transport) {
+        ml_base_hold_transport(self, fd, false);
+        slot->transport = NULL;
+    }
+}
+
+void
+ml_base_hold_transport(ml_base *self, int fd, bool held)
+{
+    ml_slot *slot = find_slot(self, fd);
+
+    if (slot == NULL || slot->held == held) {
+        return;
+    }
+    slot->held = held;
+    if (held) {
+        Py_INCREF(slot->transport);
+    }
+    else {
+        Py_DECREF(slot->transport); /* never the last one: the caller has its own */
+    }
+}
+
+int
+ml_base_check_fd(ml_base *self, PyObject *fileobj, int fd)
+{
+    ml_slot *slot = find_slot(self, fd);
+
+    if (slot == NULL || slot->transport == NULL) {
+        return 0;
+    }
+    PyObject *transport = Py_NewRef(slot->transport);
+    PyObject *closing = PyObject_CallMethod(transport, "is_closing", NULL);
+    int is_closing = closing ? PyObject_IsTrue(closing) : -1;
+    Py_XDECREF(closing);
+    if (is_closing == 0) {
+        PyErr_Format(PyExc_RuntimeError, "File descriptor %R is used by transport %R", fileobj,
+                     transport);
+    }
+    Py_DECREF(transport);
+    return is_closing == 1 ? 0 : -1;
+}
+
+/* ---- what the kernel can poll ------------------------------------------------------------ */
+
+/* libev applies a registration at the next poll, and takes what epoll refuses (regular files) as
+ * always ready. asyncio raises at once, so ask the kernel in the same way for anything that is
+ * not plainly pollable: for a socket or a pipe one fstat (150 ns) is all. */
+static int
+check_pollable(int fd)
+{
+    struct stat st;
+
+    if (fstat(fd, &st) < 0) {
+        ml_os_error(errno);
+        return -1;
+    }
+    if (S_ISSOCK(st.st_mode) || S_ISFIFO(st.st_mode)) {
+        return 0;
+    }
+    int probe = epoll_create1(EPOLL_CLOEXEC);
+    struct epoll_event event = {.events = EPOLLIN};
+    int failed = 0;
+    if (probe < 0 || epoll_ctl(probe, EPOLL_CTL_ADD, fd, &event) < 0) {
+        failed = errno;
+    }
+    if (probe >= 0) {
+        close(probe);
+    }
+    if (failed) {
+        ml_os_error(failed);
+        return -1;
+    }
+    return 0;
+}
+
+/* A descriptor as selectors accept it: an int or an object with fileno(), not negative. */
+static int
+fd_argument(PyObject *fileobj, int *fd)
+{
+    PyObject *method, *number;
+    long value;
+    int overflow = 0;
+
+    if (PyLong_Check(fileobj)) {
+        number = Py_NewRef(fileobj);
+    }
+    else {
+        method = PyObject_GetAttrString(fileobj, "fileno");
+        number = method ? PyObject_CallNoArgs(method) : NULL;
+        Py_XDECREF(method);
+        if (number == NULL || !PyLong_Check(number)) {
+            if (number != NULL || PyErr_ExceptionMatches(PyExc_AttributeError) ||
+                PyErr_ExceptionMatches(PyExc_TypeError) ||
+                PyErr_ExceptionMatches(PyExc_ValueError)) {
+                Py_XDECREF(number);
+                PyErr_Format(PyExc_ValueError, "Invalid file object: %R", fileobj);
+            }
+            return -1;
+        }
+    }
+    value = PyLong_AsLongAndOverflow(number, &overflow);
+    Py_DECREF(number);
+    if (value == -1 && PyErr_Occurred()) {
+        return -1;
+    }
+    if (value < 0 && !overflow) {
+        PyErr_Format(PyExc_ValueError, "Invalid file descriptor: %ld", value);
+        return -1;
+    }
+    if (overflow || value > INT_MAX) {
+        PyErr_SetString(PyExc_OverflowError, "signed integer is greater than maximum");
+        return -1;
+    }
+    *fd = (int)value;
+    return 0;
+}
+
+/* ---- registering ------------------------------------------------------------------------- */
+
+static void
+rw_event(struct ev_loop *Py_UNUSED(loop), ev_io *ev, int Py_UNUSED(revents))
+{
+    ml_rw *rw = (ml_rw *)ML_CONTAINER_OF(ev, ml_fdw, ev);
+
+    if (rw->handle != NULL) {
+        ml_base_got_handle(rw->loop, rw->handle);
+    }
+}
+
+/* The descriptor was closed without remove_reader(). Stock asyncio hears no more of it either;
+ * the registration stays until it is removed or replaced. */
+static void
+rw_dead(ml_loop *Py_UNUSED(loop), ml_fdw *Py_UNUSED(fdw))
+{
+}
+
+static int
+register_handle(ml_base *self, int fd, int direction, ml_handle *handle)
+{
+    ml_slot *slot = need_slot(self, fd);
+    ml_rw *rw = slot ? slot->rw[direction] : NULL;
+
+    if (slot == NULL) {
+        return -1;
+    }
+    if (rw == NULL) {
+        rw = PyMem_RawCalloc(1, sizeof(*rw));
+        if (rw == NULL) {
+            PyErr_NoMemory();
+            return -1;
+        }
+        rw->loop = self;
+        slot->rw[direction] = rw;
+    }
+    ml_handle *old = rw->handle;
+    /* Started anew even if one was active: the number may be another open file by now. */
+    ml_fdw_stop(self->ev, &rw->fdw);
+    ml_fdw_init(&rw->fdw, rw_event, rw_dead, fd, direction == READER ? EV_READ : EV_WRITE);
+    rw->handle = NULL;
+    if (ml_fdw_start(self->ev, &rw->fdw) == 0) {
+        rw->handle = (ml_handle *)Py_NewRef((PyObject *)handle);
+        self->poll_due = true;
+    }
+    int rc = rw->handle ? 0 : -1;
+    if (old != NULL) {
+        if (ml_handle_cancel(old) < 0) {
+            rc = -1;
+        }
+        Py_DECREF(old);
+    }
+    return rc;
+}
+
+static PyObject *
+add(ml_base *self, int direction, bool checked, PyObject *const *args, Py_ssize_t nargs,
+    PyObject *context)
+{
+    int fd;
+
+    if (nargs < 2) {
+        PyErr_Format(PyExc_TypeError, "add_%s() takes a file descriptor and a callback",
+                     direction == READER ? "reader" : "writer");
+        return NULL;
+    }
+    if (fd_argument(args[0], &fd) < 0 || (checked && ml_base_check_fd(self, args[0], fd) < 0) ||
+        ml_base_check_closed(self) < 0 || check_pollable(fd) < 0) {
+        return NULL;
+    }
+    ml_handle *handle = ml_handle_new(self, args[1], args + 2, nargs - 2, context);
+    if (handle == NULL) {
+        return NULL;
+    }
+    if (!PyObject_GC_IsTracked((PyObject *)handle)) {
+        PyObject_GC_Track(handle);
+    }
+    if (register_handle(self, fd, direction, handle) < 0) {
+        Py_CLEAR(handle);
+    }
+    return (PyObject *)handle;
+}
+
+static PyObject *
+remove_rw(ml_base *self, int direction, bool checked, PyObject *fileobj)
+{
+    int fd;
+
+    if (fd_argument(fileobj, &fd) < 0 || (checked && ml_base_check_fd(self, fileobj, fd) < 0)) {
+        return NULL;
+    }
+    ml_slot *slot = find_slot(self, fd);
+    ml_rw *rw = slot ? slot->rw[direction] : NULL;
+    if (self->closed || rw == NULL || rw->handle == NULL) {
+        Py_RETURN_FALSE;
+    }
+    ml_handle *handle = rw->handle;
+    rw->handle = NULL;
+    ml_fdw_stop(self->ev, &rw->fdw);
+    int rc = ml_handle_cancel(handle);
+    Py_DECREF(handle);
+    if (rc < 0) {
+        return NULL;
+    }
+    Py_RETURN_TRUE;
+}
+
+PyObject *
+ml_base_add_reader(ml_base *self, PyObject *const *args, Py_ssize_t nargs)
+{
+    PyObject *handle = add(self, READER, true, args, nargs, NULL);
+    if (handle == NULL) {
+        return NULL;
+    }
+    Py_DECREF(handle);
+    Py_RETURN_NONE;
+}
+
+PyObject *
+ml_base_add_writer(ml_base *self, PyObject *const *args, Py_ssize_t nargs)
+{
+    PyObject *handle = add(self, WRITER, true, args, nargs, NULL);
+    if (handle == NULL) {
+        return NULL;
+    }
+    Py_DECREF(handle);
+    Py_RETURN_NONE;
+}
+
+/* The unchecked ones are what the standard library's own transports call: _add_reader(fd,
+ * callback, *args, context=None). */
+static PyObject *
+add_unchecked(ml_base *self, int direction, PyObject *const *args, Py_ssize_t nargs,
+              PyObject *kwnames)
+{
+    PyObject *context = NULL;
+
+    if (kwnames != NULL && PyTuple_GET_SIZE(kwnames) > 0) {
+        if (PyTuple_GET_SIZE(kwnames) > 1 ||
+            PyUnicode_Compare(PyTuple_GET_ITEM(kwnames, 0), self->state->str.context) != 0) {
+            PyErr_SetString(PyExc_TypeError, "the only keyword argument is context");
+            return NULL;
+        }
+        context = args[nargs];
+    }
+    return add(self, direction, false, args, nargs, context);
+}
+
+PyObject *
+ml_base_add_reader_unchecked(ml_base *self, PyObject *const *args, Py_ssize_t nargs,
+                             PyObject *kwnames)
+{
+    return add_unchecked(self, READER, args, nargs, kwnames);
+}
+
+PyObject *
+ml_base_add_writer_unchecked(ml_base *self, PyObject *const *args, Py_ssize_t nargs,
+                             PyObject *kwnames)
+{
+    return add_unchecked(self, WRITER, args, nargs, kwnames);
+}
+
+PyObject *
+ml_base_remove_reader(ml_base *self, PyObject *fileobj)
+{
+    return remove_rw(self, READER, true, fileobj);
+}
+
+PyObject *
+ml_base_remove_writer(ml_base *self, PyObject *fileobj)
+{
+    return remove_rw(self, WRITER, true, fileobj);
+}
+
+PyObject *
+ml_base_remove_reader_unchecked(ml_base *self, PyObject *fileobj)
+{
+    return remove_rw(self, READER, false, fileobj);
+}
+
+PyObject *
+ml_base_remove_writer_unchecked(ml_base *self, PyObject *fileobj)
+{
+    return remove_rw(self, WRITER, false, fileobj);
+}
+
+/* ---- the collector, and close() ---------------------------------------------------------- */
+
+int
+ml_base_slots_traverse(ml_base *self, visitproc visit, void *arg)
+{
+    for (int fd = 0; fd < self->slots_cap; fd++) {
+        if (self->slots[fd].held) {
+            Py_VISIT(self->slots[fd].transport);
+        }
+        for (int direction = READER; direction <= WRITER; direction++) {
+            if (self->slots[fd].rw[direction] != NULL) {
+                Py_VISIT(self->slots[fd].rw[direction]->handle);
+            }
+        }
+    }
+    return 0;
+}
+
+void
+ml_base_slots_clear(ml_base *self)
+{
+    ml_slot *slots = self->slots;
+    int cap = self->slots_cap;
+
+    self->slots = NULL;
+    self->slots_cap = 0;
+    for (int fd = 0; fd < cap; fd++) {
+        if (slots[fd].held) {
+            Py_DECREF(slots[fd].transport);
+        }
+        for (int direction = READER; direction <= WRITER; direction++) {
+            ml_rw *rw = slots[fd].rw[direction];
+            if (rw != NULL) {
+                ml_fdw_stop(self->ev, &rw->fdw);
+                Py_CLEAR(rw->handle);
+                PyMem_RawFree(rw);
+            }
+        }
+    }
+    PyMem_RawFree(slots);
+}

@@ -1,0 +1,573 @@
+/* LoopBase: the C half of EventLoop, first in its MRO, before asyncio.BaseEventLoop.
+ *
+ * Private attributes that BaseEventLoop's Python code reads and writes (_closed, _debug, ...) are
+ * members of the struct here: data descriptors win over the instance dict, so both halves see one
+ * value. */
+#include "aio.h"
+
+/* ---- errors ------------------------------------------------------------------------------ */
+
+int
+ml_base_check_closed(ml_base *self)
+{
+    if (self->ev == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "the event loop's __init__() was not called");
+        return -1;
+    }
+    if (self->closed || self->ev->ev == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "Event loop is closed");
+        return -1;
+    }
+    return 0;
+}
+
+PyObject *
+ml_diagnostics(ml_state *state, const char *name)
+{
+    if (state->aio->diagnostics == NULL) {
+        state->aio->diagnostics = PyImport_ImportModule("moodloop._diagnostics");
+        if (state->aio->diagnostics == NULL) {
+            return NULL;
+        }
+    }
+    return PyObject_GetAttrString(state->aio->diagnostics, name);
+}
+
+static int
+call_handler(ml_base *self, const char *message, PyObject *exc, PyObject *transport,
+             PyObject *protocol)
+{
+    PyObject *context = Py_BuildValue("{s:s,s:O}", "message", message, "exception", exc);
+
+    if (context == NULL ||
+        (transport != NULL && PyDict_SetItem(context, self->state->str.transport, transport) < 0) ||
+        (protocol != NULL && PyDict_SetItem(context, self->state->str.protocol, protocol) < 0)) {
+        Py_XDECREF(context);
+        return -1;
+    }
+    PyObject *result = PyObject_CallMethodOneArg((PyObject *)self,
+                                                 self->state->str.call_exception_handler, context);
+    Py_DECREF(context);
+    Py_XDECREF(result);
+    return result ? 0 : -1;
+}
+
+int
+ml_base_handle_error(ml_base *self, const char *message, PyObject *transport, PyObject *protocol)
+{
+    PyObject *exc = ml_take_exception();
+
+    if (ml_is_fatal_exc(exc)) {
+        ml_raise(exc);
+        return -1;
+    }
+    int rc = call_handler(self, message, exc, transport, protocol);
+    Py_DECREF(exc);
+    return rc;
+}
+
+/* A callback of a watcher on loop.ev raised while the asyncio loop runs. */
+static bool
+watcher_failed(void *host, PyObject *callback)
+{
+    ml_base *self = host;
+    PyObject *exc = ml_take_exception();
+    PyObject *message = PyUnicode_FromFormat("Exception in watcher callback %R", callback);
+    const char *text = message ? PyUnicode_AsUTF8(message) : NULL;
+    int rc = text ? call_handler(self, text, exc, NULL, NULL) : -1;
+
+    Py_XDECREF(message);
+    Py_DECREF(exc);
+    return rc == 0;
+}
+
+/* ---- small methods ----------------------------------------------------------------------- */
+
+char *
+ml_base_scratch(ml_base *self)
+{
+    if (self->scratch == NULL && (self->scratch = PyMem_RawMalloc(ML_SCRATCH_SIZE)) == NULL) {
+        PyErr_NoMemory();
+    }
+    return self->scratch;
+}
+
+static PyObject *
+base_time(ml_base *Py_UNUSED(self), PyObject *Py_UNUSED(unused))
+{
+    return PyFloat_FromDouble(ml_monotonic());
+}
+
+static PyObject *
+base_is_running(ml_base *self, PyObject *Py_UNUSED(unused))
+{
+    return PyBool_FromLong(self->thread != 0);
+}
+
+static PyObject *
+base_is_closed(ml_base *self, PyObject *Py_UNUSED(unused))
+{
+    return PyBool_FromLong(self->closed);
+}
+
+static PyObject *
+base_get_debug(ml_base *self, PyObject *Py_UNUSED(unused))
+{
+    return PyBool_FromLong(self->debug);
+}
+
+static PyObject *
+base_stop(ml_base *self, PyObject *Py_UNUSED(unused))
+{
+    self->stopping = true;
+    if (self->sleeping && !self->woken) { /* from a watcher's callback, or another thread */
+        self->woken = true;
+        ml_loop_wake(self->ev);
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+base_check_closed(ml_base *self, PyObject *Py_UNUSED(unused))
+{
+    if (ml_base_check_closed(self) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+/* ---- futures and tasks ------------------------------------------------------------------- */
+
+PyObject *
+ml_base_create_future(ml_base *self, PyObject *Py_UNUSED(unused))
+{
+    PyObject *class = PyObject_GetAttrString(self->state->aio->futures, "Future");
+    PyObject *kwnames = class ? PyTuple_Pack(1, self->state->str.loop) : NULL;
+    PyObject *loop = (PyObject *)self, *future = NULL;
+
+    if (kwnames != NULL) {
+        future = PyObject_Vectorcall(class, &loop, 0, kwnames);
+        Py_DECREF(kwnames);
+    }
+    Py_XDECREF(class);
+    return future;
+}
+
+/* With a task factory, or in debug mode, the running Python's own create_task() does it all: its
+ * rules changed with every version. Without, all versions come to Task(coro, loop=self, **kw). */
+static PyObject *
+base_create_task(ml_base *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+{
+    ml_aio *aio = self->state->aio;
+    PyObject *factory = PyObject_GetAttrString((PyObject *)self, "_task_factory");
+
+    if (factory == NULL) {
+        return NULL;
+    }
+    bool plain = factory == Py_None && !self->debug && nargs == 1 && !self->closed;
+    Py_DECREF(factory);
+    Py_ssize_t nkw = kwnames ? PyTuple_GET_SIZE(kwnames) : 0;
+    PyObject *stack[10], *result = NULL;
+    if (nargs + nkw + 1 > 10) {
+        plain = false;
+    }
+#if PY_VERSION_HEX < 0x030E0000
+    /* Before 3.14 only these two are accepted, which create_task() itself must check. */
+    for (Py_ssize_t i = 0; i < nkw; i++) {
+        PyObject *key = PyTuple_GET_ITEM(kwnames, i);
+        plain = plain && (PyUnicode_CompareWithASCIIString(key, "name") == 0 ||
+                          PyUnicode_CompareWithASCIIString(key, "context") == 0);
+    }
+#endif
+    if (!plain) {
+        PyObject *method = PyObject_GetAttrString(aio->BaseEventLoop, "create_task");
+        stack[0] = (PyObject *)self;
+        if (method != NULL && nargs + nkw + 1 <= 10) {
+            memcpy(stack + 1, args, (size_t)(nargs + nkw) * sizeof(*args));
+            result = PyObject_Vectorcall(method, stack, (size_t)nargs + 1, kwnames);
+        }
+        else if (method != NULL) {
+            PyErr_SetString(PyExc_TypeError, "create_task() got too many arguments");
+        }
+        Py_XDECREF(method);
+        return result;
+    }
+    PyObject *class = PyObject_GetAttrString(aio->tasks, "Task");
+    PyObject *names = class ? PyTuple_New(nkw + 1) : NULL;
+    if (names != NULL) {
+        stack[0] = args[0];
+        for (Py_ssize_t i = 0; i < nkw; i++) {
+            stack[1 + i] = args[1 + i];
+            PyTuple_SET_ITEM(names, i, Py_NewRef(PyTuple_GET_ITEM(kwnames, i)));
+        }
+        stack[1 + nkw] = (PyObject *)self;
+        PyTuple_SET_ITEM(names, nkw, Py_NewRef(self->state->str.loop));
+        result = PyObject_Vectorcall(class, stack, 1, names);
+        Py_DECREF(names);
+    }
+    Py_XDECREF(class);
+    return result;
+}
+
+/* ---- life -------------------------------------------------------------------------------- */
+
+static PyObject *
+base_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
+{
+    ml_base *self = (ml_base *)type->tp_alloc(type, 0);
+
+    if (self != NULL) {
+        self->state = ml_state_of_type(type);
+        self->closed = true; /* until __init__ */
+    }
+    return (PyObject *)self;
+}
+
+static void
+clock_tick(struct ev_loop *Py_UNUSED(loop), ev_timer *Py_UNUSED(ev), int Py_UNUSED(revents))
+{
+}
+
+/* True if time() of this object is not ours. */
+static int
+find_custom_time(ml_base *self)
+{
+    PyObject *mine = PyObject_GetAttr((PyObject *)self->state->LoopBase, self->state->str.time);
+    PyObject *method =
+        mine ? PyObject_GetAttr((PyObject *)Py_TYPE(self), self->state->str.time) : NULL;
+    PyObject *bound = method ? PyObject_GetAttr((PyObject *)self, self->state->str.time) : NULL;
+
+    if (bound != NULL) {
+        self->custom_time = method != mine || !PyCFunction_Check(bound) ||
+                            PyCFunction_GetFunction(bound) != (PyCFunction)base_time;
+    }
+    Py_XDECREF(bound);
+    Py_XDECREF(method);
+    Py_XDECREF(mine);
+    return bound ? 0 : -1;
+}
+
+/* LoopBase.__init__(ev=None) */
+static int
+base_init(ml_base *self, PyObject *args, PyObject *kwargs)
+{
+    static char *keywords[] = {"ev", NULL};
+    PyObject *ev = Py_None;
+
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O:LoopBase", keywords, &ev)) {
+        return -1;
+    }
+    if (self->ev != NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "__init__() of an event loop called twice");
+        return -1;
+    }
+    ml_loop *loop;
+    if (ev == Py_None) {
+        /* epoll by name: ev_loop_new(0) obeys LIBEV_FLAGS and falls back to poll at EMFILE */
+        loop = ml_loop_new(self->state, EVBACKEND_EPOLL | EVFLAG_NOENV);
+        if (loop == NULL) {
+            return -1;
+        }
+    }
+    else if (!PyObject_TypeCheck(ev, self->state->Loop)) {
+        PyErr_Format(PyExc_TypeError, "ev must be a moodloop.event.Loop, not %s",
+                     Py_TYPE(ev)->tp_name);
+        return -1;
+    }
+    else {
+        loop = (ml_loop *)Py_NewRef(ev);
+        if (ml_loop_check_open(loop) < 0) {
+            Py_DECREF(loop);
+            return -1;
+        }
+        if (loop->host != NULL) {
+            Py_DECREF(loop);
+            PyErr_SetString(PyExc_RuntimeError, "an asyncio loop runs on this event.Loop already");
+            return -1;
+        }
+    }
+    self->ev = loop;
+    self->own_ev = ev == Py_None;
+    loop->host = self;
+    loop->host_error = watcher_failed;
+    ev_timer_init(&self->clock, clock_tick, 3600., 3600.);
+    ev_timer_start(loop->ev, &self->clock);
+    ev_unref(loop->ev);
+    self->closed = false;
+    return find_custom_time(self);
+}
+
+static void
+drop_entry(uintptr_t entry)
+{
+    if (entry & 1) {
+        ml_ready *ready = (ml_ready *)(entry & ~(uintptr_t)1);
+        ready->queued = false;
+        Py_DECREF(ready->owner);
+    }
+    else {
+        Py_DECREF((PyObject *)entry);
+    }
+}
+
+/* Everything that waits is dropped: what a closed loop held is free to go. */
+static void
+drop_waiting(ml_base *self)
+{
+    while (ml_ring_len(&self->ready) > 0) {
+        drop_entry(self->ready.slots[self->ready.head++ & self->ready.mask]);
+    }
+    while (self->io.len > 0) {
+        drop_entry(self->io.items[--self->io.len]);
+    }
+    while (self->due.len > 0) {
+        Py_DECREF((PyObject *)self->due.items[--self->due.len]);
+    }
+    while (self->timers != NULL) {
+        ml_timer_unschedule(self->timers);
+    }
+}
+
+static int
+base_clear(ml_base *self)
+{
+    if (self->ev != NULL) {
+        self->closed = true;
+        if (self->ev->host == self) {
+            self->ev->host = NULL;
+            self->ev->host_error = NULL;
+        }
+        drop_waiting(self);
+        ml_base_signals_clear(self);
+        ml_base_slots_clear(self);
+        if (self->ev->ev != NULL && ev_is_active(&self->clock)) {
+            ev_ref(self->ev->ev);
+            ev_timer_stop(self->ev->ev, &self->clock);
+        }
+        if (self->own_ev && ml_loop_close(self->ev) < 0) {
+            ml_unraisable((PyObject *)self);
+        }
+    }
+    Py_CLEAR(self->empty_context);
+    Py_CLEAR(self->current_handle);
+    return 0;
+}
+
+/* _close(): the C half of close(). The event.Loop is closed too if it is ours. */
+static PyObject *
+base_close(ml_base *self, PyObject *Py_UNUSED(unused))
+{
+    if (self->running) {
+        PyErr_SetString(PyExc_RuntimeError, "Cannot close a running event loop");
+        return NULL;
+    }
+    base_clear(self);
+    Py_RETURN_NONE;
+}
+
+static int
+base_traverse(ml_base *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(self->ev);
+    Py_VISIT(self->empty_context);
+    Py_VISIT(self->current_handle);
+    for (size_t i = self->ready.head; i != self->ready.tail; i++) {
+        uintptr_t entry = self->ready.slots[i & self->ready.mask];
+        PyObject *object =
+            entry & 1 ? ((ml_ready *)(entry & ~(uintptr_t)1))->owner : (PyObject *)entry;
+        Py_VISIT(object);
+    }
+    for (ml_timer *timer = self->timers; timer != NULL; timer = timer->next) {
+        Py_VISIT(timer);
+    }
+    int rc = ml_base_signals_traverse(self, visit, arg);
+    return rc ? rc : ml_base_slots_traverse(self, visit, arg);
+}
+
+static void
+base_dealloc(ml_base *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+
+    PyObject_GC_UnTrack(self);
+    base_clear(self);
+    Py_CLEAR(self->ev);
+    PyMem_RawFree(self->ready.slots);
+    PyMem_RawFree(self->io.items);
+    PyMem_RawFree(self->due.items);
+    PyMem_RawFree(self->scratch);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+/* Setting or deleting `time` on the object may change the clock that timers follow. */
+static int
+base_setattro(ml_base *self, PyObject *name, PyObject *value)
+{
+    if (PyObject_GenericSetAttr((PyObject *)self, name, value) < 0) {
+        return -1;
+    }
+    if (PyUnicode_Check(name) && self->ev != NULL &&
+        PyUnicode_Compare(name, self->state->str.time) == 0) {
+        return find_custom_time(self);
+    }
+    return 0;
+}
+
+/* ---- attributes shared with BaseEventLoop ------------------------------------------------ */
+
+static PyObject *
+base_get_thread_id(ml_base *self, void *Py_UNUSED(closure))
+{
+    return self->thread ? PyLong_FromUnsignedLong(self->thread) : Py_NewRef(Py_None);
+}
+
+static int
+base_set_thread_id(ml_base *self, PyObject *value, void *Py_UNUSED(closure))
+{
+    unsigned long thread = 0;
+
+    if (value == NULL) {
+        PyErr_SetString(PyExc_AttributeError, "cannot delete _thread_id");
+        return -1;
+    }
+    if (value != Py_None) {
+        thread = PyLong_AsUnsignedLong(value);
+        if (thread == (unsigned long)-1 && PyErr_Occurred()) {
+            return -1;
+        }
+    }
+    self->thread = thread;
+    return 0;
+}
+
+/* A list of the handles that are ready; of the scheduled timers. Snapshots, for introspection. */
+static PyObject *
+base_ready_handles(ml_base *self, PyObject *Py_UNUSED(unused))
+{
+    PyObject *list = PyList_New(0);
+
+    for (size_t i = self->ready.head; list != NULL && i != self->ready.tail; i++) {
+        uintptr_t entry = self->ready.slots[i & self->ready.mask];
+        if (!(entry & 1) && PyList_Append(list, (PyObject *)entry) < 0) {
+            Py_CLEAR(list);
+        }
+    }
+    return list;
+}
+
+static PyObject *
+base_scheduled_handles(ml_base *self, PyObject *Py_UNUSED(unused))
+{
+    PyObject *list = PyList_New(0);
+
+    for (ml_timer *timer = self->timers; list != NULL && timer != NULL; timer = timer->next) {
+        if (PyList_Append(list, (PyObject *)timer) < 0) {
+            Py_CLEAR(list);
+        }
+    }
+    return list;
+}
+
+static PyMemberDef base_members[] = {
+    {"ev", T_OBJECT_EX, offsetof(ml_base, ev), READONLY,
+     PyDoc_STR("The moodloop.event.Loop beneath: watchers on it run inside this loop.")},
+    {"_debug", T_BOOL, offsetof(ml_base, debug), 0, NULL},
+    {"_closed", T_BOOL, offsetof(ml_base, closed), 0, NULL},
+    {"_stopping", T_BOOL, offsetof(ml_base, stopping), 0, NULL},
+    {"_current_handle", T_OBJECT, offsetof(ml_base, current_handle), 0, NULL},
+    {NULL},
+};
+
+static PyGetSetDef base_getset[] = {
+    {"_thread_id", (getter)base_get_thread_id, (setter)base_set_thread_id, NULL, NULL},
+    {NULL},
+};
+
+#define FAST(function) ((PyCFunction)(void (*)(void))(function))
+#define KEYWORDS (METH_FASTCALL | METH_KEYWORDS)
+
+static PyMethodDef base_methods[] = {
+    {"call_soon", FAST(ml_base_call_soon_method), KEYWORDS,
+     PyDoc_STR("call_soon($self, callback, /, *args, context=None)\n--\n\n"
+               "Calls callback(*args) in the next turn; returns a Handle.")},
+    {"call_soon_threadsafe", FAST(ml_base_call_soon_threadsafe), KEYWORDS,
+     PyDoc_STR("call_soon_threadsafe($self, callback, /, *args, context=None)\n--\n\n"
+               "call_soon() for other threads and signal handlers: wakes the loop.")},
+    {"call_from_thread", FAST(ml_base_call_soon_threadsafe), KEYWORDS,
+     PyDoc_STR("call_from_thread($self, callback, /, *args, context=None)\n--\n\n"
+               "Another name of call_soon_threadsafe().")},
+    {"call_later", FAST(ml_base_call_later), KEYWORDS,
+     PyDoc_STR("call_later($self, delay, callback, /, *args, context=None)\n--\n\n"
+               "Calls callback(*args) after delay seconds; returns a TimerHandle.")},
+    {"call_at", FAST(ml_base_call_at), KEYWORDS,
+     PyDoc_STR("call_at($self, when, callback, /, *args, context=None)\n--\n\n"
+               "Calls callback(*args) at `when` on the clock of time(); returns a TimerHandle.")},
+    {"time", (PyCFunction)base_time, METH_NOARGS,
+     PyDoc_STR("time($self, /)\n--\n\nSeconds on the clock of time.monotonic().")},
+    {"is_running", (PyCFunction)base_is_running, METH_NOARGS, NULL},
+    {"is_closed", (PyCFunction)base_is_closed, METH_NOARGS, NULL},
+    {"get_debug", (PyCFunction)base_get_debug, METH_NOARGS, NULL},
+    {"stop", (PyCFunction)base_stop, METH_NOARGS,
+     PyDoc_STR("stop($self, /)\n--\n\nLets run_forever() return after the current turn.")},
+    {"create_future", (PyCFunction)ml_base_create_future, METH_NOARGS,
+     PyDoc_STR("create_future($self, /)\n--\n\nasyncio.Future(loop=self).")},
+    {"create_task", FAST(base_create_task), KEYWORDS,
+     PyDoc_STR("create_task($self, coro, /, **kwargs)\n--\n\n"
+               "asyncio.Task(coro, loop=self, **kwargs), or what the task factory makes.")},
+    {"add_reader", FAST(ml_base_add_reader), METH_FASTCALL,
+     PyDoc_STR("add_reader($self, fd, callback, /, *args)\n--\n\n"
+               "Calls callback(*args) whenever fd can be read.")},
+    {"add_writer", FAST(ml_base_add_writer), METH_FASTCALL,
+     PyDoc_STR("add_writer($self, fd, callback, /, *args)\n--\n\n"
+               "Calls callback(*args) whenever fd can be written.")},
+    {"remove_reader", (PyCFunction)ml_base_remove_reader, METH_O,
+     PyDoc_STR("remove_reader($self, fd, /)\n--\n\nTrue if there was a reader.")},
+    {"remove_writer", (PyCFunction)ml_base_remove_writer, METH_O,
+     PyDoc_STR("remove_writer($self, fd, /)\n--\n\nTrue if there was a writer.")},
+    {"_add_reader", FAST(ml_base_add_reader_unchecked), KEYWORDS, NULL},
+    {"_add_writer", FAST(ml_base_add_writer_unchecked), KEYWORDS, NULL},
+    {"_remove_reader", (PyCFunction)ml_base_remove_reader_unchecked, METH_O, NULL},
+    {"_remove_writer", (PyCFunction)ml_base_remove_writer_unchecked, METH_O, NULL},
+    {"_signal_start", (PyCFunction)ml_base_signal_start, METH_VARARGS, NULL},
+    {"_signal_stop", (PyCFunction)ml_base_signal_stop, METH_O, NULL},
+    {"_signal_map", (PyCFunction)ml_base_signal_numbers, METH_NOARGS, NULL},
+    {"_check_closed", (PyCFunction)base_check_closed, METH_NOARGS, NULL},
+    {"_ready_handles", (PyCFunction)base_ready_handles, METH_NOARGS, NULL},
+    {"_scheduled_handles", (PyCFunction)base_scheduled_handles, METH_NOARGS, NULL},
+    {"_run", (PyCFunction)ml_base_run, METH_NOARGS, NULL},
+    {"_close", (PyCFunction)base_close, METH_NOARGS, NULL},
+    {"_make_socket_transport", FAST(ml_make_socket_transport), METH_VARARGS | METH_KEYWORDS, NULL},
+    {"_sock_recv", FAST(ml_sockop_recv), METH_FASTCALL, NULL},
+    {"_sock_recv_into", FAST(ml_sockop_recv_into), METH_FASTCALL, NULL},
+    {"_sock_recvfrom", FAST(ml_sockop_recvfrom), METH_FASTCALL, NULL},
+    {"_sock_recvfrom_into", FAST(ml_sockop_recvfrom_into), METH_FASTCALL, NULL},
+    {"_sock_sendall", FAST(ml_sockop_sendall), METH_FASTCALL, NULL},
+    {"_sock_sendto", FAST(ml_sockop_sendto), METH_FASTCALL, NULL},
+    {"_sock_accept", FAST(ml_sockop_accept), METH_FASTCALL, NULL},
+    {"_sock_connect", FAST(ml_sockop_connect), METH_FASTCALL, NULL},
+    {"__reduce__", ml_no_pickle, METH_NOARGS, NULL},
+    {NULL},
+};
+
+static PyType_Slot base_slots[] = {
+    {Py_tp_doc, PyDoc_STR("The C half of moodloop.EventLoop; not for use by itself.")},
+    {Py_tp_new, base_new},
+    {Py_tp_init, base_init},
+    {Py_tp_dealloc, base_dealloc},
+    {Py_tp_traverse, base_traverse},
+    {Py_tp_clear, base_clear},
+    {Py_tp_setattro, base_setattro},
+    {Py_tp_methods, base_methods},
+    {Py_tp_members, base_members},
+    {Py_tp_getset, base_getset},
+    {0, NULL},
+};
+
+PyType_Spec ml_loopbase_spec = {
+    .name = "moodloop._core.LoopBase",
+    .basicsize = sizeof(ml_base),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE,
+    .slots = base_slots,
+};

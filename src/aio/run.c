@@ -1,0 +1,328 @@
+/* The turn: poll, collect, run the batch. */
+#include "aio.h"
+
+/* With callbacks ready, polling may wait a little: a zero-timeout ev_run costs 180 ns, a ready
+ * callback 60. Bounded twice, so that I/O, timers, signals and other threads are never starved,
+ * and never done in the turn after something arrived or became due. */
+#define MAX_SKIPPED_TURNS 8
+#define MAX_SKIPPED_SECONDS 50e-6
+
+/* A thread that waits for the GIL beside a busy loop gets it this often, in seconds. */
+#define GIL_INTERVAL 1e-3
+
+/* Rings and batches that a burst left larger than this (entries) are given back when idle. */
+#define KEEP_ENTRIES 16384
+
+int
+ml_ring_grow(ml_ring *ring)
+{
+    size_t old = ring->slots ? ring->mask + 1 : 0, size = old ? old * 2 : 64;
+    size_t count = ml_ring_len(ring);
+    uintptr_t *slots = PyMem_RawMalloc(size * sizeof(*slots));
+
+    if (slots == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    for (size_t i = 0; i < count; i++) {
+        slots[i] = ring->slots[(ring->head + i) & ring->mask];
+    }
+    PyMem_RawFree(ring->slots);
+    *ring = (ml_ring){.slots = slots, .mask = size - 1, .head = 0, .tail = count};
+    return 0;
+}
+
+static bool
+batch_append(ml_batch *batch, uintptr_t entry)
+{
+    if (batch->len == batch->cap) {
+        size_t cap = batch->cap ? batch->cap * 2 : 64;
+        uintptr_t *items = PyMem_RawRealloc(batch->items, cap * sizeof(*items));
+        if (items == NULL) {
+            return false;
+        }
+        batch->items = items;
+        batch->cap = cap;
+    }
+    batch->items[batch->len++] = entry;
+    return true;
+}
+
+/* These run inside ev_run, from libev callbacks: they append only. If memory is out nothing is
+ * lost: a descriptor stays ready, and a timer stays in the list and is armed again. */
+void
+ml_base_got_handle(ml_base *self, ml_handle *handle)
+{
+    if (batch_append(&self->io, (uintptr_t)handle)) {
+        Py_INCREF(handle);
+    }
+}
+
+void
+ml_base_got_ready(ml_base *self, ml_ready *ready)
+{
+    if (!ready->queued && batch_append(&self->io, (uintptr_t)ready | 1)) {
+        ready->queued = true;
+        Py_INCREF(ready->owner);
+    }
+}
+
+void
+ml_base_got_timer(ml_base *self, ml_timer *timer)
+{
+    if (batch_append(&self->due, (uintptr_t)timer)) {
+        Py_INCREF(timer);
+    }
+    else {
+        ev_timer_set(&timer->ev, 0.01, 0.);
+        ev_timer_start(self->ev->ev, &timer->ev);
+    }
+}
+
+int
+ml_base_push_handle(ml_base *self, ml_handle *handle)
+{
+    if (ml_ring_push(&self->ready, (uintptr_t)handle) < 0) {
+        return -1;
+    }
+    Py_INCREF(handle);
+    return 0;
+}
+
+int
+ml_base_push_ready(ml_base *self, ml_ready *ready)
+{
+    if (ready->queued) {
+        return 0;
+    }
+    if (ml_ring_push(&self->ready, (uintptr_t)ready | 1) < 0) {
+        return -1;
+    }
+    ready->queued = true;
+    Py_INCREF(ready->owner);
+    return 0;
+}
+
+/* Moves what the poll brought onto the ring: I/O first, then timers. libev runs the events of one
+ * poll last to first, so I/O goes in backwards to come out in the kernel's order. */
+static int
+collect(ml_base *self)
+{
+    while (ml_ring_len(&self->ready) + self->io.len + self->due.len > self->ready.mask) {
+        if (ml_ring_grow(&self->ready) < 0) {
+            return -1; /* all of it is still there for the next turn */
+        }
+    }
+    while (self->io.len > 0) {
+        ml_ring_push(&self->ready, self->io.items[--self->io.len]);
+    }
+    ml_base_push_due(self);
+    return 0;
+}
+
+static void
+shrink(ml_base *self)
+{
+    if (self->ready.mask >= KEEP_ENTRIES) {
+        PyMem_RawFree(self->ready.slots);
+        self->ready = (ml_ring){0};
+    }
+    if (self->due.cap > KEEP_ENTRIES) {
+        PyMem_RawFree(self->due.items);
+        self->due = (ml_batch){0};
+    }
+}
+
+/* True if this turn may go without a poll. */
+static bool
+may_skip(ml_base *self, double now)
+{
+    return !self->poll_due && !self->stopping && self->skipped < MAX_SKIPPED_TURNS &&
+           now - self->polled_at < MAX_SKIPPED_SECONDS;
+}
+
+static int
+poll_events(ml_base *self)
+{
+    bool block = ml_ring_len(&self->ready) == 0 && !self->stopping;
+
+    if (!block) {
+        double now = ml_monotonic();
+        if (may_skip(self, now)) {
+            self->skipped++;
+            return 0;
+        }
+        self->polled_at = now;
+        if (now - self->released_at > GIL_INTERVAL) {
+            self->released_at = now;
+            Py_BEGIN_ALLOW_THREADS;
+            Py_END_ALLOW_THREADS;
+        }
+    }
+    else {
+        shrink(self);
+    }
+    if (self->custom_time && self->timers != NULL) {
+        ml_base_custom_due(self);
+    }
+    self->skipped = 0;
+    self->poll_due = false;
+    self->woken = false;
+    self->sleeping = block;
+    int rc = ml_loop_run(self->ev, block ? EVRUN_ONCE : EVRUN_NOWAIT, block);
+    self->sleeping = false;
+    if (block) {
+        self->polled_at = self->released_at = ml_monotonic();
+    }
+    if (self->io.len > 0 || self->due.len > 0) {
+        self->poll_due = true; /* where something came from there may be more */
+    }
+    if (rc >= 0) {
+        return collect(self);
+    }
+    PyObject *exc = ml_take_exception();
+    if (collect(self) < 0) {
+        ml_unraisable((PyObject *)self);
+    }
+    ml_raise(exc);
+    return -1;
+}
+
+/* ---- the batch --------------------------------------------------------------------------- */
+
+/* Debug mode: a callback that took long is logged, and errors can name the current handle. */
+static int
+run_watched(ml_base *self, ml_handle *handle)
+{
+    double start = ml_monotonic();
+    PyObject *before = self->current_handle;
+
+    self->current_handle = Py_NewRef((PyObject *)handle);
+    int rc = ml_handle_run(handle);
+    double took = ml_monotonic() - start;
+    Py_DECREF(self->current_handle);
+    self->current_handle = before;
+    if (rc < 0) {
+        return -1;
+    }
+    PyObject *limit = PyObject_GetAttrString((PyObject *)self, "slow_callback_duration");
+    double slow = limit ? PyFloat_AsDouble(limit) : -1.;
+    Py_XDECREF(limit);
+    if (PyErr_Occurred()) {
+        return -1;
+    }
+    if (took < slow) {
+        return 0;
+    }
+    PyObject *report = ml_diagnostics(self->state, "slow_callback");
+    PyObject *result =
+        report ? PyObject_CallFunction(report, "Od", (PyObject *)handle, took) : NULL;
+    Py_XDECREF(report);
+    Py_XDECREF(result);
+    return result ? 0 : -1;
+}
+
+static int
+run_handle(ml_base *self, ml_handle *handle)
+{
+    int rc = self->debug && !handle->cancelled ? run_watched(self, handle) : ml_handle_run(handle);
+
+    if (Py_REFCNT(handle) > 1 && !PyObject_GC_IsTracked((PyObject *)handle)) {
+        PyObject_GC_Track(handle); /* somebody kept it: from now on it can be garbage */
+    }
+    Py_DECREF(handle);
+    return rc;
+}
+
+static int
+run_entry(ml_base *self, uintptr_t entry)
+{
+    if (!(entry & 1)) {
+        return run_handle(self, (ml_handle *)entry);
+    }
+    ml_ready *ready = (ml_ready *)(entry & ~(uintptr_t)1);
+    PyObject *owner = ready->owner;
+    ready->queued = false;
+    int rc = ready->run(ready);
+    Py_DECREF(owner);
+    return rc;
+}
+
+static int
+run_batch(ml_base *self)
+{
+    size_t count = ml_ring_len(&self->ready);
+    int rc = 0;
+
+    self->in_batch = true;
+    while (rc == 0 && count-- > 0 && ml_ring_len(&self->ready) > 0) {
+        rc = run_entry(self, self->ready.slots[self->ready.head++ & self->ready.mask]);
+    }
+    self->in_batch = false;
+    if (self->unflushed != NULL) {
+        PyObject *exc = rc < 0 ? ml_take_exception() : NULL;
+        int flushed = ml_base_flush(self);
+        if (exc != NULL) {
+            if (flushed < 0) {
+                ml_unraisable((PyObject *)self);
+            }
+            ml_raise(exc);
+        }
+        rc = rc < 0 ? rc : flushed;
+    }
+    return rc;
+}
+
+/* Leaving run_forever(): from now on the loop itself can be garbage, and with it what waits. New
+ * timers stand at the head of the list, so only those not tracked yet are walked. */
+static void
+track_waiting(ml_base *self)
+{
+    for (size_t i = self->ready.head; i != self->ready.tail; i++) {
+        uintptr_t entry = self->ready.slots[i & self->ready.mask];
+        if (!(entry & 1) && !PyObject_GC_IsTracked((PyObject *)entry)) {
+            PyObject_GC_Track((PyObject *)entry);
+        }
+    }
+    for (ml_timer *timer = self->timers; timer != NULL && !PyObject_GC_IsTracked((PyObject *)timer);
+         timer = timer->next) {
+        PyObject_GC_Track(timer);
+    }
+}
+
+/* LoopBase._run(): turns until stop(). The caller has set the running loop and the hooks. */
+PyObject *
+ml_base_run(ml_base *self, PyObject *Py_UNUSED(unused))
+{
+    if (ml_base_check_closed(self) < 0) {
+        return NULL;
+    }
+    if (self->running) {
+        PyErr_SetString(PyExc_RuntimeError, "This event loop is already running");
+        return NULL;
+    }
+    if (ml_interrupt_begin(self->ev) < 0) {
+        return NULL;
+    }
+    Py_INCREF(self);
+    ev_ref(self->ev->ev); /* the poll waits even if nothing is registered */
+    self->running = true;
+    self->poll_due = true;
+    self->released_at = ml_monotonic();
+    int rc = 0;
+    do {
+        rc = poll_events(self);
+        if (rc == 0) {
+            rc = run_batch(self);
+        }
+    } while (rc == 0 && !self->stopping);
+    self->running = false;
+    ev_unref(self->ev->ev);
+    track_waiting(self);
+    ml_interrupt_end(self->ev);
+    Py_DECREF(self);
+    if (rc < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}

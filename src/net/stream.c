@@ -1,0 +1,313 @@
+#include "stream.h"
+#include "sock.h"
+
+#include <errno.h>
+
+/* One sendmsg takes at most this many chunks; more gain nothing measurable. */
+#define MAX_PARTS 64
+
+/* ---- events ------------------------------------------------------------------------------ */
+
+static void
+stream_event(struct ev_loop *Py_UNUSED(loop), ev_io *ev, int revents)
+{
+    ml_stream *stream = ML_CONTAINER_OF((ml_fdw *)ev, ml_stream, fdw);
+
+    stream->revents |= revents;
+    ml_base_got_ready(stream->loop, &stream->ready);
+}
+
+/* Somebody closed the descriptor under us: it is theirs, so only stop. */
+static void
+stream_dead(ml_loop *Py_UNUSED(loop), ml_fdw *Py_UNUSED(fdw))
+{
+}
+
+void
+ml_stream_init(ml_stream *stream, ml_base *loop, PyObject *owner, int fd, const ml_sink *sink,
+               int (*run)(ml_ready *))
+{
+    *stream =
+        (ml_stream){.loop = loop, .sink = sink, .fd = fd, .high = 65536, .low = 16384, .cap = 1};
+    stream->ready = (ml_ready){.run = run, .owner = owner};
+    stream->queue = &stream->first;
+    ml_fdw_init(&stream->fdw, stream_event, stream_dead, fd, 0);
+}
+
+/* Brings the ev_io in line with `reading` and `blocked`. */
+static int
+update_events(ml_stream *stream)
+{
+    int events = (stream->reading ? EV_READ : 0) | (stream->blocked ? EV_WRITE : 0);
+
+    if (stream->fd < 0 || stream->loop->ev->ev == NULL) {
+        return 0;
+    }
+    if (ml_fdw_modify(stream->loop->ev, &stream->fdw, events) < 0) {
+        return -1;
+    }
+    ml_base_hold_transport(stream->loop, stream->fd, events != 0);
+    stream->loop->poll_due = true;
+    return 0;
+}
+
+int
+ml_stream_read(ml_stream *stream, bool on)
+{
+    if (stream->reading == on) {
+        return 0;
+    }
+    stream->reading = on;
+    return update_events(stream);
+}
+
+int
+ml_stream_stop(ml_stream *stream)
+{
+    stream->reading = stream->blocked = false;
+    return update_events(stream);
+}
+
+/* ---- the queue --------------------------------------------------------------------------- */
+
+static int
+make_room(ml_stream *stream)
+{
+    if (stream->head > 0 && stream->head >= stream->cap / 2) {
+        memmove(stream->queue, stream->queue + stream->head, stream->len * sizeof(ml_chunk));
+        stream->head = 0;
+        return 0;
+    }
+    size_t cap = stream->cap < 8 ? 8 : stream->cap * 2;
+    ml_chunk *queue = PyMem_RawMalloc(cap * sizeof(*queue));
+    if (queue == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    memcpy(queue, stream->queue + stream->head, stream->len * sizeof(*queue));
+    if (stream->queue != &stream->first) {
+        PyMem_RawFree(stream->queue);
+    }
+    stream->queue = queue;
+    stream->head = 0;
+    stream->cap = cap;
+    return 0;
+}
+
+int
+ml_stream_queue(ml_stream *stream, PyObject *bytes, const char *data, size_t size)
+{
+    if (stream->head + stream->len == stream->cap && make_room(stream) < 0) {
+        return -1;
+    }
+    stream->queue[stream->head + stream->len++] = (ml_chunk){Py_NewRef(bytes), data, size};
+    stream->queued += size;
+    return 0;
+}
+
+/* Takes `sent` bytes off the front. */
+static void
+consume(ml_stream *stream, size_t sent)
+{
+    stream->queued -= sent;
+    while (stream->len > 0 && sent >= stream->queue[stream->head].size) {
+        ml_chunk *chunk = &stream->queue[stream->head++];
+        sent -= chunk->size;
+        stream->len--;
+        Py_DECREF(chunk->bytes); /* exact bytes or ours: runs no code of the user's */
+    }
+    if (stream->len > 0) {
+        stream->queue[stream->head].data += sent;
+        stream->queue[stream->head].size -= sent;
+        return;
+    }
+    stream->head = 0;
+    if (stream->cap > MAX_PARTS) { /* a burst's array is not kept for an idle connection */
+        PyMem_RawFree(stream->queue);
+        stream->queue = &stream->first;
+        stream->cap = 1;
+    }
+}
+
+void
+ml_stream_discard(ml_stream *stream)
+{
+    if (stream->len > 0) {
+        consume(stream, stream->queued);
+    }
+    if (stream->queue != NULL && stream->queue != &stream->first) {
+        PyMem_RawFree(stream->queue);
+        stream->queue = &stream->first;
+        stream->cap = 1;
+    }
+}
+
+/* ---- sending ----------------------------------------------------------------------------- */
+
+static void
+unlist(ml_stream *stream)
+{
+    if (stream->unflushed) {
+        ml_stream **place = &stream->loop->unflushed;
+        while (*place != stream) {
+            place = &(*place)->next_unflushed;
+        }
+        *place = stream->next_unflushed;
+        stream->unflushed = false;
+        Py_DECREF(stream->ready.owner); /* never the last one: the caller has its own */
+    }
+}
+
+static ssize_t
+send_queue(ml_stream *stream)
+{
+    ml_chunk *chunk = &stream->queue[stream->head];
+
+    if (stream->len == 1) {
+        return ml_sock_send(stream->fd, chunk->data, chunk->size);
+    }
+    struct iovec parts[MAX_PARTS];
+    size_t count = stream->len < MAX_PARTS ? stream->len : MAX_PARTS;
+    for (size_t i = 0; i < count; i++) {
+        parts[i] = (struct iovec){(void *)chunk[i].data, chunk[i].size};
+    }
+    return ml_sock_sendv(stream->fd, parts, count);
+}
+
+static size_t
+offered(ml_stream *stream)
+{
+    size_t size = 0;
+
+    for (size_t i = 0; i < stream->len && i < MAX_PARTS; i++) {
+        size += stream->queue[stream->head + i].size;
+    }
+    return size;
+}
+
+/* Sends until the queue is empty or the socket takes no more; an errno value on failure. */
+static int
+send_all(ml_stream *stream)
+{
+    stream->loop->poll_due = true; /* who answers may do so at once */
+    while (stream->len > 0) {
+        size_t given = offered(stream);
+        ssize_t sent = send_queue(stream);
+        if (sent < 0) {
+            return sent == -EAGAIN ? 0 : (int)-sent;
+        }
+        consume(stream, (size_t)sent);
+        if ((size_t)sent < given) {
+            return 0; /* a short write means full: no second call to see EAGAIN */
+        }
+    }
+    return 0;
+}
+
+int
+ml_stream_check_marks(ml_stream *stream)
+{
+    if (!stream->paused && stream->queued > stream->high) {
+        stream->paused = true;
+        return stream->sink->pause(stream);
+    }
+    if (stream->paused && stream->queued <= stream->low) {
+        stream->paused = false;
+        return stream->sink->resume(stream);
+    }
+    return 0;
+}
+
+int
+ml_stream_flush(ml_stream *stream)
+{
+    PyObject *owner = Py_NewRef(stream->ready.owner);
+    int rc = 0;
+
+    unlist(stream);
+    if (stream->queued > 0 && stream->fd >= 0) {
+        int error = send_all(stream);
+        bool blocked = stream->queued > 0 && !error;
+        if (blocked != stream->blocked) {
+            stream->blocked = blocked;
+            rc = update_events(stream);
+        }
+        if (error) {
+            rc = stream->sink->write_failed(stream, error);
+        }
+        else if (rc == 0) {
+            rc = ml_stream_check_marks(stream);
+            if (rc == 0 && stream->queued == 0) {
+                rc = stream->sink->drained(stream);
+            }
+        }
+    }
+    Py_DECREF(owner);
+    return rc;
+}
+
+int
+ml_stream_queued(ml_stream *stream)
+{
+    if (stream->blocked) {
+        return ml_stream_check_marks(stream);
+    }
+    /* Outside of callbacks there is no end of a batch to wait for; and whether the high mark is
+     * reached only shows when the socket had its share. */
+    if (!stream->loop->in_batch || stream->queued > stream->high) {
+        int rc = ml_stream_flush(stream);
+        return rc < 0 ? rc : ml_stream_check_marks(stream);
+    }
+    if (!stream->unflushed) {
+        stream->unflushed = true;
+        stream->next_unflushed = stream->loop->unflushed;
+        stream->loop->unflushed = stream;
+        Py_INCREF(stream->ready.owner);
+    }
+    return 0;
+}
+
+/* At the end of a batch. One stream's failure does not keep the others waiting. */
+int
+ml_base_flush(ml_base *self)
+{
+    int rc = 0;
+
+    while (self->unflushed != NULL) {
+        ml_stream *stream = self->unflushed;
+        PyObject *owner = Py_NewRef(stream->ready.owner);
+        PyObject *exc = rc < 0 ? ml_take_exception() : NULL;
+        if (ml_stream_flush(stream) < 0) {
+            if (exc != NULL) {
+                ml_unraisable(owner);
+            }
+            rc = -1;
+        }
+        if (exc != NULL) {
+            ml_raise(exc);
+        }
+        Py_DECREF(owner);
+    }
+    return rc;
+}
+
+void
+ml_stream_detach(ml_stream *stream)
+{
+    unlist(stream);
+    stream->reading = stream->blocked = false;
+    if (stream->fd >= 0) {
+        ml_fdw_stop(stream->loop->ev, &stream->fdw);
+        ml_base_hold_transport(stream->loop, stream->fd, false);
+        stream->fd = -1;
+    }
+}
+
+int
+ml_stream_traverse(ml_stream *stream, visitproc visit, void *arg)
+{
+    for (size_t i = 0; i < stream->len; i++) {
+        Py_VISIT(stream->queue[stream->head + i].bytes);
+    }
+    return 0;
+}

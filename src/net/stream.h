@@ -1,0 +1,76 @@
+/* A byte stream: a descriptor, its ev_io, a write queue and the water marks. Knows nothing of
+ * asyncio's protocols: what arrives and what happens goes to a sink.
+ *
+ * Writes wait for the end of the event that makes them (see ml_stream_flush) so that they go out
+ * in one system call; EV_WRITE is only armed after a short write. */
+#ifndef ML_STREAM_H
+#define ML_STREAM_H
+
+#include "../aio/aio.h"
+
+typedef struct ml_stream ml_stream;
+
+/* What a stream tells. All return -1 for an exception that must leave run_forever(). */
+typedef struct ml_sink {
+    int (*readable)(ml_stream *stream);                /* read once */
+    int (*pause)(ml_stream *stream);                   /* queue went over the high mark */
+    int (*resume)(ml_stream *stream);                  /* ... and is at the low mark or below */
+    int (*drained)(ml_stream *stream);                 /* the queue is empty again */
+    int (*write_failed)(ml_stream *stream, int error); /* errno value */
+} ml_sink;
+
+typedef struct ml_chunk {
+    PyObject *bytes; /* kept by reference */
+    const char *data;
+    size_t size;
+} ml_chunk;
+
+struct ml_stream {
+    ml_fdw fdw;
+    ml_ready ready;
+    ml_base *loop; /* borrowed from the owner */
+    const ml_sink *sink;
+    ml_chunk *queue; /* a ring would save moves that do not happen: it is mostly emptied whole */
+    size_t head, len, cap;
+    ml_chunk first;   /* the queue while one chunk is enough */
+    size_t queued;    /* bytes */
+    size_t high, low; /* water marks, bytes */
+    size_t expected;  /* what the last read brought */
+    ml_stream *next_unflushed;
+    int fd;         /* -1 once closed */
+    int revents;    /* arrived, not handled yet */
+    bool reading;   /* EV_READ wanted */
+    bool blocked;   /* EV_WRITE wanted: the socket took less than it was given */
+    bool unflushed; /* in the loop's list, which then owns a reference to the owner */
+    bool paused;    /* sink->pause was called */
+};
+
+void ml_stream_init(ml_stream *stream, ml_base *loop, PyObject *owner, int fd, const ml_sink *sink,
+                    int (*run)(ml_ready *));
+/* Wants or does not want to read. -1 with MemoryError. */
+int ml_stream_read(ml_stream *stream, bool on);
+/* Neither reads nor writes any more, until told to. -1 with MemoryError. */
+int ml_stream_stop(ml_stream *stream);
+/* Queues a bytes object. -1 with an exception: MemoryError. */
+int ml_stream_queue(ml_stream *stream, PyObject *bytes, const char *data, size_t size);
+/* After queueing: sees to it that it is sent, now or at the end of the batch, and that the sink
+ * hears of the high mark. -1: must leave. */
+int ml_stream_queued(ml_stream *stream);
+/* Sends what it can now. -1: must leave. */
+int ml_stream_flush(ml_stream *stream);
+/* Tells the sink of the high and the low mark: the only place that does. */
+int ml_stream_check_marks(ml_stream *stream);
+/* Forgets what was not sent. */
+void ml_stream_discard(ml_stream *stream);
+/* Stops watching the descriptor; the caller closes it afterwards. */
+void ml_stream_detach(ml_stream *stream);
+int ml_stream_traverse(ml_stream *stream, visitproc visit, void *arg);
+
+/* True while everything queued is only waiting for the end of the batch. */
+static inline bool
+ml_stream_untried(const ml_stream *stream)
+{
+    return stream->queued > 0 && !stream->blocked;
+}
+
+#endif

@@ -1,0 +1,434 @@
+#include "transport.h"
+#include "sock.h"
+#include "../aio/context.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+/* ---- the end ----------------------------------------------------------------------------- */
+
+/* The descriptor has one owner: the socket object if there is one, else this transport. */
+static void
+close_descriptor(ml_transport *self)
+{
+    int fd = self->stream.fd;
+
+    if (fd < 0) {
+        return;
+    }
+    if (self->addr_len[ADDR_LOCAL] == 0) {
+        ml_transport_remember_addr(self, ADDR_LOCAL); /* asked afterwards, it is gone */
+    }
+    ml_stream_detach(&self->stream);
+    ml_base_unset_transport(self->loop, fd, (PyObject *)self);
+    if (self->sock == NULL) {
+        close(fd);
+        return;
+    }
+    PyObject *result = PyObject_CallMethodNoArgs(self->sock, self->loop->state->str.close);
+    if (result == NULL) {
+        ml_unraisable((PyObject *)self);
+    }
+    Py_XDECREF(result);
+}
+
+static int
+detach_server(ml_transport *self)
+{
+    PyObject *server = self->server, *result;
+
+    self->server = NULL;
+    if (server == NULL) {
+        return 0;
+    }
+#if PY_VERSION_HEX >= 0x030D0000
+    result = PyObject_CallMethodOneArg(server, self->loop->state->str._detach, (PyObject *)self);
+#else
+    result = PyObject_CallMethodNoArgs(server, self->loop->state->str._detach);
+#endif
+    Py_DECREF(server);
+    Py_XDECREF(result);
+    return result ? 0 : -1;
+}
+
+static int
+attach_server(ml_transport *self)
+{
+    PyObject *result;
+
+    if (self->server == NULL) {
+        return 0;
+    }
+#if PY_VERSION_HEX >= 0x030D0000
+    result =
+        PyObject_CallMethodOneArg(self->server, self->loop->state->str._attach, (PyObject *)self);
+#else
+    result = PyObject_CallMethodNoArgs(self->server, self->loop->state->str._attach);
+#endif
+    Py_XDECREF(result);
+    return result ? 0 : -1;
+}
+
+/* Calls connection_lost(exc), then lets go of everything. */
+static int
+run_lost(ml_ready *ready)
+{
+    ml_transport *self = ML_CONTAINER_OF(ready, ml_transport, lost);
+    ml_base *loop = self->loop;
+    PyObject *protocol = self->protocol, *exc = self->lost_exc;
+    int rc = 0;
+
+    self->lost_exc = NULL;
+    if (protocol != NULL) {
+        PyObject *context = ml_context_enter(loop, &self->context);
+        PyObject *result = NULL;
+        if (context != NULL) {
+            result = PyObject_CallMethodOneArg(protocol, loop->state->str.connection_lost,
+                                               exc ? exc : Py_None);
+            PyObject *raised = result ? NULL : ml_take_exception();
+            ml_context_leave(loop, &self->context, context);
+            if (raised != NULL) {
+                ml_raise(raised);
+            }
+        }
+        if (result == NULL) {
+            rc = ml_base_handle_error(loop, "Exception in callback connection_lost()",
+                                      (PyObject *)self, protocol);
+        }
+        Py_XDECREF(result);
+    }
+    Py_XDECREF(exc);
+    PyObject *raised = rc < 0 ? ml_take_exception() : NULL;
+    close_descriptor(self);
+    Py_CLEAR(self->protocol);
+    if (detach_server(self) < 0) {
+        int failed = ml_base_handle_error(loop, "Server._detach() failed", (PyObject *)self, NULL);
+        if (failed < 0 && raised != NULL) {
+            ml_unraisable((PyObject *)self);
+        }
+        rc = failed < 0 ? -1 : rc;
+    }
+    if (raised != NULL) {
+        ml_raise(raised);
+    }
+    return rc;
+}
+
+static int
+schedule_lost(ml_transport *self, PyObject *exc)
+{
+    self->conn_lost++;
+    Py_XSETREF(self->lost_exc, exc && exc != Py_None ? Py_NewRef(exc) : NULL);
+    return ml_base_push_ready(self->loop, &self->lost);
+}
+
+int
+ml_transport_close(ml_transport *self)
+{
+    if (self->closing) {
+        return 0;
+    }
+    self->closing = true;
+    if (ml_stream_read(&self->stream, false) < 0) {
+        return -1;
+    }
+    if (self->stream.queued > 0) {
+        /* sink_drained() goes on when all is sent */
+        return ml_stream_untried(&self->stream) ? ml_stream_flush(&self->stream) : 0;
+    }
+    return self->conn_lost ? 0 : schedule_lost(self, NULL);
+}
+
+int
+ml_transport_force_close(ml_transport *self, PyObject *exc)
+{
+    if (self->conn_lost) {
+        return 0;
+    }
+    self->closing = true;
+    ml_stream_discard(&self->stream);
+    if (ml_stream_stop(&self->stream) < 0) {
+        return -1;
+    }
+    return schedule_lost(self, exc);
+}
+
+int
+ml_transport_fatal(ml_transport *self, const char *message)
+{
+    PyObject *exc = ml_take_exception();
+    int rc = 0;
+
+    if (ml_is_fatal_exc(exc)) {
+        ml_raise(exc);
+        return -1;
+    }
+    if (!PyErr_GivenExceptionMatches(exc, PyExc_OSError)) {
+        ml_raise(Py_NewRef(exc));
+        rc = ml_base_handle_error(self->loop, message, (PyObject *)self, self->protocol);
+    }
+    else if (self->loop->debug) {
+        PyObject *log = ml_diagnostics(self->loop->state, "connection_error");
+        PyObject *done = log ? PyObject_CallFunction(log, "OsO", self, message, exc) : NULL;
+        Py_XDECREF(log);
+        if (done == NULL) {
+            rc = ml_base_handle_error(self->loop, message, (PyObject *)self, self->protocol);
+        }
+        Py_XDECREF(done);
+    }
+    int closed = ml_transport_force_close(self, exc);
+    Py_DECREF(exc);
+    return rc < 0 ? rc : closed;
+}
+
+/* ---- events ------------------------------------------------------------------------------ */
+
+/* The first entry in the ring: connection_made(), then reading, then the waiter. */
+static int
+start(ml_transport *self)
+{
+    ml_base *loop = self->loop;
+    PyObject *result = PyObject_CallMethodOneArg(self->protocol, loop->state->str.connection_made,
+                                                 (PyObject *)self);
+
+    if (result == NULL && ml_base_handle_error(loop, "Exception in callback connection_made()",
+                                               (PyObject *)self, self->protocol) < 0) {
+        return -1;
+    }
+    Py_XDECREF(result);
+    if (!self->closing && !self->reading_paused && ml_stream_read(&self->stream, true) < 0) {
+        return -1;
+    }
+    PyObject *waiter = self->waiter;
+    self->waiter = NULL;
+    if (waiter == NULL) {
+        return 0;
+    }
+    PyObject *done = PyObject_CallMethodNoArgs(waiter, loop->state->str.done);
+    int is_done = done ? PyObject_IsTrue(done) : -1;
+    Py_XDECREF(done);
+    if (is_done == 0) {
+        result = PyObject_CallMethodOneArg(waiter, loop->state->str.set_result, Py_None);
+        is_done = result ? 0 : -1;
+        Py_XDECREF(result);
+    }
+    Py_DECREF(waiter);
+    return is_done < 0
+               ? ml_base_handle_error(loop, "a transport's waiter failed", (PyObject *)self, NULL)
+               : 0;
+}
+
+static int
+handle_events(ml_transport *self)
+{
+    ml_stream *stream = &self->stream;
+    int revents = stream->revents, rc = 0;
+
+    stream->revents = 0;
+    if (!self->made) {
+        self->made = true;
+        return start(self);
+    }
+    if ((revents & (EV_READ | EV_ERROR)) && stream->reading && stream->fd >= 0) {
+        rc = stream->sink->readable(stream);
+    }
+    if (rc == 0 && (revents & (EV_WRITE | EV_ERROR)) && stream->blocked && stream->fd >= 0) {
+        rc = ml_stream_flush(stream);
+    }
+    return rc;
+}
+
+static int
+run_events(ml_ready *ready)
+{
+    ml_transport *self = ML_CONTAINER_OF(ready, ml_transport, stream.ready);
+    PyObject *context = ml_context_enter(self->loop, &self->context);
+
+    if (context == NULL) {
+        return ml_base_handle_error(self->loop, "cannot enter the context of a transport",
+                                    (PyObject *)self, self->protocol);
+    }
+    int rc = handle_events(self);
+    PyObject *exc = rc < 0 ? ml_take_exception() : NULL;
+    /* What the protocol wrote while it handled the event goes out in one call, now. */
+    if (self->stream.unflushed && ml_stream_flush(&self->stream) < 0) {
+        if (exc != NULL) {
+            ml_unraisable((PyObject *)self);
+        }
+        rc = -1;
+    }
+    ml_context_leave(self->loop, &self->context, context);
+    if (exc != NULL) {
+        ml_raise(exc);
+    }
+    return rc;
+}
+
+/* ---- making ------------------------------------------------------------------------------ */
+
+PyObject *
+ml_transport_new(ml_base *loop, int fd, PyObject *sock, PyObject *protocol, PyObject *waiter,
+                 PyObject *extra, PyObject *server, PyObject *context, const struct sockaddr *peer,
+                 socklen_t peer_len)
+{
+    PyTypeObject *type = loop->state->StreamTransport;
+    bool failed = false;
+
+    if (ml_base_check_closed(loop) < 0) {
+        return NULL;
+    }
+    ml_transport *self = (ml_transport *)type->tp_alloc(type, 0);
+    if (self == NULL) {
+        return NULL;
+    }
+    self->loop = (ml_base *)Py_NewRef((PyObject *)loop);
+    ml_stream_init(&self->stream, loop, (PyObject *)self, fd, &ml_transport_sink, run_events);
+    self->lost = (ml_ready){.run = run_lost, .owner = (PyObject *)self};
+    self->sock = Py_XNewRef(sock);
+    self->waiter = Py_XNewRef(waiter);
+    self->server = Py_XNewRef(server);
+    self->extra = extra ? PyDict_Copy(extra) : NULL;
+    self->context = context ? Py_NewRef(context) : ml_context_capture(&failed);
+    if (peer != NULL && peer_len <= sizeof(self->addr[ADDR_PEER])) {
+        memcpy(&self->addr[ADDR_PEER], peer, peer_len);
+        self->addr_len[ADDR_PEER] = peer_len;
+    }
+    else {
+        ml_transport_remember_addr(self, ADDR_PEER);
+    }
+    ml_sock_nodelay(fd);
+    if (failed || (extra != NULL && self->extra == NULL) ||
+        ml_transport_set_protocol(self, protocol) < 0 ||
+        ml_base_set_transport(loop, fd, (PyObject *)self) < 0 || attach_server(self) < 0 ||
+        ml_base_push_ready(loop, &self->stream.ready) < 0) {
+        ml_base_unset_transport(loop, fd, (PyObject *)self);
+        self->stream.fd = -1;
+        Py_CLEAR(self->sock);
+        Py_DECREF(self);
+        return NULL;
+    }
+    return (PyObject *)self;
+}
+
+static PyObject *
+none_is_null(PyObject *object)
+{
+    return object == Py_None ? NULL : object;
+}
+
+PyObject *
+ml_make_socket_transport(ml_base *loop, PyObject *args, PyObject *kwargs)
+{
+    static char *keywords[] = {"sock", "protocol", "waiter", "extra", "server", "context", NULL};
+    PyObject *sock, *protocol, *waiter = NULL, *extra = NULL, *server = NULL, *context = NULL;
+
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|O$OOO:_make_socket_transport", keywords,
+                                     &sock, &protocol, &waiter, &extra, &server, &context)) {
+        return NULL;
+    }
+    int fd = ml_fd_from_object(sock);
+    if (fd < 0 || ml_base_check_fd(loop, sock, fd) < 0) {
+        return NULL;
+    }
+    if (extra != NULL && extra != Py_None && !PyDict_Check(extra)) {
+        PyErr_SetString(PyExc_TypeError, "extra must be a dict or None");
+        return NULL;
+    }
+    if (!ml_sock_is_open(fd)) {
+        return ml_os_error(EBADF);
+    }
+    return ml_transport_new(loop, fd, sock, protocol, none_is_null(waiter), none_is_null(extra),
+                            none_is_null(server), none_is_null(context), NULL, 0);
+}
+
+static int
+transport_traverse(ml_transport *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(self->extra);
+    Py_VISIT(self->dict);
+    Py_VISIT(self->protocol);
+    Py_VISIT(self->sock);
+    Py_VISIT(self->server);
+    Py_VISIT(self->waiter);
+    Py_VISIT(self->context);
+    Py_VISIT(self->lost_exc);
+    Py_VISIT(self->loop);
+    return ml_stream_traverse(&self->stream, visit, arg);
+}
+
+static int
+transport_clear(ml_transport *self)
+{
+    Py_CLEAR(self->extra);
+    Py_CLEAR(self->dict);
+    Py_CLEAR(self->protocol);
+    Py_CLEAR(self->server);
+    Py_CLEAR(self->waiter);
+    Py_CLEAR(self->context);
+    Py_CLEAR(self->lost_exc);
+    return 0;
+}
+
+static void
+transport_finalize(ml_transport *self)
+{
+    if (self->loop == NULL || self->stream.fd < 0) {
+        return;
+    }
+    PyObject *exc = ml_take_exception();
+    if (PyErr_ResourceWarning((PyObject *)self, 1, "unclosed transport %R", (PyObject *)self) < 0) {
+        ml_unraisable((PyObject *)self);
+    }
+    close_descriptor(self);
+    if (detach_server(self) < 0) {
+        ml_unraisable((PyObject *)self);
+    }
+    if (exc != NULL) {
+        ml_raise(exc);
+    }
+}
+
+static void
+transport_dealloc(ml_transport *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+
+    if (PyObject_CallFinalizerFromDealloc((PyObject *)self) < 0) {
+        return;
+    }
+    PyObject_GC_UnTrack(self);
+    if (self->weaklist != NULL) {
+        PyObject_ClearWeakRefs((PyObject *)self);
+    }
+    transport_clear(self);
+    Py_CLEAR(self->sock);
+    if (self->loop != NULL) {
+        ml_stream_discard(&self->stream);
+    }
+    Py_CLEAR(self->loop);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+static PyType_Slot transport_slots[] = {
+    {Py_tp_doc, PyDoc_STR("The asyncio.Transport of a TCP or Unix stream connection.")},
+    {Py_tp_dealloc, transport_dealloc},
+    {Py_tp_finalize, transport_finalize},
+    {Py_tp_traverse, transport_traverse},
+    {Py_tp_clear, transport_clear},
+    {Py_tp_repr, ml_transport_repr},
+    {Py_tp_methods, ml_transport_methods},
+    {Py_tp_getset, ml_transport_getset},
+    {Py_tp_members, ml_transport_members},
+    {0, NULL},
+};
+
+/* asyncio.Transport is a base, so the struct starts with its one slot, `_extra`: ml_aio_init()
+ * checks that this is still its layout. */
+PyType_Spec ml_streamtransport_spec = {
+    .name = "moodloop._core.StreamTransport",
+    .basicsize = sizeof(ml_transport),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = transport_slots,
+};

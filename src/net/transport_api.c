@@ -1,0 +1,437 @@
+/* The methods and attributes of StreamTransport. */
+#include "transport.h"
+#include "sock.h"
+
+#include <errno.h>
+
+/* Writes to a lost connection are counted; from this one on they are logged (stock asyncio's
+ * LOG_THRESHOLD_FOR_CONNLOST_WRITES). */
+#define LOG_LOST_WRITES_FROM 5
+
+/* A mutable buffer at least this large is offered to the socket before what is left is copied. */
+#define SEND_BEFORE_COPY 65536
+
+static PyObject *
+none_or_error(int rc)
+{
+    if (rc < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+/* ---- writing ----------------------------------------------------------------------------- */
+
+/* Queues bytes, bytearray or memoryview. Bytes are kept by reference; what may change is copied,
+ * or sent at once and only the rest copied. */
+static int
+queue_data(ml_transport *self, PyObject *data)
+{
+    ml_stream *stream = &self->stream;
+    Py_buffer view;
+
+    if (PyBytes_CheckExact(data)) {
+        return ml_stream_queue(stream, data, PyBytes_AS_STRING(data),
+                               (size_t)PyBytes_GET_SIZE(data));
+    }
+    if (PyObject_GetBuffer(data, &view, PyBUF_FULL_RO) < 0) {
+        return -1;
+    }
+    PyObject *copy = NULL;
+    ssize_t sent = 0;
+    if (stream->queued == 0 && view.len >= SEND_BEFORE_COPY && PyBuffer_IsContiguous(&view, 'C')) {
+        sent = ml_sock_send(stream->fd, view.buf, (size_t)view.len);
+        sent = sent < 0 ? 0 : sent; /* a real failure shows again at the flush */
+        copy = PyBytes_FromStringAndSize((char *)view.buf + sent, view.len - sent);
+    }
+    else {
+        copy = PyBytes_FromObject(data);
+    }
+    PyBuffer_Release(&view);
+    if (copy == NULL) {
+        return -1;
+    }
+    int rc = 0;
+    if (PyBytes_GET_SIZE(copy) > 0) {
+        rc = ml_stream_queue(stream, copy, PyBytes_AS_STRING(copy), (size_t)PyBytes_GET_SIZE(copy));
+    }
+    Py_DECREF(copy);
+    return rc;
+}
+
+/* 1: go on, 0: nothing to do, -1: an exception. */
+static int
+may_write(ml_transport *self)
+{
+    if (self->eof_sent) {
+        PyErr_SetString(PyExc_RuntimeError, "Cannot call write() after write_eof()");
+        return -1;
+    }
+    return 1;
+}
+
+/* The connection is gone: the write is dropped, as in stock asyncio with a warning in the end. */
+static int
+count_lost_write(ml_transport *self)
+{
+    if (self->conn_lost++ < LOG_LOST_WRITES_FROM) {
+        return 0;
+    }
+    PyObject *warn = ml_diagnostics(self->loop->state, "write_after_lost");
+    PyObject *result = warn ? PyObject_CallNoArgs(warn) : NULL;
+    Py_XDECREF(warn);
+    Py_XDECREF(result);
+    return result ? 0 : -1;
+}
+
+static bool
+is_data(PyObject *data)
+{
+    return PyBytes_Check(data) || PyByteArray_Check(data) || PyMemoryView_Check(data);
+}
+
+static int
+type_error(PyObject *data)
+{
+    PyErr_Format(PyExc_TypeError, "data argument must be a bytes-like object, not '%s'",
+                 Py_TYPE(data)->tp_name);
+    return -1;
+}
+
+static PyObject *
+transport_write(ml_transport *self, PyObject *data)
+{
+    if (!is_data(data)) {
+        type_error(data);
+        return NULL;
+    }
+    if (may_write(self) < 0) {
+        return NULL;
+    }
+    Py_ssize_t length = PyObject_Size(data);
+    if (length <= 0) {
+        return none_or_error((int)length);
+    }
+    if (self->conn_lost || self->stream.fd < 0) {
+        return none_or_error(count_lost_write(self));
+    }
+    return none_or_error(queue_data(self, data) < 0 ? -1 : ml_stream_queued(&self->stream));
+}
+
+static PyObject *
+transport_writelines(ml_transport *self, PyObject *lines)
+{
+    if (may_write(self) < 0) {
+        return NULL;
+    }
+    PyObject *list = PySequence_Fast(lines, "writelines() argument must be an iterable of data");
+    if (list == NULL) {
+        return NULL;
+    }
+    Py_ssize_t count = PySequence_Fast_GET_SIZE(list);
+    PyObject **items = PySequence_Fast_ITEMS(list);
+    int rc = 0;
+    for (Py_ssize_t i = 0; rc == 0 && i < count; i++) {
+        rc = is_data(items[i]) ? 0 : type_error(items[i]);
+    }
+    if (rc == 0 && count > 0 && (self->conn_lost || self->stream.fd < 0)) {
+        rc = count_lost_write(self);
+    }
+    else {
+        for (Py_ssize_t i = 0; rc == 0 && i < count; i++) {
+            Py_ssize_t length = PyObject_Size(items[i]);
+            rc = length < 0 ? -1 : length > 0 ? queue_data(self, items[i]) : 0;
+        }
+        if (rc == 0 && self->stream.queued > 0) {
+            rc = ml_stream_queued(&self->stream);
+        }
+    }
+    Py_DECREF(list);
+    return none_or_error(rc);
+}
+
+/* What was only waiting for the end of the batch is tried before its fate is asked or decided, so
+ * that the caller sees what a transport that sends at once would show. */
+static int
+try_now(ml_transport *self)
+{
+    return ml_stream_untried(&self->stream) ? ml_stream_flush(&self->stream) : 0;
+}
+
+static PyObject *
+transport_write_eof(ml_transport *self, PyObject *Py_UNUSED(unused))
+{
+    if (self->closing || self->eof_sent) {
+        Py_RETURN_NONE;
+    }
+    if (try_now(self) < 0) {
+        return NULL;
+    }
+    self->eof_sent = true;
+    if (self->stream.queued == 0 && self->stream.fd >= 0) {
+        int rc = ml_sock_shutdown_write(self->stream.fd);
+        if (rc < 0) {
+            return ml_os_error(-rc);
+        }
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+transport_can_write_eof(ml_transport *Py_UNUSED(self), PyObject *Py_UNUSED(unused))
+{
+    Py_RETURN_TRUE;
+}
+
+/* ---- flow control ------------------------------------------------------------------------ */
+
+static PyObject *
+transport_get_write_buffer_size(ml_transport *self, PyObject *Py_UNUSED(unused))
+{
+    if (try_now(self) < 0) {
+        return NULL;
+    }
+    return PyLong_FromSize_t(self->stream.queued);
+}
+
+static PyObject *
+transport_get_write_buffer_limits(ml_transport *self, PyObject *Py_UNUSED(unused))
+{
+    return Py_BuildValue("(nn)", (Py_ssize_t)self->stream.low, (Py_ssize_t)self->stream.high);
+}
+
+static PyObject *
+transport_set_write_buffer_limits(ml_transport *self, PyObject *args, PyObject *kwargs)
+{
+    static char *keywords[] = {"high", "low", NULL};
+    PyObject *high_arg = Py_None, *low_arg = Py_None;
+    Py_ssize_t high, low;
+
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|OO:set_write_buffer_limits", keywords,
+                                     &high_arg, &low_arg)) {
+        return NULL;
+    }
+    low = low_arg == Py_None ? -1 : PyNumber_AsSsize_t(low_arg, NULL);
+    high = high_arg == Py_None ? -1 : PyNumber_AsSsize_t(high_arg, NULL);
+    if (PyErr_Occurred()) {
+        return NULL;
+    }
+    if (high_arg == Py_None) {
+        high = low_arg == Py_None ? 65536 : low > PY_SSIZE_T_MAX / 4 ? PY_SSIZE_T_MAX : 4 * low;
+    }
+    if (low_arg == Py_None) {
+        low = high >= 0 ? high / 4 : -1;
+    }
+    if (high < low || low < 0) {
+        return PyErr_Format(PyExc_ValueError, "high (%zd) must be >= low (%zd) must be >= 0", high,
+                            low);
+    }
+    self->stream.high = (size_t)high;
+    self->stream.low = (size_t)low;
+    if (!self->stream.paused && self->stream.queued > self->stream.high) {
+        if (try_now(self) < 0 || ml_stream_check_marks(&self->stream) < 0) {
+            return NULL;
+        }
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+transport_pause_reading(ml_transport *self, PyObject *Py_UNUSED(unused))
+{
+    if (self->closing || self->reading_paused) {
+        Py_RETURN_NONE;
+    }
+    self->reading_paused = true;
+    return none_or_error(ml_stream_read(&self->stream, false));
+}
+
+static PyObject *
+transport_resume_reading(ml_transport *self, PyObject *Py_UNUSED(unused))
+{
+    if (self->closing || !self->reading_paused) {
+        Py_RETURN_NONE;
+    }
+    self->reading_paused = false;
+    /* Before connection_made() it is start() that begins to read; after EOF nothing comes. */
+    if (!self->made || self->eof_received) {
+        Py_RETURN_NONE;
+    }
+    return none_or_error(ml_stream_read(&self->stream, true));
+}
+
+static PyObject *
+transport_is_reading(ml_transport *self, PyObject *Py_UNUSED(unused))
+{
+    return PyBool_FromLong(!self->closing && !self->reading_paused);
+}
+
+/* ---- ending ------------------------------------------------------------------------------ */
+
+static PyObject *
+transport_close(ml_transport *self, PyObject *Py_UNUSED(unused))
+{
+    return none_or_error(ml_transport_close(self));
+}
+
+static PyObject *
+transport_is_closing(ml_transport *self, PyObject *Py_UNUSED(unused))
+{
+    return PyBool_FromLong(self->closing);
+}
+
+/* Drops what the socket does not take now. */
+static PyObject *
+transport_abort(ml_transport *self, PyObject *Py_UNUSED(unused))
+{
+    if (try_now(self) < 0) {
+        return NULL;
+    }
+    return none_or_error(ml_transport_force_close(self, NULL));
+}
+
+static PyObject *
+transport_force_close(ml_transport *self, PyObject *exc)
+{
+    return none_or_error(ml_transport_force_close(self, exc));
+}
+
+static PyObject *
+transport_fatal_error(ml_transport *self, PyObject *args)
+{
+    PyObject *exc;
+    const char *message = "Fatal error on transport";
+
+    if (!PyArg_ParseTuple(args, "O|s:_fatal_error", &exc, &message)) {
+        return NULL;
+    }
+    if (!PyExceptionInstance_Check(exc)) {
+        return PyErr_Format(PyExc_TypeError, "an exception is needed, not %R", exc);
+    }
+    ml_raise(Py_NewRef(exc));
+    return none_or_error(ml_transport_fatal(self, message));
+}
+
+/* ---- protocol and attributes ------------------------------------------------------------- */
+
+static PyObject *
+transport_get_protocol(ml_transport *self, PyObject *Py_UNUSED(unused))
+{
+    return Py_NewRef(self->protocol ? self->protocol : Py_None);
+}
+
+static PyObject *
+transport_set_protocol(ml_transport *self, PyObject *protocol)
+{
+    return none_or_error(ml_transport_set_protocol(self, protocol));
+}
+
+PyObject *
+ml_transport_repr(ml_transport *self)
+{
+    const char *state = self->stream.fd < 0 ? " closed" : self->closing ? " closing" : "";
+
+    if (self->stream.fd < 0) {
+        return PyUnicode_FromFormat("<%s closed>", Py_TYPE(self)->tp_name);
+    }
+    return PyUnicode_FromFormat("<%s%s fd=%d read=%s write=<%s, bufsize=%zu>>",
+                                Py_TYPE(self)->tp_name, state, self->stream.fd,
+                                self->stream.reading ? "polling" : "idle",
+                                self->stream.blocked ? "polling" : "idle", self->stream.queued);
+}
+
+static PyObject *
+get_object(PyObject *object)
+{
+    return Py_NewRef(object ? object : Py_None);
+}
+
+static PyObject *
+transport_get_sock(ml_transport *self, void *Py_UNUSED(closure))
+{
+    return get_object(self->stream.fd < 0 ? NULL : self->sock);
+}
+
+static PyObject *
+transport_get_protocol_attr(ml_transport *self, void *Py_UNUSED(closure))
+{
+    return get_object(self->protocol);
+}
+
+static PyObject *
+transport_get_loop(ml_transport *self, void *Py_UNUSED(closure))
+{
+    return get_object((PyObject *)self->loop);
+}
+
+static PyObject *
+transport_get_server(ml_transport *self, void *Py_UNUSED(closure))
+{
+    return get_object(self->server);
+}
+
+static PyObject *
+transport_get_fd(ml_transport *self, void *Py_UNUSED(closure))
+{
+    return PyLong_FromLong(self->stream.fd);
+}
+
+PyGetSetDef ml_transport_getset[] = {
+    {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, NULL, NULL},
+    {"_sock", (getter)transport_get_sock, NULL, NULL, NULL},
+    {"_sock_fd", (getter)transport_get_fd, NULL, NULL, NULL},
+    {"_protocol", (getter)transport_get_protocol_attr, NULL, NULL, NULL},
+    {"_loop", (getter)transport_get_loop, NULL, NULL, NULL},
+    {"_server", (getter)transport_get_server, NULL, NULL, NULL},
+    {NULL},
+};
+
+PyMemberDef ml_transport_members[] = {
+    {"__dictoffset__", T_PYSSIZET, offsetof(ml_transport, dict), READONLY, NULL},
+    {"__weaklistoffset__", T_PYSSIZET, offsetof(ml_transport, weaklist), READONLY, NULL},
+    {"_closing", T_BOOL, offsetof(ml_transport, closing), READONLY, NULL},
+    {"_paused", T_BOOL, offsetof(ml_transport, reading_paused), READONLY, NULL},
+    {"_eof", T_BOOL, offsetof(ml_transport, eof_sent), READONLY, NULL},
+    {"_conn_lost", T_INT, offsetof(ml_transport, conn_lost), READONLY, NULL},
+    {"_protocol_paused", T_BOOL, offsetof(ml_transport, stream.paused), READONLY, NULL},
+    {NULL},
+};
+
+#define NOARGS(name, function, doc)                              \
+    {                                                            \
+        name, (PyCFunction)function, METH_NOARGS, PyDoc_STR(doc) \
+    }
+#define KEYWORDS(name, function, doc)                                                             \
+    {                                                                                             \
+        name, (PyCFunction)(void (*)(void))function, METH_VARARGS | METH_KEYWORDS, PyDoc_STR(doc) \
+    }
+
+PyMethodDef ml_transport_methods[] = {
+    {"write", (PyCFunction)transport_write, METH_O,
+     PyDoc_STR("write($self, data, /)\n--\n\nSends bytes-like data; never blocks.")},
+    {"writelines", (PyCFunction)transport_writelines, METH_O,
+     PyDoc_STR("writelines($self, list_of_data, /)\n--\n\nSends an iterable of data in one go.")},
+    NOARGS("write_eof", transport_write_eof, "Half-closes: the peer sees EOF after all is sent."),
+    NOARGS("can_write_eof", transport_can_write_eof, "True."),
+    NOARGS("get_write_buffer_size", transport_get_write_buffer_size, "Bytes not sent yet."),
+    NOARGS("get_write_buffer_limits", transport_get_write_buffer_limits, "(low, high) in bytes."),
+    KEYWORDS("set_write_buffer_limits", transport_set_write_buffer_limits,
+             "set_write_buffer_limits($self, /, high=None, low=None)\n--\n\n"
+             "Sets the water marks for pause_writing() and resume_writing(), in bytes."),
+    NOARGS("pause_reading", transport_pause_reading, "Stops calling data_received()."),
+    NOARGS("resume_reading", transport_resume_reading, "Ends a pause_reading()."),
+    NOARGS("is_reading", transport_is_reading, "True unless paused or closing."),
+    NOARGS("close", transport_close, "Sends what is queued, then calls connection_lost(None)."),
+    NOARGS("is_closing", transport_is_closing, "True from close() or abort() on."),
+    NOARGS("abort", transport_abort, "Drops what is queued and calls connection_lost(None)."),
+    NOARGS("get_protocol", transport_get_protocol, "The protocol; None once it is lost."),
+    {"set_protocol", (PyCFunction)transport_set_protocol, METH_O,
+     PyDoc_STR("set_protocol($self, protocol, /)\n--\n\nReplaces the protocol.")},
+    KEYWORDS("get_extra_info", ml_transport_get_extra_info,
+             "get_extra_info($self, /, name, default=None)\n--\n\n"
+             "'socket', 'sockname', 'peername', and what was given when it was made."),
+    {"_force_close", (PyCFunction)transport_force_close, METH_O, NULL},
+    {"_fatal_error", (PyCFunction)transport_fatal_error, METH_VARARGS, NULL},
+    {"__reduce__", ml_no_pickle, METH_NOARGS, NULL},
+    {NULL},
+};

@@ -1,0 +1,39 @@
+#define _POSIX_C_SOURCE 200809L
+#include "util.h"
+
+#include <errno.h>
+#include <time.h>
+
+void
+ml_unraisable(PyObject *object)
+{
+    PyErr_WriteUnraisable(object);
+}
+
+int
+ml_fd_from_object(PyObject *object)
+{
+    return PyObject_AsFileDescriptor(object);
+}
+
+PyObject *
+ml_os_error(int errnum)
+{
+    errno = errnum;
+    return PyErr_SetFromErrno(PyExc_OSError);
+}
+
+double
+ml_monotonic(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+}
+
+PyObject *
+ml_no_pickle(PyObject *self, PyObject *Py_UNUSED(unused))
+{
+    return PyErr_Format(PyExc_TypeError, "cannot pickle '%s' object", Py_TYPE(self)->tp_name);
+}

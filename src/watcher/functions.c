@@ -1,0 +1,173 @@
+#include "functions.h"
+
+#include <signal.h>
+
+static PyObject *
+event_time(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
+{
+    return PyFloat_FromDouble(ev_time());
+}
+
+static PyObject *
+event_sleep(PyObject *Py_UNUSED(module), PyObject *arg)
+{
+    double interval = PyFloat_AsDouble(arg);
+
+    if (interval == -1. && PyErr_Occurred()) {
+        return NULL;
+    }
+    if (interval > 86400. &&
+        PyErr_WarnEx(PyExc_RuntimeWarning, "sleeping for more than a day", 1) < 0) {
+        return NULL;
+    }
+    if (interval > 0.) {
+        Py_BEGIN_ALLOW_THREADS;
+        ev_sleep(interval);
+        Py_END_ALLOW_THREADS;
+    }
+    if (PyErr_CheckSignals() < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+abi_version(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
+{
+    return Py_BuildValue("(ii)", ev_version_major(), ev_version_minor());
+}
+
+static PyObject *
+header_version(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
+{
+    return Py_BuildValue("(ii)", EV_VERSION_MAJOR, EV_VERSION_MINOR);
+}
+
+static PyObject *
+supported_backends(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
+{
+    return PyLong_FromUnsignedLong(ev_supported_backends());
+}
+
+static PyObject *
+recommended_backends(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
+{
+    return PyLong_FromUnsignedLong(ev_recommended_backends());
+}
+
+static PyObject *
+embeddable_backends(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
+{
+    return PyLong_FromUnsignedLong(ev_embeddable_backends());
+}
+
+static PyObject *
+feed_signal(PyObject *Py_UNUSED(module), PyObject *arg)
+{
+    long signum = PyLong_AsLong(arg);
+
+    if (signum == -1 && PyErr_Occurred()) {
+        return NULL;
+    }
+    if (signum <= 0 || signum >= NSIG) { /* libev does not check, and writes there */
+        return PyErr_Format(PyExc_ValueError, "signal number %ld out of range [1; %d]", signum,
+                            NSIG - 1);
+    }
+    if (ml_signal_owner((int)signum) != NULL) { /* without a watcher libev has nowhere to go */
+        ev_feed_signal((int)signum);
+    }
+    Py_RETURN_NONE;
+}
+
+/* In a forked child: the epoll set is still shared with the parent, so each loop gets its own. */
+static PyObject *
+after_fork(PyObject *module, PyObject *Py_UNUSED(unused))
+{
+    for (ml_loop *loop = ml_state_of_module(module)->loops; loop != NULL; loop = loop->next_loop) {
+        ev_loop_fork(loop->ev);
+    }
+    Py_RETURN_NONE;
+}
+
+#define DEFAULT_LOOP                                                                               \
+    (PyCFunction)(void (*)(void))ml_default_loop, METH_VARARGS | METH_KEYWORDS,                    \
+        PyDoc_STR("The process-wide default loop; made at the first call, which takes the "        \
+                  "arguments of Loop.")
+
+PyMethodDef ml_functions[] = {
+    {"default_loop", DEFAULT_LOOP},
+    {"loop", DEFAULT_LOOP},
+    {"time", event_time, METH_NOARGS, PyDoc_STR("time()\n--\n\nSeconds since the epoch.")},
+    {"sleep", event_sleep, METH_O, PyDoc_STR("sleep(interval, /)\n--\n\nSleeps, in seconds.")},
+    {"abi_version", abi_version, METH_NOARGS,
+     PyDoc_STR("abi_version()\n--\n\n(major, minor) of the libev that runs.")},
+    {"header_version", header_version, METH_NOARGS,
+     PyDoc_STR("header_version()\n--\n\n(major, minor) of the libev compiled against.")},
+    {"supported_backends", supported_backends, METH_NOARGS,
+     PyDoc_STR("supported_backends()\n--\n\nEVBACKEND_* bits.")},
+    {"recommended_backends", recommended_backends, METH_NOARGS,
+     PyDoc_STR("recommended_backends()\n--\n\nEVBACKEND_* bits.")},
+    {"embeddable_backends", embeddable_backends, METH_NOARGS,
+     PyDoc_STR("embeddable_backends()\n--\n\nEVBACKEND_* bits.")},
+    {"feed_signal", feed_signal, METH_O,
+     PyDoc_STR("feed_signal(signum, /)\n--\n\nAs if the process had got the signal.")},
+    {"_after_fork", after_fork, METH_NOARGS, NULL},
+    {NULL},
+};
+
+#define CONSTANTS(X)                                                                               \
+    X(EVFLAG_AUTO)                                                                                 \
+    X(EVFLAG_NOENV)                                                                                \
+    X(EVFLAG_FORKCHECK)                                                                            \
+    X(EVFLAG_SIGNALFD)                                                                             \
+    X(EVFLAG_NOSIGMASK)                                                                            \
+    X(EVFLAG_NOINOTIFY)                                                                            \
+    X(EVFLAG_NOTIMERFD)                                                                            \
+    X(EVBACKEND_SELECT)                                                                            \
+    X(EVBACKEND_POLL)                                                                              \
+    X(EVBACKEND_EPOLL)                                                                             \
+    X(EVBACKEND_KQUEUE)                                                                            \
+    X(EVBACKEND_DEVPOLL)                                                                           \
+    X(EVBACKEND_PORT)                                                                              \
+    X(EVBACKEND_LINUXAIO)                                                                          \
+    X(EVBACKEND_IOURING)                                                                           \
+    X(EVBACKEND_ALL)                                                                               \
+    X(EVBACKEND_MASK)                                                                              \
+    X(EVRUN_NOWAIT)                                                                                \
+    X(EVRUN_ONCE)                                                                                  \
+    X(EVBREAK_CANCEL)                                                                              \
+    X(EVBREAK_ONE)                                                                                 \
+    X(EVBREAK_ALL)                                                                                 \
+    X(EV_UNDEF)                                                                                    \
+    X(EV_NONE)                                                                                     \
+    X(EV_READ)                                                                                     \
+    X(EV_WRITE)                                                                                    \
+    X(EV_IO)                                                                                       \
+    X(EV_TIMER)                                                                                    \
+    X(EV_PERIODIC)                                                                                 \
+    X(EV_SIGNAL)                                                                                   \
+    X(EV_CHILD)                                                                                    \
+    X(EV_STAT)                                                                                     \
+    X(EV_IDLE)                                                                                     \
+    X(EV_PREPARE)                                                                                  \
+    X(EV_CHECK)                                                                                    \
+    X(EV_EMBED)                                                                                    \
+    X(EV_FORK)                                                                                     \
+    X(EV_CLEANUP)                                                                                  \
+    X(EV_ASYNC)                                                                                    \
+    X(EV_CUSTOM)                                                                                   \
+    X(EV_ERROR)                                                                                    \
+    X(EV_MINPRI)                                                                                   \
+    X(EV_MAXPRI)
+
+int
+ml_add_constants(PyObject *module)
+{
+#define X(name)                                                                                    \
+    if (PyModule_AddIntConstant(module, #name, (long)name) < 0) {                                  \
+        return -1;                                                                                 \
+    }
+    CONSTANTS(X)
+#undef X
+    return 0;
+}

@@ -1,0 +1,122 @@
+/* Signals end a blocking poll: the process's signal wakeup fd is ours while a loop runs in the main
+ * thread. */
+#include "watcher.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* CPython's C handler has written signal numbers: take them out, so that the poll does not end for
+ * them again, and pass them on to whoever had the wakeup fd before. The handlers themselves run in
+ * invoke_pending(). */
+static void
+wakeup_event(struct ev_loop *Py_UNUSED(ev), ev_io *io, int Py_UNUSED(revents))
+{
+    ml_loop *loop = ML_CONTAINER_OF((ml_fdw *)io, ml_loop, wakeup_io);
+    char numbers[64];
+    ssize_t got;
+
+    while ((got = recv(loop->wakeup_fds[0], numbers, sizeof(numbers), MSG_DONTWAIT)) > 0) {
+        if (loop->wakeup_old >= 0 && write(loop->wakeup_old, numbers, (size_t)got) < 0) {
+            continue; /* full or closed: CPython's handler would only warn, too */
+        }
+    }
+}
+
+static void
+wakeup_dead(ml_loop *Py_UNUSED(loop), ml_fdw *Py_UNUSED(fdw))
+{
+}
+
+static int
+make_sockets(ml_loop *loop)
+{
+    if (loop->wakeup_fds[0] < 0 &&
+        socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, loop->wakeup_fds) < 0) {
+        loop->wakeup_fds[0] = loop->wakeup_fds[1] = -1;
+        ml_os_error(errno);
+        return -1;
+    }
+    return 0;
+}
+
+/* signal.set_wakeup_fd(fd): the fd before, or -2 with an exception. */
+static int
+set_wakeup_fd(int fd)
+{
+    PyObject *signal = PyImport_ImportModule("signal");
+    PyObject *function = signal ? PyObject_GetAttrString(signal, "set_wakeup_fd") : NULL;
+    PyObject *args = function ? Py_BuildValue("(i)", fd) : NULL;
+    PyObject *kwargs = args ? Py_BuildValue("{s:O}", "warn_on_full_buffer", Py_False) : NULL;
+    PyObject *old = kwargs ? PyObject_Call(function, args, kwargs) : NULL;
+    long value = old ? PyLong_AsLong(old) : -2;
+
+    Py_XDECREF(old);
+    Py_XDECREF(kwargs);
+    Py_XDECREF(args);
+    Py_XDECREF(function);
+    Py_XDECREF(signal);
+    return (int)value;
+}
+
+int
+ml_interrupt_begin(ml_loop *loop)
+{
+    if (ml_loop_check_open(loop) < 0) {
+        return -1;
+    }
+    if (loop->wakeup_depth > 0) {
+        loop->wakeup_depth++;
+        return 0;
+    }
+    if (make_sockets(loop) < 0) {
+        return -1;
+    }
+    int old = set_wakeup_fd(loop->wakeup_fds[1]);
+    if (old == -2) {
+        if (!PyErr_ExceptionMatches(PyExc_ValueError)) {
+            return -1;
+        }
+        PyErr_Clear(); /* not the main thread: signals go there */
+        return 0;
+    }
+    loop->wakeup_old = old;
+    loop->wakeup_depth = 1;
+    ml_fdw_init(&loop->wakeup_io, wakeup_event, wakeup_dead, loop->wakeup_fds[0], EV_READ);
+    if (ml_fdw_start(loop, &loop->wakeup_io) < 0) {
+        ml_interrupt_end(loop);
+        return -1;
+    }
+    ev_unref(loop->ev);
+    return 0;
+}
+
+void
+ml_interrupt_end(ml_loop *loop)
+{
+    if (loop->wakeup_depth == 0 || --loop->wakeup_depth > 0) {
+        return;
+    }
+    PyObject *exc = ml_take_exception();
+    if (loop->ev != NULL && ev_is_active(&loop->wakeup_io.ev)) {
+        ev_ref(loop->ev);
+        ml_fdw_stop(loop, &loop->wakeup_io);
+    }
+    int was = set_wakeup_fd(loop->wakeup_old);
+    if (was == -2) {
+        PyErr_Clear(); /* the fd of before is closed by now */
+        was = set_wakeup_fd(-1);
+    }
+    if (was == -2) {
+        ml_unraisable((PyObject *)loop);
+    }
+    else if (was != loop->wakeup_fds[1]) { /* somebody set another one meanwhile: theirs it is */
+        if (set_wakeup_fd(was) == -2) {
+            PyErr_Clear();
+        }
+    }
+    if (exc != NULL) {
+        ml_raise(exc);
+    }
+}

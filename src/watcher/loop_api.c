@@ -1,0 +1,546 @@
+/* The methods and attributes of event.Loop. */
+#include "watcher.h"
+
+#include <pythread.h>
+#include <signal.h>
+
+#define X(Name, lower) extern const ml_kind ml_##lower##_kind;
+ML_WATCHER_KINDS(X)
+#undef X
+
+static PyObject *
+none_or_error(int rc)
+{
+    if (rc < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+/* ---- running ----------------------------------------------------------------------------- */
+
+static PyObject *
+loop_start(ml_loop *self, PyObject *args, PyObject *kwargs)
+{
+    static char *keywords[] = {"flags", NULL};
+    int flags = 0;
+
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|i:start", keywords, &flags) ||
+        ml_loop_check_open(self) < 0) {
+        return NULL;
+    }
+    if (self->depth > 0 && self->owner != PyThread_get_thread_ident()) {
+        PyErr_SetString(self->state->Error, "another thread is inside start() of this loop");
+        return NULL;
+    }
+    Py_INCREF(self);
+    PyObject *result = NULL;
+    if (ml_interrupt_begin(self) == 0) {
+        int active = ml_loop_run(self, flags, !(flags & EVRUN_NOWAIT));
+        ml_interrupt_end(self);
+        result = active < 0 ? NULL : PyBool_FromLong(active);
+    }
+    Py_DECREF(self);
+    return result;
+}
+
+/* libev looks at the break between callbacks and after the poll; a thread that is in the poll has
+ * to be told to leave it. */
+static PyObject *
+loop_stop(ml_loop *self, PyObject *args, PyObject *kwargs)
+{
+    static char *keywords[] = {"how", NULL};
+    int how = EVBREAK_ONE;
+
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|i:stop", keywords, &how) ||
+        ml_loop_check_open(self) < 0) {
+        return NULL;
+    }
+    if (self->depth > 0) {
+        ev_break(self->ev, how);
+        if (self->owner != PyThread_get_thread_ident()) {
+            ml_loop_wake(self);
+        }
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+loop_invoke(ml_loop *self, PyObject *Py_UNUSED(unused))
+{
+    if (ml_loop_check_open(self) < 0) {
+        return NULL;
+    }
+    if (self->depth > 0 && self->owner != PyThread_get_thread_ident()) {
+        PyErr_SetString(self->state->Error, "another thread is inside start() of this loop");
+        return NULL;
+    }
+    ev_invoke_pending(self->ev);
+    if (self->exc == NULL) {
+        Py_RETURN_NONE;
+    }
+    PyObject *exc = Py_NewRef(self->exc);
+    if (self->depth == 0) {
+        Py_CLEAR(self->exc);
+        ml_feed_again(self);
+    }
+    ml_raise(exc);
+    return NULL;
+}
+
+static PyObject *
+loop_reset(ml_loop *self, PyObject *Py_UNUSED(unused))
+{
+    if (ml_loop_check_open(self) < 0) {
+        return NULL;
+    }
+    if (self->preparing) {
+        PyErr_SetString(self->state->Error, "cannot reset a loop from a Prepare callback");
+        return NULL;
+    }
+    ev_loop_fork(self->ev);
+    Py_RETURN_NONE;
+}
+
+/* ---- time -------------------------------------------------------------------------------- */
+
+static PyObject *
+loop_now(ml_loop *self, PyObject *args, PyObject *kwargs)
+{
+    static char *keywords[] = {"update", NULL};
+    int update = 0;
+
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|p:now", keywords, &update) ||
+        ml_loop_check_open(self) < 0) {
+        return NULL;
+    }
+    if (update) {
+        ev_now_update(self->ev);
+    }
+    return PyFloat_FromDouble(ev_now(self->ev));
+}
+
+static PyObject *
+loop_update(ml_loop *self, PyObject *Py_UNUSED(unused))
+{
+    if (ml_loop_check_open(self) < 0) {
+        return NULL;
+    }
+    ev_now_update(self->ev);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+suspend_or_resume(ml_loop *self, bool suspend)
+{
+    if (ml_loop_check_open(self) < 0) {
+        return NULL;
+    }
+    if (self->suspended == suspend) {
+        PyErr_SetString(self->state->Error,
+                        suspend ? "the loop is suspended already" : "the loop is not suspended");
+        return NULL;
+    }
+    self->suspended = suspend;
+    (suspend ? ev_suspend : ev_resume)(self->ev);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+loop_suspend(ml_loop *self, PyObject *Py_UNUSED(unused))
+{
+    return suspend_or_resume(self, true);
+}
+
+static PyObject *
+loop_resume(ml_loop *self, PyObject *Py_UNUSED(unused))
+{
+    return suspend_or_resume(self, false);
+}
+
+/* ---- references -------------------------------------------------------------------------- */
+
+static PyObject *
+loop_ref(ml_loop *self, PyObject *Py_UNUSED(unused))
+{
+    if (ml_loop_check_open(self) < 0) {
+        return NULL;
+    }
+    self->refs++;
+    ev_ref(self->ev);
+    Py_RETURN_NONE;
+}
+
+/* libev aborts (verify) or never ends when its count goes below zero: it is counted here too. */
+static PyObject *
+loop_unref(ml_loop *self, PyObject *Py_UNUSED(unused))
+{
+    if (ml_loop_check_open(self) < 0) {
+        return NULL;
+    }
+    int count = self->refs;
+    for (ml_watcher *watcher = self->held; watcher != NULL; watcher = watcher->next) {
+        count += ev_is_active(ml_watcher_ev(watcher)) && !watcher->unrefd;
+    }
+    if (count <= 0) {
+        PyErr_SetString(self->state->Error, "more unref() than ref() and active watchers");
+        return NULL;
+    }
+    self->refs--;
+    ev_unref(self->ev);
+    Py_RETURN_NONE;
+}
+
+/* ---- events by hand ---------------------------------------------------------------------- */
+
+static PyObject *
+loop_feed_fd_event(ml_loop *self, PyObject *args)
+{
+    PyObject *object;
+    int revents;
+
+    if (!PyArg_ParseTuple(args, "Oi:feed_fd_event", &object, &revents) ||
+        ml_loop_check_open(self) < 0) {
+        return NULL;
+    }
+    int fd = ml_fd_from_object(object);
+    if (fd < 0) {
+        return NULL;
+    }
+    ev_feed_fd_event(self->ev, fd, revents);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+loop_feed_signal_event(ml_loop *self, PyObject *arg)
+{
+    long signum = PyLong_AsLong(arg);
+
+    if ((signum == -1 && PyErr_Occurred()) || ml_loop_check_open(self) < 0) {
+        return NULL;
+    }
+    if (signum <= 0 || signum >= NSIG) {
+        return PyErr_Format(PyExc_ValueError, "signal number %ld out of range [1; %d]", signum,
+                            NSIG - 1);
+    }
+    ev_feed_signal_event(self->ev, (int)signum);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+loop_verify(ml_loop *self, PyObject *Py_UNUSED(unused))
+{
+    if (ml_loop_check_open(self) < 0) {
+        return NULL;
+    }
+    ev_verify(self->ev);
+    Py_RETURN_NONE;
+}
+
+/* ---- closing ----------------------------------------------------------------------------- */
+
+static PyObject *
+loop_close(ml_loop *self, PyObject *Py_UNUSED(unused))
+{
+    if (self->ev != NULL && self->host != NULL) {
+        PyErr_SetString(self->state->Error, "an asyncio loop runs on this loop: close that");
+        return NULL;
+    }
+    return none_or_error(ml_loop_close(self));
+}
+
+static PyObject *
+loop_enter(ml_loop *self, PyObject *Py_UNUSED(unused))
+{
+    return ml_loop_check_open(self) < 0 ? NULL : Py_NewRef((PyObject *)self);
+}
+
+static PyObject *
+loop_exit(ml_loop *self, PyObject *Py_UNUSED(args))
+{
+    return loop_close(self, NULL);
+}
+
+static PyObject *
+loop_watchers(ml_loop *self, PyObject *Py_UNUSED(unused))
+{
+    PyObject *list = ml_loop_check_open(self) < 0 ? NULL : PyList_New(0);
+
+    for (ml_watcher *watcher = self->held; list != NULL && watcher != NULL;
+         watcher = watcher->next) {
+        if (ev_is_active(ml_watcher_ev(watcher)) && PyList_Append(list, (PyObject *)watcher) < 0) {
+            Py_CLEAR(list);
+        }
+    }
+    return list;
+}
+
+/* ---- factories --------------------------------------------------------------------------- */
+
+/* loop.io(fd, ...) is Io(loop, fd, ...) */
+static PyObject *
+make_watcher(ml_loop *self, PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    Py_ssize_t count = PyTuple_GET_SIZE(args);
+    PyObject *all = PyTuple_New(count + 1);
+
+    if (all == NULL) {
+        return NULL;
+    }
+    PyTuple_SET_ITEM(all, 0, Py_NewRef((PyObject *)self));
+    for (Py_ssize_t i = 0; i < count; i++) {
+        PyTuple_SET_ITEM(all, i + 1, Py_NewRef(PyTuple_GET_ITEM(args, i)));
+    }
+    PyObject *watcher = PyObject_Call((PyObject *)type, all, kwargs);
+    Py_DECREF(all);
+    return watcher;
+}
+
+#define X(Name, lower)                                                                             \
+    static PyObject *make_##lower(ml_loop *self, PyObject *args, PyObject *kwargs)                 \
+    {                                                                                              \
+        return make_watcher(self, self->state->Name, args, kwargs);                                \
+    }
+ML_WATCHER_KINDS(X)
+#undef X
+
+/* ---- attributes -------------------------------------------------------------------------- */
+
+static int
+no_delete(PyObject *value, const char *name)
+{
+    if (value == NULL) {
+        PyErr_Format(PyExc_AttributeError, "cannot delete %s", name);
+        return -1;
+    }
+    return 0;
+}
+
+static PyObject *
+get_callback(ml_loop *self, void *Py_UNUSED(closure))
+{
+    if (ml_loop_check_open(self) < 0) {
+        return NULL;
+    }
+    return Py_NewRef(self->callback ? self->callback : Py_None);
+}
+
+static int
+set_callback(ml_loop *self, PyObject *value, void *Py_UNUSED(closure))
+{
+    if (no_delete(value, "callback") < 0 || ml_loop_check_open(self) < 0) {
+        return -1;
+    }
+    return ml_loop_set_hook(self, value);
+}
+
+static PyObject *
+get_data(ml_loop *self, void *Py_UNUSED(closure))
+{
+    return Py_NewRef(self->data ? self->data : Py_None);
+}
+
+static int
+set_data(ml_loop *self, PyObject *value, void *Py_UNUSED(closure))
+{
+    if (no_delete(value, "data") < 0) {
+        return -1;
+    }
+    Py_XSETREF(self->data, Py_NewRef(value));
+    return 0;
+}
+
+static PyObject *
+get_debug(ml_loop *self, void *Py_UNUSED(closure))
+{
+    return ml_loop_check_open(self) < 0 ? NULL : PyBool_FromLong(self->debug);
+}
+
+static int
+set_debug(ml_loop *self, PyObject *value, void *Py_UNUSED(closure))
+{
+    if (no_delete(value, "debug") < 0 || ml_loop_check_open(self) < 0) {
+        return -1;
+    }
+    int debug = PyObject_IsTrue(value);
+    self->debug = debug == 1;
+    return debug < 0 ? -1 : 0;
+}
+
+static PyObject *
+get_interval(ml_loop *self, void *io)
+{
+    if (ml_loop_check_open(self) < 0) {
+        return NULL;
+    }
+    return PyFloat_FromDouble(io ? self->io_interval : self->timeout_interval);
+}
+
+static int
+set_interval(ml_loop *self, PyObject *value, void *io)
+{
+    if (no_delete(value, "an interval") < 0 || ml_loop_check_open(self) < 0) {
+        return -1;
+    }
+    return ml_loop_set_interval(self, value, io != NULL);
+}
+
+static PyObject *
+get_closed(ml_loop *self, void *Py_UNUSED(closure))
+{
+    return PyBool_FromLong(self->ev == NULL);
+}
+
+static PyObject *
+get_default(ml_loop *self, void *Py_UNUSED(closure))
+{
+    return ml_loop_check_open(self) < 0 ? NULL : PyBool_FromLong(self->is_default);
+}
+
+static PyObject *
+get_backend(ml_loop *self, void *Py_UNUSED(closure))
+{
+    return ml_loop_check_open(self) < 0 ? NULL : PyLong_FromLong((long)ev_backend(self->ev));
+}
+
+static PyObject *
+get_backend_name(ml_loop *self, void *Py_UNUSED(closure))
+{
+    static const struct {
+        unsigned int bit;
+        const char *name;
+    } names[] = {
+        {EVBACKEND_SELECT, "select"},     {EVBACKEND_POLL, "poll"},
+        {EVBACKEND_EPOLL, "epoll"},       {EVBACKEND_KQUEUE, "kqueue"},
+        {EVBACKEND_DEVPOLL, "devpoll"},   {EVBACKEND_PORT, "port"},
+        {EVBACKEND_LINUXAIO, "linuxaio"}, {EVBACKEND_IOURING, "iouring"},
+    };
+
+    if (ml_loop_check_open(self) < 0) {
+        return NULL;
+    }
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        if (names[i].bit == ev_backend(self->ev)) {
+            return PyUnicode_FromString(names[i].name);
+        }
+    }
+    return PyUnicode_FromFormat("backend %u", ev_backend(self->ev));
+}
+
+static PyObject *
+get_pending(ml_loop *self, void *Py_UNUSED(closure))
+{
+    return ml_loop_check_open(self) < 0
+               ? NULL
+               : PyLong_FromUnsignedLong(ev_pending_count(self->ev));
+}
+
+static PyObject *
+get_iteration(ml_loop *self, void *Py_UNUSED(closure))
+{
+    return ml_loop_check_open(self) < 0 ? NULL : PyLong_FromUnsignedLong(ev_iteration(self->ev));
+}
+
+static PyObject *
+get_depth(ml_loop *self, void *Py_UNUSED(closure))
+{
+    return ml_loop_check_open(self) < 0 ? NULL : PyLong_FromUnsignedLong(ev_depth(self->ev));
+}
+
+PyObject *
+ml_loop_repr(ml_loop *self)
+{
+    const char *name = Py_TYPE(self)->tp_name;
+
+    if (self->ev == NULL) {
+        return PyUnicode_FromFormat("<%s closed>", name);
+    }
+    PyObject *backend = get_backend_name(self, NULL);
+    PyObject *repr = backend ? PyUnicode_FromFormat("<%s %U%s>", name, backend,
+                                                    self->is_default ? " default" : "")
+                             : NULL;
+    Py_XDECREF(backend);
+    return repr;
+}
+
+PyGetSetDef ml_loop_getset[] = {
+    {"callback", (getter)get_callback, (setter)set_callback,
+     PyDoc_STR("Called as callback(loop) when events are pending, which it is to invoke()."), NULL},
+    {"data", (getter)get_data, (setter)set_data, PyDoc_STR("Any object."), NULL},
+    {"debug", (getter)get_debug, (setter)set_debug,
+     PyDoc_STR("True: every exception of a callback ends start()."), NULL},
+    {"io_interval", (getter)get_interval, (setter)set_interval,
+     PyDoc_STR("Seconds for which I/O events are collected (ev_set_io_collect_interval)."),
+     (void *)1},
+    {"timeout_interval", (getter)get_interval, (setter)set_interval,
+     PyDoc_STR("The same for timers (ev_set_timeout_collect_interval)."), NULL},
+    {"closed", (getter)get_closed, NULL, PyDoc_STR("True after close()."), NULL},
+    {"default", (getter)get_default, NULL, PyDoc_STR("True for the default loop."), NULL},
+    {"backend", (getter)get_backend, NULL, PyDoc_STR("An EVBACKEND_* value."), NULL},
+    {"backend_name", (getter)get_backend_name, NULL, PyDoc_STR("\"epoll\", for example."), NULL},
+    {"pending", (getter)get_pending, NULL, PyDoc_STR("Events that wait (libev's slots)."), NULL},
+    {"iteration", (getter)get_iteration, NULL, PyDoc_STR("Polls so far (ev_iteration)."), NULL},
+    {"depth", (getter)get_depth, NULL, PyDoc_STR("Nested start() calls (ev_depth)."), NULL},
+    {NULL},
+};
+
+PyMemberDef ml_loop_members[] = {
+    {"__weaklistoffset__", T_PYSSIZET, offsetof(ml_loop, weaklist), READONLY, NULL},
+    {NULL},
+};
+
+#define FUNCTION(function) ((PyCFunction)(void (*)(void))(function))
+#define WITH_KEYWORDS (METH_VARARGS | METH_KEYWORDS)
+
+PyMethodDef ml_loop_methods[] = {
+    {"start", FUNCTION(loop_start), WITH_KEYWORDS,
+     PyDoc_STR("start($self, /, flags=0)\n--\n\n"
+               "Runs until stop() or until nothing is active; False if nothing is. EVRUN_NOWAIT "
+               "and EVRUN_ONCE as in ev_run. Raises what a fatal callback raised.")},
+    {"stop", FUNCTION(loop_stop), WITH_KEYWORDS,
+     PyDoc_STR("stop($self, /, how=EVBREAK_ONE)\n--\n\nLets start() return; from any thread.")},
+    {"invoke", FUNCTION(loop_invoke), METH_NOARGS,
+     PyDoc_STR("invoke($self, /)\n--\n\nCalls the callbacks of all pending events.")},
+    {"reset", FUNCTION(loop_reset), METH_NOARGS,
+     PyDoc_STR("reset($self, /)\n--\n\nMakes the loop usable after a fork; done by itself.")},
+    {"now", FUNCTION(loop_now), WITH_KEYWORDS,
+     PyDoc_STR("now($self, /, update=False)\n--\n\nThe loop's time, seconds since the epoch.")},
+    {"update", FUNCTION(loop_update), METH_NOARGS,
+     PyDoc_STR("update($self, /)\n--\n\nReads the clock (ev_now_update).")},
+    {"suspend", FUNCTION(loop_suspend), METH_NOARGS,
+     PyDoc_STR("suspend($self, /)\n--\n\nTimers stand still until resume().")},
+    {"resume", FUNCTION(loop_resume), METH_NOARGS,
+     PyDoc_STR("resume($self, /)\n--\n\nEnds a suspend().")},
+    {"ref", FUNCTION(loop_ref), METH_NOARGS,
+     PyDoc_STR("ref($self, /)\n--\n\nOne more reason for start() not to return.")},
+    {"incref", FUNCTION(loop_ref), METH_NOARGS,
+     PyDoc_STR("incref($self, /)\n--\n\nAnother name of ref().")},
+    {"unref", FUNCTION(loop_unref), METH_NOARGS,
+     PyDoc_STR("unref($self, /)\n--\n\nOne reason less.")},
+    {"decref", FUNCTION(loop_unref), METH_NOARGS,
+     PyDoc_STR("decref($self, /)\n--\n\nAnother name of unref().")},
+    {"feed_fd_event", FUNCTION(loop_feed_fd_event), METH_VARARGS,
+     PyDoc_STR("feed_fd_event($self, fd, revents, /)\n--\n\nAs if the descriptor had events.")},
+    {"feed_signal_event", FUNCTION(loop_feed_signal_event), METH_O,
+     PyDoc_STR("feed_signal_event($self, signum, /)\n--\n\nAs if the signal had arrived.")},
+    {"once", FUNCTION(ml_loop_once), WITH_KEYWORDS,
+     PyDoc_STR("once($self, /, fd, events, timeout, callback)\n--\n\n"
+               "callback(loop, revents) when the descriptor is ready or after `timeout` seconds; "
+               "None for either leaves it out.")},
+    {"verify", FUNCTION(loop_verify), METH_NOARGS,
+     PyDoc_STR("verify($self, /)\n--\n\nlibev's self-check: aborts if its data is damaged.")},
+    {"close", FUNCTION(loop_close), METH_NOARGS,
+     PyDoc_STR("close($self, /)\n--\n\nStops all watchers and frees the loop. Idempotent.")},
+    {"watchers", FUNCTION(loop_watchers), METH_NOARGS,
+     PyDoc_STR("watchers($self, /)\n--\n\nThe active watchers, newest first.")},
+    {"__enter__", FUNCTION(loop_enter), METH_NOARGS, NULL},
+    {"__exit__", FUNCTION(loop_exit), METH_VARARGS, NULL},
+    {"__reduce__", ml_no_pickle, METH_NOARGS, NULL},
+    {"async_", FUNCTION(make_async), WITH_KEYWORDS, PyDoc_STR("Async(loop, ...)")},
+#define X(Name, lower)                                                                             \
+    {#lower, FUNCTION(make_##lower), WITH_KEYWORDS, PyDoc_STR(#Name "(loop, ...)")},               \
+        {"__" #lower "__", FUNCTION(make_##lower), WITH_KEYWORDS, PyDoc_STR(#Name "(loop, ...)")},
+    ML_WATCHER_KINDS(X)
+#undef X
+    {NULL},
+};

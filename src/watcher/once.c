@@ -1,0 +1,169 @@
+/* Loop.once(): one callback for a descriptor or a timeout, whichever comes first. Not ev_once(),
+ * whose descriptor would escape the checks of fdw.c. */
+#include "watcher.h"
+
+#include <errno.h>
+#include <fcntl.h>
+
+typedef struct ml_once {
+    ml_fdw fdw;
+    ev_timer timer;
+    ml_loop *loop; /* borrowed: it owns us */
+    PyObject *callback;
+    struct ml_once *prev, *next;
+} ml_once;
+
+static void
+unlink_once(ml_once *once)
+{
+    ml_loop *loop = once->loop;
+
+    if (once->prev != NULL) {
+        once->prev->next = once->next;
+    }
+    else {
+        loop->onces = once->next;
+    }
+    if (once->next != NULL) {
+        once->next->prev = once->prev;
+    }
+    if (ev_is_active(&once->fdw.ev) || ev_is_pending(&once->fdw.ev)) {
+        ml_fdw_stop(loop, &once->fdw);
+    }
+    ev_timer_stop(loop->ev, &once->timer);
+}
+
+static void
+fire(ml_once *once, int revents)
+{
+    ml_loop *loop = once->loop;
+
+    if (loop->exc != NULL) { /* the run is ending: come again in the next one */
+        ev_timer_stop(loop->ev, &once->timer);
+        ev_timer_set(&once->timer, 0., 0.);
+        ev_timer_start(loop->ev, &once->timer);
+        return;
+    }
+    PyObject *callback = once->callback;
+    unlink_once(once);
+    PyMem_RawFree(once);
+    Py_INCREF(loop);
+    ml_loop_call(loop, callback, (PyObject *)loop, revents);
+    Py_DECREF(callback);
+    Py_DECREF(loop);
+}
+
+static void
+once_io(struct ev_loop *Py_UNUSED(ev), ev_io *io, int revents)
+{
+    fire((ml_once *)ML_CONTAINER_OF(io, ml_fdw, ev), revents & ~EV_ERROR);
+}
+
+static void
+once_timer(struct ev_loop *Py_UNUSED(ev), ev_timer *timer, int Py_UNUSED(revents))
+{
+    fire(ML_CONTAINER_OF(timer, ml_once, timer), EV_TIMER);
+}
+
+static void
+once_dead(ml_loop *loop, ml_fdw *fdw)
+{
+    ml_once *once = (ml_once *)fdw;
+    PyObject *callback = once->callback;
+
+    unlink_once(once);
+    PyMem_RawFree(once);
+    ml_os_error(EBADF);
+    ml_loop_set_aside(loop, callback);
+    Py_DECREF(callback);
+}
+
+void
+ml_once_stop_all(ml_loop *loop)
+{
+    while (loop->onces != NULL) {
+        ml_once *once = loop->onces;
+        PyObject *callback = once->callback;
+        unlink_once(once);
+        PyMem_RawFree(once);
+        Py_DECREF(callback);
+    }
+}
+
+int
+ml_once_traverse(ml_loop *loop, visitproc visit, void *arg)
+{
+    for (ml_once *once = loop->onces; once != NULL; once = once->next) {
+        Py_VISIT(once->callback);
+    }
+    return 0;
+}
+
+static int
+fd_arg(ml_loop *loop, PyObject *object, int *fd)
+{
+    *fd = -1;
+    if (object == Py_None) {
+        return 0;
+    }
+    if (PyLong_Check(object) && PyLong_AsLong(object) == -1 && !PyErr_Occurred()) {
+        return 0;
+    }
+    if (PyErr_Occurred() || (*fd = ml_fd_from_object(object)) < 0) {
+        return -1;
+    }
+    if (fcntl(*fd, F_GETFD) < 0 || *fd == loop->backend_fd) {
+        ml_os_error(EBADF);
+        return -1;
+    }
+    return 0;
+}
+
+PyObject *
+ml_loop_once(ml_loop *loop, PyObject *args, PyObject *kwargs)
+{
+    static char *keywords[] = {"fd", "events", "timeout", "callback", NULL};
+    PyObject *fd_object, *timeout_object, *callback;
+    int events, fd;
+    double timeout = -1.;
+
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OiOO:once", keywords, &fd_object, &events,
+                                     &timeout_object, &callback) ||
+        ml_loop_check_open(loop) < 0 || fd_arg(loop, fd_object, &fd) < 0) {
+        return NULL;
+    }
+    if (!PyCallable_Check(callback)) {
+        return PyErr_Format(PyExc_TypeError, "a callable is required, got %.200s",
+                            Py_TYPE(callback)->tp_name);
+    }
+    if (events & ~(EV_READ | EV_WRITE)) {
+        return PyErr_Format(loop->state->Error, "illegal event mask %d", events);
+    }
+    if (timeout_object != Py_None &&
+        ml_float_arg(timeout_object, "timeout", -Py_HUGE_VAL, &timeout) < 0) {
+        return NULL;
+    }
+    ml_once *once = PyMem_RawCalloc(1, sizeof(*once));
+    if (once == NULL) {
+        return PyErr_NoMemory();
+    }
+    once->loop = loop;
+    once->callback = Py_NewRef(callback);
+    ml_fdw_init(&once->fdw, once_io, once_dead, fd < 0 ? 0 : fd, events);
+    ev_timer_init(&once->timer, once_timer, timeout, 0.);
+    once->next = loop->onces;
+    if (once->next != NULL) {
+        once->next->prev = once;
+    }
+    loop->onces = once;
+    if (fd >= 0 && events && ml_fdw_start(loop, &once->fdw) < 0) {
+        unlink_once(once);
+        Py_DECREF(callback);
+        PyMem_RawFree(once);
+        return NULL;
+    }
+    if (timeout >= 0.) {
+        ev_timer_start(loop->ev, &once->timer);
+    }
+    Py_RETURN_NONE;
+}

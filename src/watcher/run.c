@@ -1,0 +1,240 @@
+/* ev_run with every guard. */
+#include "watcher.h"
+
+#include <errno.h>
+#include <pythread.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* libev's error hook has no loop argument: the loop that this thread is running. */
+static _Thread_local ml_loop *current;
+
+/* ---- libev's hooks ----------------------------------------------------------------------- */
+
+/* A system call of a backend failed, epoll_wait on a closed descriptor say. libev would abort. The
+ * GIL may not be held here. */
+static void
+syserr(const char *message)
+{
+    int error = errno;
+
+    if (current == NULL) {
+        perror(message);
+        abort();
+    }
+    current->syserr = error;
+    ev_break(current->ev, EVBREAK_ALL);
+}
+
+static void
+release_gil(struct ev_loop *ev) EV_NOEXCEPT
+{
+    ml_loop *loop = ev_userdata(ev);
+
+    if (loop->blocking) {
+        loop->tstate = PyEval_SaveThread();
+    }
+}
+
+static void
+acquire_gil(struct ev_loop *ev) EV_NOEXCEPT
+{
+    ml_loop *loop = ev_userdata(ev);
+    PyThreadState *tstate = loop->tstate;
+
+    if (tstate != NULL) {
+        loop->tstate = NULL;
+        PyEval_RestoreThread(tstate);
+    }
+}
+
+/* Runs in each iteration: the pending events; then Python's signal handlers; last, just before
+ * libev tells the kernel about changed descriptors, the look at those. */
+static void
+invoke_pending(struct ev_loop *ev)
+{
+    ml_loop *loop = ev_userdata(ev);
+
+    if (loop->callback != NULL && loop->exc == NULL && ev_pending_count(ev) > 0) {
+        PyObject *result = PyObject_CallOneArg(loop->callback, (PyObject *)loop);
+        if (result == NULL) {
+            ml_loop_set_aside(loop, loop->callback);
+        }
+        Py_XDECREF(result);
+    }
+    else if (loop->callback == NULL || loop->exc != NULL) {
+        ev_invoke_pending(ev);
+    }
+    if (PyErr_CheckSignals() < 0) {
+        ml_loop_set_aside(loop, (PyObject *)loop);
+    }
+    ml_fdw_check(loop);
+    if (loop->exc != NULL) {
+        ev_break(ev, EVBREAK_ALL);
+    }
+}
+
+void
+ml_run_init(ml_loop *loop)
+{
+    ev_set_userdata(loop->ev, loop);
+    ev_set_loop_release_cb(loop->ev, release_gil, acquire_gil);
+    ev_set_invoke_pending_cb(loop->ev, invoke_pending);
+    ev_set_syserr_cb(syserr);
+}
+
+/* ---- exceptions -------------------------------------------------------------------------- */
+
+void
+ml_loop_set_aside(ml_loop *loop, PyObject *source)
+{
+    PyObject *exc = ml_take_exception();
+
+    if (loop->exc == NULL) {
+        loop->exc = exc;
+        ev_break(loop->ev, EVBREAK_ALL);
+        return;
+    }
+    if (loop->exc == exc) { /* it came up through a nested run */
+        Py_DECREF(exc);
+        return;
+    }
+    ml_raise(exc);
+    ml_unraisable(source);
+}
+
+static bool
+marked_fatal(PyObject *callback, const char *mark)
+{
+    PyObject *value = PyObject_GetAttrString(callback, mark);
+    int truth = value ? PyObject_IsTrue(value) : 0;
+
+    Py_XDECREF(value);
+    if (value == NULL || truth < 0) {
+        PyErr_Clear();
+    }
+    return truth == 1;
+}
+
+/* True if the exception that is set must end the run. */
+static bool
+is_fatal(ml_loop *loop, PyObject *callback)
+{
+    if (loop->debug || loop->callback != NULL || !PyErr_ExceptionMatches(PyExc_Exception)) {
+        return true;
+    }
+    PyObject *exc = ml_take_exception();
+    bool fatal = marked_fatal(callback, "__event_fatal__") || marked_fatal(callback, "__err_fatal__");
+    ml_raise(exc);
+    return fatal;
+}
+
+void
+ml_loop_call(ml_loop *loop, PyObject *callback, PyObject *first, int revents)
+{
+    PyObject *result = NULL, *number = PyLong_FromLong(revents);
+
+    Py_INCREF(callback); /* it may replace itself */
+    if (number != NULL) {
+        PyObject *args[] = {first, number};
+        result = PyObject_Vectorcall(callback, args, 2, NULL);
+        Py_DECREF(number);
+    }
+    if (result == NULL) {
+        if (is_fatal(loop, callback)) {
+            ml_loop_set_aside(loop, callback);
+        }
+        else if (loop->host_error == NULL) {
+            ml_unraisable(callback);
+        }
+        else if (!loop->host_error(loop->host, callback)) {
+            ml_loop_set_aside(loop, callback);
+        }
+    }
+    Py_XDECREF(result);
+    Py_DECREF(callback);
+}
+
+/* Events that came after the exception are pending again for the next run: nothing is lost. */
+void
+ml_feed_again(ml_loop *loop)
+{
+    ml_watcher **aside = loop->aside;
+    int *revents = loop->aside_revents;
+    Py_ssize_t len = loop->aside_len;
+
+    loop->aside = NULL;
+    loop->aside_revents = NULL;
+    loop->aside_len = loop->aside_cap = 0;
+    for (Py_ssize_t i = 0; i < len; i++) {
+        if (loop->ev != NULL) {
+            ev_feed_event(loop->ev, ml_watcher_ev(aside[i]), revents[i]);
+            ml_watcher_sync(aside[i]);
+        }
+        Py_DECREF(aside[i]);
+    }
+    PyMem_RawFree(aside);
+    PyMem_RawFree(revents);
+}
+
+/* What the run ends with: 0, or -1 with an exception. */
+static int
+outcome(ml_loop *loop)
+{
+    if (loop->depth == 0 && loop->aside_len > 0) {
+        ml_feed_again(loop);
+    }
+    if (loop->exc != NULL) {
+        /* Nested runs are all left with it; the outermost one hands it out for good. */
+        PyObject *exc = loop->exc;
+        if (loop->depth > 0) {
+            Py_INCREF(exc);
+        }
+        else {
+            loop->exc = NULL;
+        }
+        ml_raise(exc);
+        return -1;
+    }
+    if (loop->syserr) {
+        int error = loop->syserr;
+        loop->syserr = 0;
+        ml_os_error(error);
+        return -1;
+    }
+    return 0;
+}
+
+int
+ml_loop_run(ml_loop *loop, int flags, bool blocking)
+{
+    unsigned long thread = PyThread_get_thread_ident();
+
+    if (ml_loop_check_open(loop) < 0) {
+        return -1;
+    }
+    if (loop->depth > 0 && loop->owner != thread) {
+        PyErr_SetString(loop->state->Error, "another thread is inside start() of this loop");
+        return -1;
+    }
+    if (loop->exc != NULL) {
+        return outcome(loop);
+    }
+    bool was_blocking = loop->blocking;
+    ml_loop *was_current = current;
+    Py_INCREF(loop);
+    loop->owner = thread;
+    loop->depth++;
+    loop->blocking = blocking;
+    current = loop;
+    int active = ev_run(loop->ev, flags);
+    current = was_current;
+    loop->blocking = was_blocking;
+    loop->depth--;
+    if (loop->depth == 0) {
+        loop->owner = 0;
+    }
+    int rc = outcome(loop);
+    Py_DECREF(loop);
+    return rc < 0 ? -1 : active != 0;
+}

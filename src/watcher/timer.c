@@ -1,0 +1,142 @@
+/* Timer: after some time, once or repeatedly, on the monotonic clock. */
+#include "watcher.h"
+
+#include <math.h>
+
+typedef struct ml_evtimer {
+    ml_watcher base;
+    ev_timer ev;
+} ml_timer;
+
+static int
+timer_set(ml_watcher *base, PyObject *const *args)
+{
+    ml_timer *self = (ml_timer *)base;
+    double after, repeat;
+
+    if (ml_float_arg(args[0], "after", -Py_HUGE_VAL, &after) < 0 ||
+        ml_float_arg(args[1], "repeat", 0., &repeat) < 0) {
+        return -1;
+    }
+    ev_timer_set(&self->ev, after, repeat);
+    return 0;
+}
+
+static int
+timer_start(ml_watcher *base)
+{
+    ev_timer_start(base->loop->ev, &((ml_timer *)base)->ev);
+    return 0;
+}
+
+static void
+timer_stop(ml_watcher *base)
+{
+    ev_timer_stop(base->loop->ev, &((ml_timer *)base)->ev);
+}
+
+static PyObject *
+timer_describe(ml_watcher *base)
+{
+    PyObject *repeat = PyFloat_FromDouble(((ml_timer *)base)->ev.repeat);
+    PyObject *text = repeat ? PyUnicode_FromFormat("repeat=%S", repeat) : NULL;
+
+    Py_XDECREF(repeat);
+    return text;
+}
+
+const ml_kind ml_timer_kind = {
+    .name = "Timer",
+    .args = {"after", "repeat", NULL},
+    .ev_offset = offsetof(ml_timer, ev),
+    .set = timer_set,
+    .start = timer_start,
+    .stop = timer_stop,
+    .describe = timer_describe,
+};
+
+/* ---- Python's view ----------------------------------------------------------------------- */
+
+/* ev_timer_again: restarts with `repeat`, or stops a timer that has none. */
+static PyObject *
+timer_reset(ml_timer *self, PyObject *Py_UNUSED(unused))
+{
+    if (ml_watcher_check(&self->base) < 0) {
+        return NULL;
+    }
+    if (self->ev.repeat == 0.) {
+        ml_watcher_stop(&self->base);
+    }
+    else {
+        ev_timer_again(self->base.loop->ev, &self->ev);
+        ml_watcher_sync(&self->base);
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+timer_get_repeat(ml_timer *self, void *Py_UNUSED(closure))
+{
+    return ml_watcher_check(&self->base) < 0 ? NULL : PyFloat_FromDouble(self->ev.repeat);
+}
+
+static int
+timer_set_repeat(ml_timer *self, PyObject *value, void *Py_UNUSED(closure))
+{
+    double repeat;
+
+    if (value == NULL) {
+        PyErr_SetString(PyExc_AttributeError, "cannot delete repeat");
+        return -1;
+    }
+    if (ml_watcher_check(&self->base) < 0 || ml_float_arg(value, "repeat", 0., &repeat) < 0) {
+        return -1;
+    }
+    self->ev.repeat = repeat;
+    return 0;
+}
+
+static PyObject *
+timer_get_remaining(ml_timer *self, void *Py_UNUSED(closure))
+{
+    if (ml_watcher_check(&self->base) < 0) {
+        return NULL;
+    }
+    return PyFloat_FromDouble(ev_timer_remaining(self->base.loop->ev, &self->ev));
+}
+
+static PyObject *
+timer_get_at(ml_timer *self, void *Py_UNUSED(closure))
+{
+    return ml_watcher_check(&self->base) < 0 ? NULL : PyFloat_FromDouble(self->ev.at);
+}
+
+static PyMethodDef timer_methods[] = {
+    ML_SET_METHOD,
+    {"reset", (PyCFunction)timer_reset, METH_NOARGS,
+     PyDoc_STR("reset($self, /)\n--\n\n"
+               "Starts anew with `repeat`; stops a timer without (ev_timer_again).")},
+    {NULL},
+};
+
+static PyGetSetDef timer_getset[] = {
+    {"repeat", (getter)timer_get_repeat, (setter)timer_set_repeat,
+     PyDoc_STR("Seconds between events; 0.0: once."), NULL},
+    {"remaining", (getter)timer_get_remaining, NULL, PyDoc_STR("Seconds until the event."), NULL},
+    {"at", (getter)timer_get_at, NULL, PyDoc_STR("When, on libev's monotonic clock."), NULL},
+    {NULL},
+};
+
+ML_NEW(timer)
+
+static PyType_Slot timer_slots[] = {
+    ML_WATCHER_SLOTS(timer),
+    {Py_tp_doc, PyDoc_STR("Timer(loop, after, repeat, callback, data=None, priority=0)\n--\n\n"
+                          "Calls back after `after` seconds, then every `repeat` seconds if that "
+                          "is not 0.")},
+    {Py_tp_methods, timer_methods},
+    {Py_tp_getset, timer_getset},
+    {0, NULL},
+};
+
+ML_WATCHER_SPEC(Timer, timer);

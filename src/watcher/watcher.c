@@ -1,0 +1,725 @@
+/* Watcher: what all kinds have in common. A kind is a table of functions, ml_kind. */
+#include "watcher.h"
+
+#include <math.h>
+
+/* ---- state ------------------------------------------------------------------------------- */
+
+int
+ml_watcher_check(ml_watcher *self)
+{
+    if (self->loop == NULL) {
+        ml_state *state = ml_state_of_type(Py_TYPE(self));
+        if (state != NULL) {
+            PyErr_Format(state->Error, "%s.__init__() was not called", self->kind->name);
+        }
+        return -1;
+    }
+    return ml_loop_check_open(self->loop);
+}
+
+int
+ml_watcher_check_inactive(ml_watcher *self, const char *what)
+{
+    if (ml_watcher_check(self) < 0) {
+        return -1;
+    }
+    if (ev_is_active(ml_watcher_ev(self))) {
+        PyErr_Format(self->loop->state->Error, "cannot %s of an active watcher", what);
+        return -1;
+    }
+    return 0;
+}
+
+static void
+hold(ml_watcher *self)
+{
+    self->held = true;
+    self->prev = NULL;
+    self->next = self->loop->held;
+    if (self->next != NULL) {
+        self->next->prev = self;
+    }
+    self->loop->held = self;
+    Py_INCREF(self);
+}
+
+static void
+release(ml_watcher *self)
+{
+    self->held = false;
+    if (self->prev != NULL) {
+        self->prev->next = self->next;
+    }
+    else {
+        self->loop->held = self->next;
+    }
+    if (self->next != NULL) {
+        self->next->prev = self->prev;
+    }
+    self->prev = self->next = NULL;
+    Py_DECREF(self);
+}
+
+void
+ml_watcher_sync(ml_watcher *self)
+{
+    ev_watcher *ev = ml_watcher_ev(self);
+    bool active = ev_is_active(ev);
+
+    if (self->unrefd != (active && self->no_ref)) {
+        self->unrefd = !self->unrefd;
+        if (self->unrefd) {
+            ev_unref(self->loop->ev);
+        }
+        else {
+            ev_ref(self->loop->ev);
+        }
+    }
+    bool needed = active || ev_is_pending(ev);
+    if (needed && !self->held) {
+        hold(self);
+    }
+    else if (!needed && self->held) {
+        release(self);
+    }
+}
+
+int
+ml_watcher_start(ml_watcher *self)
+{
+    if (ml_watcher_check(self) < 0) {
+        return -1;
+    }
+    if (ev_is_active(ml_watcher_ev(self))) {
+        return 0;
+    }
+    if (self->kind->start(self) < 0) {
+        return -1;
+    }
+    ml_watcher_sync(self);
+    return 0;
+}
+
+void
+ml_watcher_stop(ml_watcher *self)
+{
+    if (self->loop == NULL || self->loop->ev == NULL) {
+        return;
+    }
+    Py_INCREF(self);
+    /* libev's count first: its own decrement must not take it below zero */
+    if (self->unrefd) {
+        self->unrefd = false;
+        ev_ref(self->loop->ev);
+    }
+    self->kind->stop(self);
+    ev_clear_pending(self->loop->ev, ml_watcher_ev(self));
+    ml_watcher_sync(self);
+    Py_DECREF(self);
+}
+
+/* ---- events ------------------------------------------------------------------------------ */
+
+static int
+put_aside(ml_watcher *self, int revents)
+{
+    ml_loop *loop = self->loop;
+
+    if (loop->aside_len == loop->aside_cap) {
+        Py_ssize_t cap = loop->aside_cap ? loop->aside_cap * 2 : 16;
+        ml_watcher **aside = PyMem_RawRealloc(loop->aside, (size_t)cap * sizeof(*aside));
+        if (aside == NULL) {
+            return -1;
+        }
+        loop->aside = aside;
+        int *all = PyMem_RawRealloc(loop->aside_revents, (size_t)cap * sizeof(*all));
+        if (all == NULL) {
+            return -1;
+        }
+        loop->aside_revents = all;
+        loop->aside_cap = cap;
+    }
+    loop->aside[loop->aside_len] = (ml_watcher *)Py_NewRef((PyObject *)self);
+    loop->aside_revents[loop->aside_len++] = revents;
+    return 0;
+}
+
+/* EV_ERROR: the callback is not told; the watcher is stopped and the run ends with an error. */
+void
+ml_watcher_error(ml_watcher *self)
+{
+    ml_loop *loop = self->loop;
+
+    ml_watcher_stop(self);
+    if (self->error) {
+        ml_os_error(self->error);
+        self->error = 0;
+    }
+    else {
+        PyErr_Format(loop->state->Error, "libev stopped %R with an error", (PyObject *)self);
+    }
+    ml_loop_set_aside(loop, (PyObject *)self);
+}
+
+void
+ml_watcher_event(struct ev_loop *Py_UNUSED(ev_loop), ev_watcher *ev, int revents)
+{
+    ml_watcher *self = ev->data;
+    ml_loop *loop = self->loop;
+
+    if (loop->exc != NULL) {
+        if (put_aside(self, revents) < 0) {
+            PyErr_NoMemory();
+            ml_unraisable((PyObject *)self);
+        }
+        return;
+    }
+    Py_INCREF(self);
+    Py_INCREF(loop);
+    if (self->unrefd && !ev_is_active(ev)) { /* libev stopped a one-shot: undo our unref */
+        self->unrefd = false;
+        ev_ref(loop->ev);
+    }
+    if (revents & EV_ERROR) {
+        ml_watcher_error(self);
+    }
+    else if (self->callback != NULL) {
+        bool preparing = loop->preparing;
+        loop->preparing = revents == EV_PREPARE;
+        ml_loop_call(loop, self->callback, (PyObject *)self, revents);
+        loop->preparing = preparing;
+    }
+    if (loop->ev != NULL) {
+        ml_watcher_sync(self);
+    }
+    Py_DECREF(loop);
+    Py_DECREF(self);
+}
+
+/* ---- arguments --------------------------------------------------------------------------- */
+
+int
+ml_float_arg(PyObject *object, const char *name, double least, double *value)
+{
+    *value = PyFloat_AsDouble(object);
+    if (*value == -1. && PyErr_Occurred()) {
+        return -1;
+    }
+    if (isnan(*value) || *value < least) {
+        if (least == -Py_HUGE_VAL) {
+            PyErr_Format(PyExc_ValueError, "%s must not be NaN", name);
+        }
+        else {
+            PyErr_Format(PyExc_ValueError, "%s must not be negative or NaN", name);
+        }
+        return -1;
+    }
+    return 0;
+}
+
+/* Sorts positional and keyword arguments into `values`, by `names`. */
+static int
+collect(const char *function, PyObject *args, Py_ssize_t from, PyObject *kwargs,
+        const char *const *names, int count, PyObject **values)
+{
+    Py_ssize_t given = PyTuple_GET_SIZE(args) - from, used = 0;
+
+    if (given > count) {
+        PyErr_Format(PyExc_TypeError, "%s() takes at most %d arguments (%zd given)", function,
+                     count, given);
+        return -1;
+    }
+    for (Py_ssize_t i = 0; i < given; i++) {
+        values[i] = PyTuple_GET_ITEM(args, from + i);
+    }
+    for (int i = 0; kwargs != NULL && i < count; i++) {
+        PyObject *value = PyDict_GetItemString(kwargs, names[i]);
+        if (value == NULL) {
+            continue;
+        }
+        if (values[i] != NULL) {
+            PyErr_Format(PyExc_TypeError, "%s() got multiple values for argument '%s'", function,
+                         names[i]);
+            return -1;
+        }
+        values[i] = value;
+        used++;
+    }
+    if (kwargs != NULL && used < PyDict_GET_SIZE(kwargs)) {
+        PyErr_Format(PyExc_TypeError, "%s() got an unexpected keyword argument", function);
+        return -1;
+    }
+    return 0;
+}
+
+static int
+arg_count(const ml_kind *kind)
+{
+    int count = 0;
+
+    while (kind->args[count] != NULL) {
+        count++;
+    }
+    return count;
+}
+
+static int
+require(const char *function, const char *const *names, PyObject **values, int from, int to)
+{
+    for (int i = from; i < to; i++) {
+        if (values[i] == NULL) {
+            PyErr_Format(PyExc_TypeError, "%s() missing required argument: '%s'", function,
+                         names[i]);
+            return -1;
+        }
+    }
+    return 0;
+}
+
+/* mood.event 1.x and pyev have the loop after the kind's own arguments: that order is taken too,
+ * when the first argument is no loop and the one in that place is. */
+static PyObject *
+loop_first(ml_state *state, PyObject *args, int own)
+{
+    if (PyTuple_GET_SIZE(args) <= own || own == 0 ||
+        PyObject_TypeCheck(PyTuple_GET_ITEM(args, 0), state->Loop) ||
+        !PyObject_TypeCheck(PyTuple_GET_ITEM(args, own), state->Loop)) {
+        return Py_NewRef(args);
+    }
+    PyObject *sorted = PyTuple_New(PyTuple_GET_SIZE(args));
+    for (Py_ssize_t i = 0; sorted != NULL && i < PyTuple_GET_SIZE(args); i++) {
+        Py_ssize_t from = i == 0 ? own : i <= own ? i - 1 : i;
+        PyTuple_SET_ITEM(sorted, i, Py_NewRef(PyTuple_GET_ITEM(args, from)));
+    }
+    return sorted;
+}
+
+static int
+check_callback(ml_watcher *self, PyObject *callback)
+{
+    if (PyCallable_Check(callback) || (callback == Py_None && self->kind->callback_optional)) {
+        return 0;
+    }
+    PyErr_Format(PyExc_TypeError, "a callable%s is required, got %.200s",
+                 self->kind->callback_optional ? " or None" : "", Py_TYPE(callback)->tp_name);
+    return -1;
+}
+
+static int
+set_priority(ml_watcher *self, PyObject *value)
+{
+    if (!PyLong_Check(value)) {
+        PyErr_Format(PyExc_TypeError, "an int is required, not %.200s", Py_TYPE(value)->tp_name);
+        return -1;
+    }
+    long priority = PyLong_AsLong(value);
+    if ((priority == -1 && PyErr_Occurred()) || priority < INT_MIN || priority > INT_MAX) {
+        if (!PyErr_Occurred()) {
+            PyErr_SetString(PyExc_OverflowError, "priority does not fit a C int");
+        }
+        return -1;
+    }
+    /* libev indexes arrays with it */
+    priority = priority < EV_MINPRI ? EV_MINPRI : priority > EV_MAXPRI ? EV_MAXPRI : priority;
+    ev_set_priority(ml_watcher_ev(self), (int)priority);
+    return 0;
+}
+
+/* ---- making and freeing ------------------------------------------------------------------ */
+
+PyObject *
+ml_watcher_alloc(PyTypeObject *type, const ml_kind *kind)
+{
+    ml_watcher *self = (ml_watcher *)type->tp_alloc(type, 0);
+
+    if (self != NULL) {
+        self->kind = kind;
+        ev_watcher *ev = ml_watcher_ev(self);
+        ev_init(ev, ml_watcher_event);
+        ev->data = self;
+    }
+    return (PyObject *)self;
+}
+
+/* Kind(loop, <its own>, callback, data=None, priority=0) */
+int
+ml_watcher_init(ml_watcher *self, PyObject *args, PyObject *kwargs)
+{
+    const ml_kind *kind = self->kind;
+    const char *names[ML_MAX_ARGS + 4] = {"loop"};
+    PyObject *values[ML_MAX_ARGS + 4] = {NULL};
+    int own = arg_count(kind), count = own + 4;
+    ml_state *state = ml_state_of_type(Py_TYPE(self));
+
+    if (state == NULL) {
+        return -1;
+    }
+    if (ev_is_active(ml_watcher_ev(self)) || ev_is_pending(ml_watcher_ev(self))) {
+        PyErr_SetString(state->Error, "cannot initialise an active or pending watcher again");
+        return -1;
+    }
+    memcpy(names + 1, kind->args, (size_t)own * sizeof(*names));
+    names[own + 1] = "callback";
+    names[own + 2] = "data";
+    names[own + 3] = "priority";
+    PyObject *sorted = loop_first(state, args, own);
+    int rc = sorted ? collect(kind->name, sorted, 0, kwargs, names, count, values) : -1;
+    if (rc == 0) {
+        rc = require(kind->name, names, values, 0, own + (kind->callback_optional ? 1 : 2));
+    }
+    PyObject *callback = rc == 0 && values[own + 1] ? values[own + 1] : Py_None;
+    if (rc == 0 && !PyObject_TypeCheck(values[0], state->Loop)) {
+        PyErr_Format(PyExc_TypeError, "%s() argument 'loop' must be a Loop, not %.200s",
+                     kind->name, Py_TYPE(values[0])->tp_name);
+        rc = -1;
+    }
+    if (rc == 0) {
+        rc = ml_loop_check_open((ml_loop *)values[0]) || check_callback(self, callback) ? -1 : 0;
+    }
+    if (rc == 0 && values[own + 3] != NULL) {
+        rc = set_priority(self, values[own + 3]);
+    }
+    if (rc == 0) {
+        Py_XSETREF(self->loop, (ml_loop *)Py_NewRef(values[0]));
+        rc = kind->set ? kind->set(self, values + 1) : 0;
+        if (rc < 0) {
+            Py_CLEAR(self->loop);
+        }
+    }
+    if (rc == 0) {
+        Py_XSETREF(self->callback, callback == Py_None ? NULL : Py_NewRef(callback));
+        Py_XSETREF(self->data, Py_NewRef(values[own + 2] ? values[own + 2] : Py_None));
+    }
+    Py_XDECREF(sorted);
+    return rc;
+}
+
+PyObject *
+ml_watcher_set(ml_watcher *self, PyObject *args, PyObject *kwargs)
+{
+    PyObject *values[ML_MAX_ARGS] = {NULL};
+    int own = arg_count(self->kind);
+
+    if (ml_watcher_check_inactive(self, "set the arguments") < 0 ||
+        collect("set", args, 0, kwargs, self->kind->args, own, values) < 0 ||
+        require("set", self->kind->args, values, 0, own) < 0 ||
+        self->kind->set(self, values) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+int
+ml_watcher_traverse(ml_watcher *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(self->loop);
+    Py_VISIT(self->callback);
+    Py_VISIT(self->data);
+    return 0;
+}
+
+int
+ml_watcher_clear(ml_watcher *self)
+{
+    Py_CLEAR(self->callback);
+    Py_CLEAR(self->data);
+    return 0;
+}
+
+void
+ml_watcher_dealloc(ml_watcher *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+
+    /* Never active or pending here: the loop would hold a reference. */
+    PyObject_GC_UnTrack(self);
+    if (self->weaklist != NULL) {
+        PyObject_ClearWeakRefs((PyObject *)self);
+    }
+    ml_watcher_clear(self);
+    Py_CLEAR(self->loop);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+/* ---- Python's view ----------------------------------------------------------------------- */
+
+static PyObject *
+watcher_start(ml_watcher *self, PyObject *Py_UNUSED(unused))
+{
+    if (ml_watcher_start(self) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+watcher_stop(ml_watcher *self, PyObject *Py_UNUSED(unused))
+{
+    if (ml_watcher_check(self) < 0) {
+        return NULL;
+    }
+    ml_watcher_stop(self);
+    Py_RETURN_NONE;
+}
+
+static int
+revents_arg(PyObject *arg, int *revents)
+{
+    long value = PyLong_AsLong(arg);
+
+    if (value == -1 && PyErr_Occurred()) {
+        return -1;
+    }
+    if (value < INT_MIN || value > INT_MAX) {
+        PyErr_SetString(PyExc_OverflowError, "revents does not fit a C int");
+        return -1;
+    }
+    *revents = (int)value;
+    return 0;
+}
+
+/* Outside of a run what must end it is raised here; inside it ends the run as well. */
+static PyObject *
+watcher_invoke(ml_watcher *self, PyObject *arg)
+{
+    int revents;
+
+    if (ml_watcher_check(self) < 0 || revents_arg(arg, &revents) < 0) {
+        return NULL;
+    }
+    ml_loop *loop = (ml_loop *)Py_NewRef((PyObject *)self->loop);
+    bool clear = loop->exc == NULL;
+    if (revents & EV_ERROR) {
+        ml_watcher_error(self);
+    }
+    else if (self->callback != NULL) {
+        ml_loop_call(loop, self->callback, (PyObject *)self, revents);
+    }
+    PyObject *exc = clear && loop->exc ? Py_NewRef(loop->exc) : NULL;
+    if (exc != NULL && loop->depth == 0) {
+        Py_CLEAR(loop->exc);
+    }
+    Py_DECREF(loop);
+    if (exc != NULL) {
+        ml_raise(exc);
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+watcher_feed(ml_watcher *self, PyObject *arg)
+{
+    int revents;
+
+    if (ml_watcher_check(self) < 0 || revents_arg(arg, &revents) < 0) {
+        return NULL;
+    }
+    ev_feed_event(self->loop->ev, ml_watcher_ev(self), revents);
+    ml_watcher_sync(self);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+watcher_clear(ml_watcher *self, PyObject *Py_UNUSED(unused))
+{
+    if (ml_watcher_check(self) < 0) {
+        return NULL;
+    }
+    int revents = ev_clear_pending(self->loop->ev, ml_watcher_ev(self));
+    ml_watcher_sync(self);
+    return PyLong_FromLong(revents);
+}
+
+static PyObject *
+get_loop(ml_watcher *self, void *Py_UNUSED(closure))
+{
+    return Py_NewRef(self->loop ? (PyObject *)self->loop : Py_None);
+}
+
+static PyObject *
+get_active(ml_watcher *self, void *Py_UNUSED(closure))
+{
+    bool open = self->loop != NULL && self->loop->ev != NULL;
+    return PyBool_FromLong(open && ev_is_active(ml_watcher_ev(self)));
+}
+
+static PyObject *
+get_pending(ml_watcher *self, void *Py_UNUSED(closure))
+{
+    bool open = self->loop != NULL && self->loop->ev != NULL;
+    return PyBool_FromLong(open && ev_is_pending(ml_watcher_ev(self)));
+}
+
+static PyObject *
+get_callback(ml_watcher *self, void *Py_UNUSED(closure))
+{
+    if (self->loop == NULL && ml_watcher_check(self) < 0) {
+        return NULL;
+    }
+    return Py_NewRef(self->callback ? self->callback : Py_None);
+}
+
+static int
+no_delete(PyObject *value, const char *name)
+{
+    if (value == NULL) {
+        PyErr_Format(PyExc_AttributeError, "cannot delete %s", name);
+        return -1;
+    }
+    return 0;
+}
+
+static int
+set_callback(ml_watcher *self, PyObject *value, void *Py_UNUSED(closure))
+{
+    if (no_delete(value, "callback") < 0 || ml_watcher_check(self) < 0 ||
+        check_callback(self, value) < 0) {
+        return -1;
+    }
+    Py_XSETREF(self->callback, value == Py_None ? NULL : Py_NewRef(value));
+    return 0;
+}
+
+static PyObject *
+get_data(ml_watcher *self, void *Py_UNUSED(closure))
+{
+    return Py_NewRef(self->data ? self->data : Py_None);
+}
+
+static int
+set_data(ml_watcher *self, PyObject *value, void *Py_UNUSED(closure))
+{
+    if (no_delete(value, "data") < 0) {
+        return -1;
+    }
+    Py_XSETREF(self->data, Py_NewRef(value));
+    return 0;
+}
+
+static PyObject *
+get_priority(ml_watcher *self, void *Py_UNUSED(closure))
+{
+    if (ml_watcher_check(self) < 0) {
+        return NULL;
+    }
+    return PyLong_FromLong(ev_priority(ml_watcher_ev(self)));
+}
+
+static int
+set_priority_attr(ml_watcher *self, PyObject *value, void *Py_UNUSED(closure))
+{
+    if (no_delete(value, "priority") < 0 ||
+        ml_watcher_check_inactive(self, "set the priority") < 0) {
+        return -1;
+    }
+    if (ev_is_pending(ml_watcher_ev(self))) {
+        PyErr_SetString(self->loop->state->Error, "cannot set the priority of a pending watcher");
+        return -1;
+    }
+    return set_priority(self, value);
+}
+
+static PyObject *
+get_ref(ml_watcher *self, void *Py_UNUSED(closure))
+{
+    if (ml_watcher_check(self) < 0) {
+        return NULL;
+    }
+    return PyBool_FromLong(!self->no_ref);
+}
+
+static int
+set_ref(ml_watcher *self, PyObject *value, void *Py_UNUSED(closure))
+{
+    if (no_delete(value, "ref") < 0 || ml_watcher_check(self) < 0) {
+        return -1;
+    }
+    int ref = PyObject_IsTrue(value);
+    if (ref < 0) {
+        return -1;
+    }
+    self->no_ref = !ref;
+    ml_watcher_sync(self);
+    return 0;
+}
+
+static PyObject *
+watcher_repr(ml_watcher *self)
+{
+    const char *name = Py_TYPE(self)->tp_name;
+
+    if (self->loop == NULL) {
+        return PyUnicode_FromFormat("<%s uninitialised>", name);
+    }
+    ev_watcher *ev = ml_watcher_ev(self);
+    bool open = self->loop->ev != NULL;
+    const char *state = !open                ? "loop closed"
+                        : ev_is_active(ev)   ? "active"
+                        : ev_is_pending(ev)  ? "pending"
+                                             : "stopped";
+    if (self->kind->describe == NULL) {
+        return PyUnicode_FromFormat("<%s %s>", name, state);
+    }
+    PyObject *what = self->kind->describe(self);
+    PyObject *repr = what ? PyUnicode_FromFormat("<%s %s %U>", name, state, what) : NULL;
+    Py_XDECREF(what);
+    return repr;
+}
+
+static PyMethodDef watcher_methods[] = {
+    {"start", (PyCFunction)watcher_start, METH_NOARGS,
+     PyDoc_STR("start($self, /)\n--\n\nActivates the watcher; its loop keeps it alive.")},
+    {"stop", (PyCFunction)watcher_stop, METH_NOARGS,
+     PyDoc_STR("stop($self, /)\n--\n\nDeactivates the watcher and drops a pending event.")},
+    {"invoke", (PyCFunction)watcher_invoke, METH_O,
+     PyDoc_STR("invoke($self, revents, /)\n--\n\nCalls the callback now.")},
+    {"feed", (PyCFunction)watcher_feed, METH_O,
+     PyDoc_STR("feed($self, revents, /)\n--\n\nQueues an event for the callback.")},
+    {"clear", (PyCFunction)watcher_clear, METH_NOARGS,
+     PyDoc_STR("clear($self, /)\n--\n\nTakes back a pending event; its revents, or 0.")},
+    {"__reduce__", ml_no_pickle, METH_NOARGS, NULL},
+    {NULL},
+};
+
+static PyGetSetDef watcher_getset[] = {
+    {"loop", (getter)get_loop, NULL, PyDoc_STR("The Loop."), NULL},
+    {"active", (getter)get_active, NULL, PyDoc_STR("True between start() and stop()."), NULL},
+    {"pending", (getter)get_pending, NULL, PyDoc_STR("True if an event waits."), NULL},
+    {"callback", (getter)get_callback, (setter)set_callback,
+     PyDoc_STR("Called as callback(watcher, revents)."), NULL},
+    {"data", (getter)get_data, (setter)set_data, PyDoc_STR("Any object."), NULL},
+    {"priority", (getter)get_priority, (setter)set_priority_attr,
+     PyDoc_STR("EV_MINPRI to EV_MAXPRI; what is outside is clamped."), NULL},
+    {"ref", (getter)get_ref, (setter)set_ref,
+     PyDoc_STR("False: an active watcher does not keep start() from returning."), NULL},
+    {NULL},
+};
+
+static PyMemberDef watcher_members[] = {
+    {"__weaklistoffset__", T_PYSSIZET, offsetof(ml_watcher, weaklist), READONLY, NULL},
+    {NULL},
+};
+
+static PyType_Slot watcher_slots[] = {
+    {Py_tp_doc, PyDoc_STR("The base of all watchers; not instantiable.")},
+    {Py_tp_dealloc, ml_watcher_dealloc},
+    {Py_tp_traverse, ml_watcher_traverse},
+    {Py_tp_clear, ml_watcher_clear},
+    {Py_tp_repr, watcher_repr},
+    {Py_tp_methods, watcher_methods},
+    {Py_tp_getset, watcher_getset},
+    {Py_tp_members, watcher_members},
+    {0, NULL},
+};
+
+PyType_Spec ml_watcher_spec = {
+    .name = "moodloop.event.Watcher",
+    .basicsize = sizeof(ml_watcher),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE |
+             Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = watcher_slots,
+};

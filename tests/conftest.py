@@ -1,0 +1,153 @@
+"""Fixtures of the tests that run on a loop.
+
+`loop_factory`, `loop` and `snippet` are parametrised: the same body runs on stock asyncio, the
+reference, and on moodloop. `-k asyncio` or MOODLOOP_TEST_LOOP=asyncio takes one half.
+"""
+
+import faulthandler
+import gc
+import logging
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from support import hygiene, loops  # noqa: E402
+from support.snippet import run_snippet  # noqa: E402
+
+HANG_SECONDS = 180
+hang_report = None
+
+
+def pytest_configure(config):
+    global hang_report
+    hang_report = os.dup(2)  # the real one: nothing is captured yet
+    config.addinivalue_line("markers", "moodloop_only: about what only moodloop has")
+    for line in (
+        "error::pytest.PytestUnraisableExceptionWarning",
+        "error::pytest.PytestUnhandledThreadExceptionWarning",
+        "error::ResourceWarning",
+    ):
+        config.addinivalue_line("filterwarnings", line)
+
+
+def pytest_generate_tests(metafunc):
+    if "loop_name" in metafunc.fixturenames:
+        names = loops.SELECTED
+        if metafunc.definition.get_closest_marker("moodloop_only"):
+            names = [n for n in names if n == loops.MOODLOOP]
+        metafunc.parametrize("loop_name", names, scope="session")
+
+
+def pytest_collection_modifyitems(config, items):
+    if loops.MOODLOOP in loops.SELECTED:
+        return
+    dropped = [i for i in items if i.get_closest_marker("moodloop_only")]
+    if dropped:
+        config.hook.pytest_deselected(items=dropped)
+        items[:] = [i for i in items if i not in set(dropped)]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _frozen_heap():
+    """What pytest itself holds is never garbage: leave it out of the many collections."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+@pytest.fixture(autouse=True)
+def _hygiene(request):
+    """A test on a loop leaves no descriptor open; one that hangs tells where."""
+    if "loop_name" not in request.fixturenames:
+        yield
+        return
+    faulthandler.dump_traceback_later(HANG_SECONDS, exit=True, file=hang_report)
+    hygiene.collect()
+    before = hygiene.open_fds()
+    yield
+    hygiene.collect()
+    faulthandler.cancel_dump_traceback_later()
+    left = hygiene.new_fds(before)
+    assert not left, f"descriptors left open: {left}"
+
+
+@pytest.fixture
+def loop_factory(loop_name):
+    """The callable that makes a loop of the kind under test."""
+    return loops.factory(loop_name)
+
+
+@pytest.fixture
+def reports():
+    """The contexts given to the exception handler of `loop`; a test that asks for it checks them."""
+    return []
+
+
+@pytest.fixture
+def new_loop(loop_factory):
+    """Make loops that are closed in the end, whatever is left in them."""
+    made = []
+
+    def new(cls=loop_factory, *args, **kwargs):
+        loop = cls(*args, **kwargs)
+        made.append(loop)
+        return loop
+
+    yield new
+    for loop in made:
+        if not loop.is_closed():
+            loop.close()
+    made.clear()
+
+
+@pytest.fixture
+def loop(loop_factory, request):
+    """A loop that must end with nothing waiting in it and nothing reported."""
+    loop = loop_factory()
+    asked = "reports" in request.fixturenames
+    found = request.getfixturevalue("reports") if asked else []
+    loop.set_exception_handler(lambda _, context: found.append(context))
+    yield loop
+    left = hygiene.close_clean(loop)
+    assert loop.is_closed()
+    assert not left, f"left in the loop: {left}"
+    if not asked:
+        assert not found, f"reported to the exception handler: {found}"
+
+
+@pytest.fixture
+def run(loop):
+    """Run a coroutine on `loop`; a hang becomes a TimeoutError."""
+
+    def run(awaitable, timeout=loops.TIMEOUT):
+        return loops.drive(loop, awaitable, timeout)
+
+    return run
+
+
+@pytest.fixture
+def snippet(loop_name):
+    """Run code in a process of its own, on the loop under test."""
+
+    def run(code, **kwargs):
+        return run_snippet(loop_name, code, **kwargs)
+
+    return run
+
+
+@pytest.fixture
+def log(caplog):
+    """The messages of asyncio's logger so far, with its warnings and errors."""
+    caplog.set_level(logging.DEBUG, logger="asyncio")
+
+    def messages(level=logging.WARNING):
+        return [
+            r.getMessage() for r in caplog.records if r.name == "asyncio" and r.levelno >= level
+        ]
+
+    return messages

@@ -1,0 +1,333 @@
+"""call_soon_threadsafe: from threads, from signal handlers, waking an idle loop."""
+
+import asyncio
+import contextvars
+import gc
+import os
+import signal
+import threading
+
+import pytest
+from support.loops import run_guarded, run_turns
+
+
+class TestThreads:
+    def test_wakes_an_idle_loop(self, loop):
+        ran = []
+        idle = threading.Event()
+        loop.call_soon(idle.set)
+
+        def call():
+            idle.wait()
+            loop.call_soon_threadsafe(ran.append, 1)
+            loop.call_soon_threadsafe(loop.stop)
+
+        thread = threading.Thread(target=call)
+        thread.start()
+        run_guarded(loop)
+        thread.join()
+        assert ran == [1]
+
+    def test_fifo_from_one_thread(self, loop):
+        ran = []
+
+        def call():
+            for i in range(5000):
+                loop.call_soon_threadsafe(ran.append, i)
+            loop.call_soon_threadsafe(loop.stop)
+
+        thread = threading.Thread(target=call)
+        thread.start()
+        run_guarded(loop)
+        thread.join()
+        assert ran == list(range(5000))
+
+    def test_fifo_each_of_many_threads(self, loop):
+        ran, left = [], 8
+
+        def done():
+            nonlocal left
+            left -= 1
+            if not left:
+                loop.stop()
+
+        def call(who):
+            for i in range(500):
+                loop.call_soon_threadsafe(ran.append, (who, i))
+            loop.call_soon_threadsafe(done)
+
+        threads = [threading.Thread(target=call, args=(n,)) for n in range(8)]
+        for t in threads:
+            t.start()
+        run_guarded(loop)
+        for t in threads:
+            t.join()
+        assert len(ran) == 4000
+        for who in range(8):
+            assert [i for w, i in ran if w == who] == list(range(500))
+
+    def test_ping_pong(self, loop):
+        there = threading.Semaphore(0)
+        count = 0
+
+        def pong():
+            nonlocal count
+            count += 1
+            if count == 300:
+                loop.stop()
+            there.release()
+
+        def ping():
+            for _ in range(300):
+                loop.call_soon_threadsafe(pong)
+                there.acquire()
+
+        thread = threading.Thread(target=ping)
+        thread.start()
+        run_guarded(loop)
+        thread.join()
+        assert count == 300
+
+    def test_before_the_loop_runs(self, loop):
+        ran = []
+        thread = threading.Thread(target=loop.call_soon_threadsafe, args=(ran.append, 1))
+        thread.start()
+        thread.join()
+        run_turns(loop)
+        assert ran == [1]
+
+    def test_cancel_before_it_ran(self, loop):
+        ran = []
+        loop.call_soon_threadsafe(ran.append, 1).cancel()
+        run_turns(loop, 2)
+        assert ran == []
+
+    def test_on_the_loops_own_thread_keeps_the_order(self, loop):
+        ran = []
+        loop.call_soon(ran.append, 1)
+        loop.call_soon_threadsafe(ran.append, 2)
+        loop.call_soon(ran.append, 3)
+        run_turns(loop)
+        assert ran == [1, 2, 3]
+
+    def test_stop_by_itself_is_seen(self, loop):
+        """stop() by another thread takes effect with the next wake-up."""
+        started = threading.Event()
+        loop.call_soon(started.set)
+
+        def halt():
+            started.wait()
+            loop.stop()
+            loop.call_soon_threadsafe(int)
+
+        thread = threading.Thread(target=halt)
+        thread.start()
+        run_guarded(loop)
+        thread.join()
+
+    def test_context_is_the_callers(self, loop):
+        var = contextvars.ContextVar("var", default="unset")
+        got = []
+
+        def call():
+            var.set("thread")
+            loop.call_soon_threadsafe(lambda: got.append(var.get()))
+            loop.call_soon_threadsafe(loop.stop)
+
+        thread = threading.Thread(target=call)
+        thread.start()
+        run_guarded(loop)
+        thread.join()
+        assert got == ["thread"]
+
+    def test_run_coroutine_threadsafe(self, loop):
+        async def work(x):
+            await asyncio.sleep(0)
+            return x * 2
+
+        results = []
+
+        def call():
+            results.append(asyncio.run_coroutine_threadsafe(work(21), loop).result(20))
+            loop.call_soon_threadsafe(loop.stop)
+
+        thread = threading.Thread(target=call)
+        thread.start()
+        run_guarded(loop)
+        thread.join()
+        assert results == [42]
+
+    def test_from_del_in_another_thread(self, loop):
+        ran = []
+
+        class Cycle:
+            def __init__(self):
+                self.me = self
+
+            def __del__(self):
+                loop.call_soon_threadsafe(ran.append, 1)
+
+        def call():
+            Cycle()
+            gc.collect()
+            loop.call_soon_threadsafe(loop.stop)
+
+        thread = threading.Thread(target=call)
+        thread.start()
+        run_guarded(loop)
+        thread.join()
+        assert ran == [1]
+
+    def test_many_wakeups_of_a_loop_with_io(self, loop, sockets, run):
+        a, b = sockets()
+        seen = []
+
+        async def main():
+            done = loop.create_future()
+
+            def read():
+                seen.append(b.recv(1))
+                if len(seen) == 100:
+                    done.set_result(None)
+
+            loop.add_reader(b, read)
+
+            def call():
+                for _ in range(100):
+                    loop.call_soon_threadsafe(a.send, b"x")
+
+            thread = threading.Thread(target=call)
+            thread.start()
+            await done
+            loop.remove_reader(b)
+            thread.join()
+
+        run(main())
+        assert len(seen) == 100
+
+
+class TestErrors:
+    def test_closed_loop_from_a_thread(self, loop):
+        raised = []
+        loop.close()
+
+        def call():
+            try:
+                loop.call_soon_threadsafe(int)
+            except RuntimeError as exc:
+                raised.append(str(exc))
+
+        thread = threading.Thread(target=call)
+        thread.start()
+        thread.join()
+        assert raised == ["Event loop is closed"]
+
+    def test_no_callback(self, loop):
+        with pytest.raises(TypeError):
+            loop.call_soon_threadsafe()
+
+    def test_unknown_keyword(self, loop):
+        with pytest.raises(TypeError):
+            loop.call_soon_threadsafe(print, colour="red")
+
+    def test_closing_while_threads_call(self, snippet):
+        done = snippet(
+            """
+            def call():
+                try:
+                    while True:
+                        loop.call_soon_threadsafe(int)
+                except RuntimeError as exc:
+                    ends.append(str(exc))
+
+            ends = []
+            for _ in range(20):
+                loop = new_loop()
+                threads = [threading.Thread(target=call) for _ in range(3)]
+                for t in threads:
+                    t.start()
+                run_turns(loop, 20)
+                loop.close()
+                for t in threads:
+                    t.join()
+            print(len(ends), set(ends))
+            """
+        )
+        assert done.rc == 0, done.err
+        assert done.out.strip() == "60 {'Event loop is closed'}"
+
+
+class TestSignals:
+    def test_from_a_python_signal_handler(self, loop):
+        ran = []
+
+        def on_signal(signum, frame):
+            loop.call_soon_threadsafe(ran.append, signum)
+            loop.call_soon_threadsafe(loop.stop)
+
+        before = signal.signal(signal.SIGUSR1, on_signal)
+        try:
+            loop.call_soon(os.kill, os.getpid(), signal.SIGUSR1)
+            run_guarded(loop)
+        finally:
+            signal.signal(signal.SIGUSR1, before)
+        assert ran == [signal.SIGUSR1]
+
+    def test_handler_that_interrupts_call_soon_threadsafe(self, loop):
+        """The handler may run at any point of a call on the same thread: no lock may be held."""
+        ran = []
+        hits = 0
+
+        def on_signal(signum, frame):
+            nonlocal hits
+            hits += 1
+            loop.call_soon_threadsafe(ran.append, "signal")
+
+        before = signal.signal(signal.SIGALRM, on_signal)
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
+            calls = 0
+            while hits < 50:
+                loop.call_soon_threadsafe(int)
+                calls += 1
+                if calls % 500 == 0:
+                    run_turns(loop)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+        run_turns(loop, 3)
+        assert len(ran) == hits
+
+    def test_wakes_the_loop_from_a_signal_while_idle(self, snippet):
+        done = snippet(
+            """
+            loop = new_loop()
+            signal.signal(signal.SIGUSR1, lambda *_: loop.call_soon_threadsafe(loop.stop))
+            idle = threading.Event()
+            loop.call_soon(idle.set)
+            def kill():
+                idle.wait()
+                os.kill(os.getpid(), signal.SIGUSR1)
+            threading.Thread(target=kill).start()
+            run_guarded(loop)
+            loop.close()
+            print("woken")
+            """
+        )
+        assert (done.rc, done.out) == (0, "woken\n"), done.err
+
+
+@pytest.mark.moodloop_only
+class TestCallFromThread:
+    def test_is_call_soon_threadsafe(self, loop):
+        ran = []
+        handle = loop.call_from_thread(ran.append, 1)
+        assert isinstance(handle, asyncio.Handle)
+        run_turns(loop)
+        assert ran == [1]
+
+    def test_from_a_thread(self, loop):
+        thread = threading.Thread(target=loop.call_from_thread, args=(loop.stop,))
+        loop.call_soon(thread.start)
+        run_guarded(loop)
+        thread.join()

@@ -1,0 +1,441 @@
+"""call_later and call_at: order, cancellation, odd delays; what a TimerHandle compares to."""
+
+import asyncio
+import math
+import random
+import time
+
+import pytest
+from support.loops import run_guarded, run_turns
+
+
+class TestOrder:
+    def test_by_time(self, loop):
+        ran = []
+        now = loop.time()
+        order = list(range(200))
+        random.Random(1).shuffle(order)
+        for i in order:
+            loop.call_at(now + i * 1e-5, ran.append, i)
+        loop.call_at(now + 0.01, loop.stop)
+        run_guarded(loop)
+        assert ran == list(range(200))
+
+    def test_past_ones_by_time(self, loop):
+        ran = []
+        now = loop.time()
+        for i in (5, 1, 4, 2, 3):
+            loop.call_at(now - i, ran.append, i)
+        run_turns(loop, 2)
+        assert ran == [5, 4, 3, 2, 1]
+
+    def test_equal_times_all_run(self, loop):
+        ran = []
+        when = loop.time()
+        for i in range(50):
+            loop.call_at(when, ran.append, i)
+        run_turns(loop, 2)
+        assert sorted(ran) == list(range(50))
+
+    @pytest.mark.moodloop_only
+    def test_equal_times_fifo(self, loop):
+        ran = []
+        when = loop.time()
+        for i in range(50):
+            loop.call_at(when, ran.append, i)
+        run_turns(loop, 2)
+        assert ran == list(range(50))
+
+    def test_soon_then_io_then_timer(self, loop, sockets):
+        a, b = sockets()
+        a.send(b"x")
+        ran = []
+
+        def read():
+            loop.remove_reader(b)
+            ran.append("io")
+
+        loop.call_later(0, ran.append, "timer")
+        loop.add_reader(b, read)
+        loop.call_soon(ran.append, "soon")
+        run_turns(loop, 2)
+        assert ran == ["soon", "io", "timer"]
+
+    def test_io_before_an_expired_timer(self, loop, sockets):
+        a, b = sockets()
+        a.send(b"x")
+        ran = []
+
+        def read():
+            loop.remove_reader(b)
+            ran.append("io")
+
+        loop.call_at(loop.time() - 10, ran.append, "timer")
+        loop.add_reader(b, read)
+        run_turns(loop, 2)
+        assert ran == ["io", "timer"]
+
+    def test_due_timer_waits_its_turn_behind_ready_ones(self, loop):
+        ran = []
+
+        def first():
+            loop.call_later(-1, ran.append, "timer")
+            loop.call_soon(ran.append, "soon")
+
+        loop.call_soon(first)
+        run_turns(loop, 3)
+        assert ran == ["soon", "timer"]
+
+    def test_never_early(self, loop):
+        late = []
+        start = loop.time()
+
+        def check(when):
+            late.append(loop.time() - when)
+
+        for i in range(20):
+            loop.call_at(start + i * 0.001, check, start + i * 0.001)
+        loop.call_at(start + 0.025, loop.stop)
+        run_guarded(loop)
+        # Within the resolution of the clock a timer may run early: no more than that.
+        resolution = max(time.get_clock_info("monotonic").resolution, math.ulp(start))
+        assert len(late) == 20
+        assert min(late) >= -2 * resolution
+
+
+class TestCancel:
+    def test_before_due(self, loop):
+        handle = loop.call_later(0, lambda: 1 / 0)
+        handle.cancel()
+        run_turns(loop, 2)
+        assert handle.cancelled()
+
+    def test_same_batch(self, loop):
+        ran = []
+        now = loop.time()
+        loop.call_at(now - 2, lambda: victim.cancel())
+        victim = loop.call_at(now - 1, ran.append, "victim")
+        loop.call_at(now, ran.append, "after")
+        run_turns(loop, 2)
+        assert ran == ["after"]
+
+    def test_by_a_ready_callback(self, loop):
+        ran = []
+        victim = loop.call_at(loop.time() - 1, ran.append, "victim")
+        loop.call_soon(victim.cancel)
+        run_turns(loop, 3)
+        assert ran == []
+        assert victim.cancelled()
+
+    def test_idempotent(self, loop):
+        handle = loop.call_later(1000, print)
+        handle.cancel()
+        handle.cancel()
+        assert handle.cancelled()
+
+    def test_after_it_ran(self, loop):
+        ran = []
+        handle = loop.call_later(0, ran.append, 1)
+        run_turns(loop, 2)
+        handle.cancel()
+        assert ran == [1]
+
+    def test_many(self, loop):
+        handles = [loop.call_later(1000 + i, print) for i in range(3000)]
+        random.Random(2).shuffle(handles)
+        for h in handles:
+            h.cancel()
+        run_turns(loop, 2)
+        assert [h for h in loop._scheduled if not h.cancelled()] == []
+
+    def test_a_cancelled_first_does_not_delay_the_rest(self, loop):
+        ran = []
+        first = loop.call_later(0.001, ran.append, "first")
+        loop.call_later(0.002, ran.append, "second")
+        loop.call_later(0.003, loop.stop)
+        first.cancel()
+        run_guarded(loop)
+        assert ran == ["second"]
+
+    def test_random_mix_against_a_model(self, loop):
+        rng = random.Random(3)
+        now = loop.time()
+        ran, model, handles = [], [], []
+        for i in range(1000):
+            when = now - 1 + i * 7919 % 1000 / 1000
+            handles.append((when, i, loop.call_at(when, ran.append, i)))
+            if rng.random() < 0.4:
+                handles.pop(rng.randrange(len(handles)))[2].cancel()
+        model = [i for _, i, _ in sorted(handles, key=lambda x: x[0])]
+        run_turns(loop, 3)
+        assert ran == model
+
+
+class TestDelays:
+    @pytest.mark.parametrize("delay", [0, -0.0, -1, -1e300, -math.inf, 1e-9, False])
+    def test_due_at_once(self, loop, delay):
+        ran = []
+        loop.call_later(delay, ran.append, 1)
+        run_turns(loop, 2)
+        assert ran == [1]
+
+    @pytest.mark.parametrize("delay", [1e9, 1e18, 1e300, math.inf, 10**30])
+    def test_never_due(self, loop, delay):
+        ran = []
+        handle = loop.call_later(delay, ran.append, 1)
+        loop.call_later(0.005, loop.stop)
+        run_guarded(loop)
+        assert ran == []
+        assert handle.when() >= 1e9
+        handle.cancel()
+
+    def test_nan_harms_no_other(self, loop):
+        ran = []
+        try:
+            odd = loop.call_later(math.nan, ran.append, "nan")
+        except ValueError:
+            odd = None
+        loop.call_later(0, ran.append, 1)
+        loop.call_soon(ran.append, 0)
+        run_turns(loop, 3)
+        if odd is not None:
+            odd.cancel()
+        assert [x for x in ran if x != "nan"][:1] == [0]
+
+    def test_none(self, loop):
+        with pytest.raises(TypeError, match="delay must not be None"):
+            loop.call_later(None, print)
+        with pytest.raises(TypeError, match="when cannot be None"):
+            loop.call_at(None, print)
+
+    @pytest.mark.parametrize("delay", ["1", [], object()])
+    def test_not_a_number(self, loop, delay):
+        with pytest.raises(TypeError):
+            loop.call_later(delay, print)
+
+    def test_missing_arguments(self, loop):
+        for call in (loop.call_later, loop.call_at):
+            with pytest.raises(TypeError):
+                call()
+            with pytest.raises(TypeError):
+                call(1)
+
+    def test_unknown_keyword(self, loop):
+        with pytest.raises(TypeError):
+            loop.call_later(1, print, colour="red")
+
+    def test_number_like(self, loop):
+        from decimal import Decimal
+        from fractions import Fraction
+
+        ran = []
+        loop.call_later(Fraction(1, 1000), ran.append, 1)
+        loop.call_later(True, ran.append, 2).cancel()
+        with pytest.raises(TypeError):
+            loop.call_later(Decimal(1), print)  # float + Decimal
+        loop.call_later(0.01, loop.stop)
+        run_guarded(loop)
+        assert ran == [1]
+
+    def test_microseconds_keep_their_order(self, loop):
+        ran = []
+        start = loop.time() + 0.002
+        loop.call_at(start + 20e-6, ran.append, 3)
+        loop.call_at(start, ran.append, 1)
+        loop.call_at(start + 10e-6, ran.append, 2)
+        loop.call_at(start + 0.003, loop.stop)
+        run_guarded(loop)
+        assert ran == [1, 2, 3]
+
+
+class TestClock:
+    def test_monotonic(self, loop):
+        before = time.monotonic()
+        now = loop.time()
+        assert isinstance(now, float)
+        assert before <= now <= time.monotonic()
+
+    def test_fresh_in_a_long_callback(self, loop):
+        seen = []
+
+        def busy():
+            first = loop.time()
+            while loop.time() == first:
+                pass
+            seen.append(loop.time() > first)
+
+        loop.call_soon(busy)
+        run_turns(loop)
+        assert seen == [True]
+
+    def test_patched_time_is_what_call_later_adds_to(self, loop):
+        loop.time = lambda: 1000.0
+        handle = loop.call_later(5, print)
+        assert handle.when() == 1005.0
+        handle.cancel()
+        del loop.time
+
+    def test_patched_time_moves_timers(self, loop):
+        now = loop.time()
+        ran = []
+        far = loop.call_later(3600, ran.append, "far")
+        loop.time = lambda: now + 7200
+        run_turns(loop, 3)
+        del loop.time
+        far.cancel()
+        assert ran == ["far"]
+
+    def test_subclass_time_moves_timers(self, loop_factory, new_loop):
+        plain = new_loop()
+
+        class Skipping(type(plain)):
+            offset = 0.0
+
+            def time(self):
+                return super().time() + self.offset
+
+        loop = new_loop(Skipping)
+        ran = []
+        loop.call_later(3600, ran.append, 1)
+        run_turns(loop, 2)
+        assert ran == []
+        loop.offset = 3601.0
+        run_turns(loop, 2)
+        assert ran == [1]
+
+
+class TestTimerHandle:
+    def test_type(self, loop):
+        handle = loop.call_later(1000, print)
+        assert isinstance(handle, asyncio.TimerHandle)
+        assert isinstance(handle, asyncio.Handle)
+        handle.cancel()
+
+    def test_when(self, loop):
+        when = loop.time() + 1000.5
+        handle = loop.call_at(when, print)
+        assert handle.when() == when
+        handle.cancel()
+        assert handle.when() == when
+
+    def test_when_of_call_later(self, loop):
+        before = loop.time()
+        handle = loop.call_later(1000, print)
+        assert before + 1000 <= handle.when() <= loop.time() + 1000
+        handle.cancel()
+
+    def test_when_of_an_integer(self, loop):
+        handle = loop.call_at(10**12, print)
+        assert handle.when() == 10**12
+        handle.cancel()
+
+    def test_order(self, loop):
+        a = loop.call_at(1e9, print)
+        b = loop.call_at(2e9, print)
+        assert a < b and a <= b and b > a and b >= a
+        assert not (a > b or a >= b or b < a or b <= a)
+        assert sorted([b, a]) == [a, b]
+        a.cancel()
+        b.cancel()
+
+    def test_order_of_equal_times(self, loop):
+        a, b = loop.call_at(1e9, print), loop.call_at(1e9, max)
+        assert not a < b and not a > b
+        assert a != b
+        a.cancel()
+        b.cancel()
+
+    def test_equality(self, loop):
+        a, b = loop.call_at(1e9, print, 1), loop.call_at(1e9, print, 1)
+        other = loop.call_at(1e9, print, 2)
+        assert a == b and not a != b and a <= b and a >= b
+        assert a != other
+        b.cancel()
+        assert a != b
+        a.cancel()
+        other.cancel()
+
+    def test_hash_is_of_the_time(self, loop):
+        handle = loop.call_at(1e9 + 0.5, print)
+        assert hash(handle) == hash(1e9 + 0.5)
+        handle.cancel()
+
+    def test_compared_with_other_things(self, loop):
+        handle = loop.call_at(1e9, print)
+        assert handle != 1e9
+        assert handle.__lt__(1) is NotImplemented
+        assert handle.__eq__("x") is NotImplemented
+        with pytest.raises(TypeError):
+            sorted([handle, 1])
+        handle.cancel()
+
+    def test_scheduled_flag(self, loop):
+        handle = loop.call_later(1000, print)
+        assert handle._scheduled
+        assert handle in list(loop._scheduled)
+        handle.cancel()
+        ran = loop.call_later(0, int)
+        run_turns(loop, 2)
+        assert not ran._scheduled
+
+    def test_repr(self, loop):
+        handle = loop.call_later(1000, print)
+        assert repr(handle).startswith("<TimerHandle when=")
+        handle.cancel()
+        assert repr(handle).startswith("<TimerHandle cancelled when=")
+
+    def test_negative_when(self, loop):
+        ran = []
+        handle = loop.call_at(-5, ran.append, 1)
+        assert handle.when() == -5
+        run_turns(loop, 2)
+        assert ran == [1]
+
+
+class TestSelfScheduling:
+    def test_zero_delay_chain_lets_others_run(self, loop):
+        count = 0
+
+        def again():
+            nonlocal count
+            count += 1
+            if count < 500:
+                loop.call_later(0, again)
+            else:
+                loop.stop()
+
+        other = []
+        loop.call_soon(again)
+        loop.call_later(0.0001, other.append, 1)
+        run_guarded(loop)
+        run_turns(loop, 2)
+        assert count == 500
+        if not other:
+            loop.call_later(0.001, loop.stop)
+            run_guarded(loop)
+        assert other == [1]
+
+    def test_timer_cancels_and_replaces_itself(self, loop):
+        ran = []
+
+        def tick(n):
+            nonlocal handle
+            ran.append(n)
+            handle.cancel()
+            if n < 20:
+                handle = loop.call_later(0, tick, n + 1)
+            else:
+                loop.stop()
+
+        handle = loop.call_later(0, tick, 1)
+        run_guarded(loop)
+        assert ran == list(range(1, 21))
+
+    def test_timer_from_a_past_turn_in_a_new_run(self, loop):
+        ran = []
+        handle = loop.call_later(0, ran.append, 1)
+        loop.stop()
+        loop.run_forever()
+        run_turns(loop, 2)
+        assert ran == [1]
+        assert not handle.cancelled()

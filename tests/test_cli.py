@@ -1,0 +1,220 @@
+"""`python -m moodloop`: what a program run by it can see, beside what `python` itself shows it."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+import moodloop
+
+SHOW = """\
+import json, pickle, sys
+
+class Thing:
+    pass
+
+assert type(pickle.loads(pickle.dumps(Thing()))) is Thing
+print(json.dumps({
+    "argv": sys.argv,
+    "path0": sys.path[0],
+    "name": __name__,
+    "file": __file__,
+    "package": __package__,
+    "spec": __spec__ and __spec__.name,
+    "loader": type(__loader__).__name__,
+    "builtins": type(__builtins__).__name__,
+    "main": sys.modules["__main__"].__dict__ is globals(),
+}))
+"""
+
+RUNS = [("script.py",), ("-m", "module"), ("-m", "package"), ("-m", "package.sub"), ("folder",)]
+
+
+@pytest.fixture
+def program(tmp_path):
+    """Write one program in every form that `python` runs, and compare or run them."""
+
+    class Program:
+        def write(self, code):
+            code = textwrap.dedent(code)
+            for name in (
+                "script.py",
+                "module.py",
+                "package/__init__.py",
+                "package/__main__.py",
+                "package/sub.py",
+                "folder/__main__.py",
+            ):
+                path = tmp_path / name
+                path.parent.mkdir(exist_ok=True)
+                path.write_text("" if name.endswith("__init__.py") else code)
+            return self
+
+        def run(self, *args):
+            return moodloop_cli("run", *args, cwd=tmp_path)
+
+        def python(self, *args):
+            return python(*args, cwd=tmp_path)
+
+    return Program()
+
+
+def python(*args, **kwargs):
+    return subprocess.run(
+        [sys.executable, *args], capture_output=True, text=True, timeout=60, **kwargs
+    )
+
+
+def moodloop_cli(*args, **kwargs):
+    return python("-m", "moodloop", *args, **kwargs)
+
+
+def without_runpy(text):
+    """A traceback without the frames that `python -m` puts on top."""
+    return re.sub(r'  File "<frozen runpy>".*\n', "", text)
+
+
+@pytest.mark.parametrize("how", RUNS, ids=" ".join)
+def test_program_sees_what_python_shows_it(program, how):
+    program.write(SHOW)
+    args = [*how, "one", "-m", "--help", "--version", "--", "-x=1"]
+    done = program.run(*args)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == program.python(*args).stdout
+
+
+@pytest.mark.parametrize("how", RUNS, ids=" ".join)
+def test_asyncio_makes_our_loop(program, how):
+    program.write("""\
+        import asyncio
+
+        async def main():
+            print(type(asyncio.get_running_loop()).__mro__)
+
+        asyncio.run(main())
+        """)
+    done = program.run(*how)
+    assert done.returncode == 0, done.stderr
+    assert "moodloop" in done.stdout
+
+
+@pytest.mark.parametrize("how", RUNS, ids=" ".join)
+def test_traceback_is_pythons(program, how):
+    program.write("""\
+        def fail():
+            raise ValueError("boom")
+
+        fail()
+        """)
+    done, reference = program.run(*how), program.python(*how)
+    assert done.returncode == reference.returncode == 1
+    assert done.stderr == without_runpy(reference.stderr)
+
+
+def test_syntax_error_is_pythons(program):
+    program.write("x = (\n")
+    done, reference = program.run("script.py"), program.python("script.py")
+    assert done.returncode == reference.returncode == 1
+    assert done.stderr == reference.stderr
+
+
+@pytest.mark.parametrize(
+    "end", ["sys.exit(7)", "sys.exit('a message')", "sys.exit()", "raise KeyboardInterrupt"]
+)
+def test_exit_status_is_pythons(program, end):
+    program.write(f"import sys\n{end}\n")
+    done, reference = program.run("script.py"), program.python("script.py")
+    assert (done.returncode, done.stderr) == (reference.returncode, reference.stderr)
+
+
+def test_ctrl_c_ends_the_process_by_the_signal(tmp_path):
+    script = tmp_path / "sleeper.py"
+    script.write_text(
+        "import asyncio\n"
+        "async def main():\n"
+        "    print('ready', flush=True)\n"
+        "    await asyncio.sleep(60)\n"
+        "asyncio.run(main())\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-m", "moodloop", "run", str(script)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as child:
+        assert child.stdout.readline() == "ready\n"
+        child.send_signal(signal.SIGINT)
+        _, err = child.communicate(timeout=30)
+    assert child.returncode == -signal.SIGINT
+    assert err.endswith("KeyboardInterrupt\n")
+
+
+@pytest.mark.parametrize(
+    "how",
+    [("missing.py",), ("-m", "missing"), ("-m", "missing.sub"), ("-m", "package"), ("package",)],
+    ids=" ".join,
+)
+def test_program_that_is_not_there(tmp_path, how):
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package" / "__init__.py").touch()
+    done = moodloop_cli("run", *how, cwd=tmp_path)
+    reference = python(*how, cwd=tmp_path)
+    assert done.returncode == reference.returncode != 0
+    assert done.stderr.startswith("python -m moodloop run: ")
+    assert "Traceback" not in done.stderr
+    if how != ("package",):
+        assert done.stderr.split(": ", 1)[1] == reference.stderr.split(": ", 1)[1]
+
+
+def test_zip_file(tmp_path):
+    import zipfile
+
+    with zipfile.ZipFile(tmp_path / "program.zip", "w") as archive:
+        archive.writestr("__main__.py", "import sys, helper; print(helper.value, sys.argv)\n")
+        archive.writestr("helper.py", "value = 5\n")
+    done = moodloop_cli("run", "program.zip", "x", cwd=tmp_path)
+    assert done.stdout == "5 ['program.zip', 'x']\n", done.stderr
+
+
+def test_info():
+    done = moodloop_cli("info")
+    assert (done.returncode, done.stderr) == (0, "")
+    rows = dict(re.split(r"  +", line, maxsplit=1) for line in done.stdout.splitlines())
+    assert rows["moodloop"] == moodloop.__version__
+    assert rows["Python"].startswith(f"{sys.version_info[0]}.{sys.version_info[1]}.")
+    assert re.match(r"4\.\d+ \(compiled against 4\.\d+\)$", rows["libev"])
+    assert "select" in rows["backends supported"].split()
+    assert set(rows["backends recommended"].split()) <= set(rows["backends supported"].split())
+    assert rows["watcher priorities"] == "-2 to 2"
+    assert rows["open descriptors"].split()[0].isdigit()
+    assert "-std=c11" in rows["compile flags"]
+    assert os.path.exists(rows["core"])
+
+
+def test_version():
+    assert moodloop_cli("--version").stdout == f"moodloop {moodloop.__version__}\n"
+
+
+def test_help_lists_every_command():
+    from moodloop import cli
+
+    done = moodloop_cli("--help")
+    assert done.returncode == 0
+    for name, (function, text) in cli.COMMANDS.items():
+        assert name in done.stdout and text in done.stdout
+        assert function.__name__ == name
+        helped = moodloop_cli(name, "--help")
+        assert helped.returncode == 0, helped.stderr
+        assert helped.stdout.startswith("usage: "), name
+
+
+@pytest.mark.parametrize("args", [(), ("nonsense",), ("run",), ("info", "--nonsense")])
+def test_bad_usage_is_exit_status_2(args):
+    done = moodloop_cli(*args)
+    assert done.returncode == 2
+    assert done.stderr.startswith("usage: ")
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,127 @@
+"""The build and the installed package: setup.py without libev, versions, import."""
+
+import importlib.metadata
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import moodloop
+
+ROOT = Path(__file__).resolve().parent.parent
+NEEDS_SETUPTOOLS = pytest.mark.skipif(
+    "setuptools" not in {d.name for d in importlib.metadata.distributions()},
+    reason="setup.py needs setuptools",
+)
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """A copy of what setup.py reads, so that a build leaves the tree alone."""
+    for name in ("src", "moodloop"):
+        shutil.copytree(
+            ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("*.so", "__pycache__")
+        )
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tmp_path)
+    return tmp_path
+
+
+def setup(tree, *args, **env):
+    return subprocess.run(
+        [sys.executable, "setup.py", "-q", *args],
+        cwd=tree,
+        env={**os.environ, **env},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def check_sentence(done):
+    """One sentence that names the package everywhere, and nothing else."""
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    (line,) = done.stderr.splitlines()
+    for part in ("libev-dev (Debian", "libev-devel (Fedora)", "libev-dev (Alpine)"):
+        assert part in line
+    assert "brew install libev" in line
+    assert line.endswith(".")
+
+
+@NEEDS_SETUPTOOLS
+def test_no_header(tree):
+    # No system directory is searched: as on a machine without libev's headers.
+    check_sentence(setup(tree, "build_ext", CPPFLAGS="-nostdinc", MOODLOOP_LIBEV_SOURCE=""))
+
+
+@NEEDS_SETUPTOOLS
+def test_no_library(tree):
+    # A compiler that finds every header, and no library of that name.
+    script = tree / "cc"
+    script.write_text(
+        '#!/bin/sh\nfor arg; do [ "$arg" != -lev ] || { echo "cannot find -lev" >&2; exit 1; }; '
+        'done\nexec gcc "$@"\n'
+    )
+    script.chmod(0o755)
+    done = setup(
+        tree, "build_ext", CC=str(script), LDSHARED=f"{script} -shared", MOODLOOP_LIBEV_SOURCE=""
+    )
+    check_sentence(done)
+
+
+@NEEDS_SETUPTOOLS
+def test_no_compiler(tree):
+    done = setup(tree, "build_ext", CC="no-such-compiler", MOODLOOP_LIBEV_SOURCE="")
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert "'no-such-compiler'" in line and "build-essential" in line
+
+
+@NEEDS_SETUPTOOLS
+def test_libev_source_without_libev(tree):
+    done = setup(tree, "build_ext", MOODLOOP_LIBEV_SOURCE=str(tree))
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert "MOODLOOP_LIBEV_SOURCE" in line and "ev.c" in line
+
+
+def test_one_version():
+    assert re.fullmatch(r"\d+\.\d+\.\d+\S*", moodloop.__version__)
+    assert importlib.metadata.version("moodloop") == moodloop.__version__
+    assert f"## [{moodloop.__version__}]" in (ROOT / "CHANGELOG.md").read_text() or (
+        "## [Unreleased]" in (ROOT / "CHANGELOG.md").read_text()
+    )
+
+
+def test_import_warns_of_nothing():
+    code = "import moodloop, moodloop.event, moodloop.cli; assert moodloop.EventLoop"
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-X", "dev", "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_stubs_and_marker_are_there():
+    package = Path(moodloop.__file__).parent
+    assert (package / "py.typed").is_file()
+    assert (package / "_core.pyi").is_file()
+
+
+def test_makefile_helps():
+    make = shutil.which("make")
+    if make is None:
+        pytest.skip("make is not installed")
+    done = subprocess.run([make, "help"], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    targets = set(re.findall(r"^  make (\w+)", done.stdout, re.MULTILINE))
+    assert targets >= set(
+        "demo test build lint format typecheck sanitize bench docs wheel clean".split()
+    )
