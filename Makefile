@@ -78,8 +78,9 @@ sanitize: $(EDITABLE) $(call extra,test) ## the tests on a build with AddressSan
 	$$pytest -c $(CURDIR)/pyproject.toml --rootdir $(CURDIR) -p no:cacheprovider \
 		--ignore $(CURDIR)/tests/test_packaging.py $(addprefix $(CURDIR)/,$(TESTS)) $(ARGS)
 
-bench: build $(call extra,bench) ## the benchmark, as `python -m moodloop bench`
-	@$(PY) -m moodloop bench $(ARGS)
+bench: build $(call extra,bench) ## the benchmarks of single operations and of echo servers
+	$(PY) benchmarks/micro.py $(ARGS)
+	$(PY) benchmarks/echo.py $(ARGS)
 
 docs: $(call extra,docs) ## the documentation, into site/
 	$(VENV)/bin/mkdocs build --strict --quiet

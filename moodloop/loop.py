@@ -22,7 +22,11 @@ from asyncio.base_events import _check_ssl_socket  # type: ignore[attr-defined]
 from asyncio.log import logger
 from typing import Any
 
-from . import _core, stdlib
+from . import (
+    _core,
+    _diagnostics,  # noqa: F401  (the core imports it when it may have no descriptor left)
+    stdlib,
+)
 from . import event as _event
 
 _SockOp = _core.SockOp

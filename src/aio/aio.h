@@ -42,7 +42,7 @@ struct ml_ready {
 
 typedef struct ml_ring {
     uintptr_t *slots; /* power of two; a pointer with bit 0 set is a ml_ready */
-    size_t mask, head, tail;
+    size_t cap, mask, head, tail;
 } ml_ring;
 
 static inline size_t
@@ -56,7 +56,7 @@ int ml_ring_grow(ml_ring *ring);
 static inline int
 ml_ring_push(ml_ring *ring, uintptr_t entry)
 {
-    if (ml_ring_len(ring) > ring->mask && ml_ring_grow(ring) < 0) {
+    if (ml_ring_len(ring) == ring->cap && ml_ring_grow(ring) < 0) {
         return -1;
     }
     ring->slots[ring->tail++ & ring->mask] = entry;
@@ -135,12 +135,13 @@ struct ml_base {
     bool sleeping;        /* in, or about to enter, a poll that may block */
     bool woken;           /* ... and has been told to leave it */
     bool poll_due;        /* the next turn must poll: I/O or a due timer may be waiting */
+    bool touched;         /* I/O was begun since the last poll */
     bool custom_time;     /* time() is overridden: timers follow that clock */
     unsigned long thread; /* that runs it, 0 if none */
     ml_ring ready;
     ml_batch io, due;              /* what one poll brought */
     int skipped;                   /* turns since the last poll */
-    double polled_at, released_at; /* monotonic seconds */
+    double polled_at, released_at, active_at; /* monotonic seconds */
     ev_timer clock;   /* always active: reveals libev's cached time, see ml_base_libev_now */
     ml_timer *timers; /* scheduled ones, newest first */
     uint64_t timer_seq;
@@ -152,6 +153,13 @@ struct ml_base {
     struct ml_stream *unflushed; /* streams with queued writes that were not tried yet */
     char *scratch;               /* ML_SCRATCH_SIZE bytes for small reads, made on first use */
 };
+
+/* Notes that I/O was begun: the next turns poll, see run.c. */
+static inline void
+ml_base_touch(ml_base *self)
+{
+    self->touched = self->poll_due = true;
+}
 
 /* Appends to the ring; takes its own reference. -1 with MemoryError. */
 int ml_base_push_handle(ml_base *self, ml_handle *handle);

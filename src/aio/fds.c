@@ -229,7 +229,7 @@ register_handle(ml_base *self, int fd, int direction, ml_handle *handle)
     rw->handle = NULL;
     if (ml_fdw_start(self->ev, &rw->fdw) == 0) {
         rw->handle = (ml_handle *)Py_NewRef((PyObject *)handle);
-        self->poll_due = true;
+        ml_base_touch(self);
     }
     int rc = rw->handle ? 0 : -1;
     if (old != NULL) {

@@ -258,13 +258,13 @@ ml_handle_cancel(ml_handle *handle)
     if (handle->cancelled) {
         return 0;
     }
-    if (handle->loop->debug && handle->debug != NULL) {
+    handle->cancelled = true;
+    if (handle->loop->debug && handle->debug != NULL) { /* what it was, while that is known */
         PyObject *repr = PyObject_Repr((PyObject *)handle);
         if (repr == NULL || PyList_SetItem(handle->debug, 1, repr) < 0) {
             return -1;
         }
     }
-    handle->cancelled = true;
     if (!PyObject_GC_IsTracked((PyObject *)handle)) {
         PyObject_GC_Track(handle);
     }
@@ -324,14 +324,14 @@ handle_context_method(ml_handle *handle, PyObject *Py_UNUSED(unused))
 static PyObject *
 handle_get_callback(ml_handle *handle, void *Py_UNUSED(closure))
 {
-    bool gone = handle->cancelled || handle->callback == NULL;
+    bool gone = handle->callback == NULL || (handle->cancelled && handle->running);
     return Py_NewRef(gone ? Py_None : handle->callback);
 }
 
 static PyObject *
 handle_get_args(ml_handle *handle, void *Py_UNUSED(closure))
 {
-    if (handle->cancelled) {
+    if (handle->callback == NULL || (handle->cancelled && handle->running)) {
         Py_RETURN_NONE;
     }
     PyObject **args = ml_handle_args(handle);

@@ -485,6 +485,15 @@ static PyGetSetDef base_getset[] = {
     {NULL},
 };
 
+/* As BaseEventLoop's of the running version. */
+#if PY_VERSION_HEX >= 0x030E0000
+#define CREATE_TASK_ARGS "$self, coro, **kwargs"
+#elif PY_VERSION_HEX >= 0x030D0300
+#define CREATE_TASK_ARGS "$self, coro, *, name=None, context=None, **kwargs"
+#else
+#define CREATE_TASK_ARGS "$self, coro, *, name=None, context=None"
+#endif
+
 #define FAST(function) ((PyCFunction)(void (*)(void))(function))
 #define KEYWORDS (METH_FASTCALL | METH_KEYWORDS)
 
@@ -506,15 +515,18 @@ static PyMethodDef base_methods[] = {
                "Calls callback(*args) at `when` on the clock of time(); returns a TimerHandle.")},
     {"time", (PyCFunction)base_time, METH_NOARGS,
      PyDoc_STR("time($self, /)\n--\n\nSeconds on the clock of time.monotonic().")},
-    {"is_running", (PyCFunction)base_is_running, METH_NOARGS, NULL},
-    {"is_closed", (PyCFunction)base_is_closed, METH_NOARGS, NULL},
-    {"get_debug", (PyCFunction)base_get_debug, METH_NOARGS, NULL},
+    {"is_running", (PyCFunction)base_is_running, METH_NOARGS,
+     PyDoc_STR("is_running($self, /)\n--\n\nTrue inside run_forever().")},
+    {"is_closed", (PyCFunction)base_is_closed, METH_NOARGS,
+     PyDoc_STR("is_closed($self, /)\n--\n\nTrue after close().")},
+    {"get_debug", (PyCFunction)base_get_debug, METH_NOARGS,
+     PyDoc_STR("get_debug($self, /)\n--\n\nTrue in debug mode.")},
     {"stop", (PyCFunction)base_stop, METH_NOARGS,
      PyDoc_STR("stop($self, /)\n--\n\nLets run_forever() return after the current turn.")},
     {"create_future", (PyCFunction)ml_base_create_future, METH_NOARGS,
      PyDoc_STR("create_future($self, /)\n--\n\nasyncio.Future(loop=self).")},
     {"create_task", FAST(base_create_task), KEYWORDS,
-     PyDoc_STR("create_task($self, coro, /, **kwargs)\n--\n\n"
+     PyDoc_STR("create_task(" CREATE_TASK_ARGS ")\n--\n\n"
                "asyncio.Task(coro, loop=self, **kwargs), or what the task factory makes.")},
     {"add_reader", FAST(ml_base_add_reader), METH_FASTCALL,
      PyDoc_STR("add_reader($self, fd, callback, /, *args)\n--\n\n"

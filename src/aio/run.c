@@ -2,10 +2,12 @@
 #include "aio.h"
 
 /* With callbacks ready, polling may wait a little: a zero-timeout ev_run costs 180 ns, a ready
- * callback 60. Bounded twice, so that I/O, timers, signals and other threads are never starved,
- * and never done in the turn after something arrived or became due. */
+ * callback 60. Bounded twice, so that I/O, timers, signals and other threads are never starved;
+ * and only when nothing arrived, became due or was begun for a while, so that where I/O goes on
+ * each turn polls, as a stock loop's does. */
 #define MAX_SKIPPED_TURNS 8
 #define MAX_SKIPPED_SECONDS 50e-6
+#define QUIET_SECONDS 1e-3
 
 /* A thread that waits for the GIL beside a busy loop gets it this often, in seconds. */
 #define GIL_INTERVAL 1e-3
@@ -16,7 +18,7 @@
 int
 ml_ring_grow(ml_ring *ring)
 {
-    size_t old = ring->slots ? ring->mask + 1 : 0, size = old ? old * 2 : 64;
+    size_t size = ring->cap ? ring->cap * 2 : 64;
     size_t count = ml_ring_len(ring);
     uintptr_t *slots = PyMem_RawMalloc(size * sizeof(*slots));
 
@@ -28,7 +30,7 @@ ml_ring_grow(ml_ring *ring)
         slots[i] = ring->slots[(ring->head + i) & ring->mask];
     }
     PyMem_RawFree(ring->slots);
-    *ring = (ml_ring){.slots = slots, .mask = size - 1, .head = 0, .tail = count};
+    *ring = (ml_ring){.slots = slots, .cap = size, .mask = size - 1, .tail = count};
     return 0;
 }
 
@@ -108,7 +110,7 @@ ml_base_push_ready(ml_base *self, ml_ready *ready)
 static int
 collect(ml_base *self)
 {
-    while (ml_ring_len(&self->ready) + self->io.len + self->due.len > self->ready.mask) {
+    while (ml_ring_len(&self->ready) + self->io.len + self->due.len > self->ready.cap) {
         if (ml_ring_grow(&self->ready) < 0) {
             return -1; /* all of it is still there for the next turn */
         }
@@ -123,7 +125,7 @@ collect(ml_base *self)
 static void
 shrink(ml_base *self)
 {
-    if (self->ready.mask >= KEEP_ENTRIES) {
+    if (self->ready.cap > KEEP_ENTRIES) {
         PyMem_RawFree(self->ready.slots);
         self->ready = (ml_ring){0};
     }
@@ -138,7 +140,7 @@ static bool
 may_skip(ml_base *self, double now)
 {
     return !self->poll_due && !self->stopping && self->skipped < MAX_SKIPPED_TURNS &&
-           now - self->polled_at < MAX_SKIPPED_SECONDS;
+           now - self->polled_at < MAX_SKIPPED_SECONDS && now - self->active_at > QUIET_SECONDS;
 }
 
 static int
@@ -174,8 +176,9 @@ poll_events(ml_base *self)
     if (block) {
         self->polled_at = self->released_at = ml_monotonic();
     }
-    if (self->io.len > 0 || self->due.len > 0) {
-        self->poll_due = true; /* where something came from there may be more */
+    if (self->touched || self->io.len > 0 || self->due.len > 0) {
+        self->active_at = self->polled_at;
+        self->touched = false;
     }
     if (rc >= 0) {
         return collect(self);
@@ -308,7 +311,7 @@ ml_base_run(ml_base *self, PyObject *Py_UNUSED(unused))
     ev_ref(self->ev->ev); /* the poll waits even if nothing is registered */
     self->running = true;
     self->poll_due = true;
-    self->released_at = ml_monotonic();
+    self->released_at = self->active_at = ml_monotonic();
     int rc = 0;
     do {
         rc = poll_events(self);

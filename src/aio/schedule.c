@@ -280,6 +280,22 @@ current_time(ml_base *self)
     return now;
 }
 
+/* As stock asyncio's `self.time() + delay`: a number that a float cannot be added to is refused. */
+static int
+get_when(PyObject *number, bool relative, double now, double *when)
+{
+    if (!relative || PyFloat_Check(number) || PyLong_Check(number)) {
+        *when = PyFloat_AsDouble(number) + (relative ? now : 0.);
+        return PyErr_Occurred() ? -1 : 0;
+    }
+    PyObject *start = PyFloat_FromDouble(now);
+    PyObject *sum = start ? PyNumber_Add(start, number) : NULL;
+    Py_XDECREF(start);
+    *when = sum ? PyFloat_AsDouble(sum) : -1.;
+    Py_XDECREF(sum);
+    return PyErr_Occurred() ? -1 : 0;
+}
+
 /* call_later and call_at share everything but what the number means. */
 static PyObject *
 at_or_later(ml_base *self, bool relative, PyObject *const *args, Py_ssize_t nargs,
@@ -301,15 +317,11 @@ at_or_later(ml_base *self, bool relative, PyObject *const *args, Py_ssize_t narg
                         relative ? "delay must not be None" : "when cannot be None");
         return NULL;
     }
-    double when = PyFloat_AsDouble(args[0]);
-    if (when == -1. && PyErr_Occurred()) {
+    double when, now = current_time(self);
+    if ((now == -1. && PyErr_Occurred()) || get_when(args[0], relative, now, &when) < 0) {
         return NULL;
     }
-    double now = current_time(self);
-    if (now == -1. && PyErr_Occurred()) {
-        return NULL;
-    }
-    return schedule(self, name, relative ? now + when : when, now, callback, args + 2,
+    return schedule(self, name, when, now, callback, args + 2,
                     nargs > 2 ? nargs - 2 : 0, context);
 }
 

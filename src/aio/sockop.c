@@ -245,7 +245,7 @@ attempt_connected(ml_base *Py_UNUSED(loop), request *self, bool *again)
 static PyObject *
 attempt_connect(ml_base *Py_UNUSED(loop), request *self, bool *again)
 {
-    PyObject *result = PyObject_CallMethod(self->sock, "connect_ex", "O", self->address);
+    PyObject *result = PyObject_CallMethod(self->sock, "connect_ex", "(O)", self->address);
     long error = result ? PyLong_AsLong(result) : -1;
 
     Py_XDECREF(result);
@@ -359,7 +359,7 @@ op_new(ml_base *loop, request *asked)
         Py_DECREF(self);
         return NULL;
     }
-    loop->poll_due = true;
+    ml_base_touch(loop);
     return (PyObject *)self;
 }
 
@@ -373,7 +373,7 @@ try_or_wait(ml_base *loop, request *asked)
     if (ml_base_check_closed(loop) == 0) {
         result = asked->attempt(loop, asked, &again);
     }
-    if (again && (!loop->debug || ml_base_check_fd(loop, asked->sock, asked->fd) == 0)) {
+    if (again && ml_base_check_fd(loop, asked->sock, asked->fd) == 0) {
         return op_new(loop, asked);
     }
     request_clear(asked);
@@ -518,6 +518,10 @@ with_buffer(ml_base *self, request *asked, PyObject *sock, PyObject *data, int f
             PyObject *(*attempt)(ml_base *, request *, bool *))
 {
     if (PyObject_GetBuffer(data, &asked->buffer, flags) < 0) {
+        if (flags == PyBUF_WRITABLE && PyErr_ExceptionMatches(PyExc_BufferError)) {
+            PyErr_Format(PyExc_TypeError, "a read-write bytes-like object is required, not '%s'",
+                         Py_TYPE(data)->tp_name);
+        }
         return NULL;
     }
     size_t length = (size_t)asked->buffer.len;

@@ -82,8 +82,8 @@ add_default(PyObject *extra, const char *key, PyObject *value)
     return rc;
 }
 
-static int
-fill_extra(ml_transport *self)
+int
+ml_transport_fill_extra(ml_transport *self)
 {
     if (self->extra == NULL && (self->extra = PyDict_New()) == NULL) {
         return -1;
@@ -121,7 +121,7 @@ ml_transport_get_extra_info(ml_transport *self, PyObject *args, PyObject *kwargs
                                      &fallback)) {
         return NULL;
     }
-    if (fill_extra(self) < 0) {
+    if (ml_transport_fill_extra(self) < 0) {
         return NULL;
     }
     PyObject *value = PyDict_GetItemWithError(self->extra, name);

@@ -47,7 +47,7 @@ update_events(ml_stream *stream)
         return -1;
     }
     ml_base_hold_transport(stream->loop, stream->fd, events != 0);
-    stream->loop->poll_due = true;
+    ml_base_touch(stream->loop);
     return 0;
 }
 
@@ -65,6 +65,7 @@ int
 ml_stream_stop(ml_stream *stream)
 {
     stream->reading = stream->blocked = false;
+    stream->stopped = true;
     return update_events(stream);
 }
 
@@ -189,7 +190,7 @@ offered(ml_stream *stream)
 static int
 send_all(ml_stream *stream)
 {
-    stream->loop->poll_due = true; /* who answers may do so at once */
+    ml_base_touch(stream->loop); /* who answers may do so at once */
     while (stream->len > 0) {
         size_t given = offered(stream);
         ssize_t sent = send_queue(stream);
@@ -207,6 +208,9 @@ send_all(ml_stream *stream)
 int
 ml_stream_check_marks(ml_stream *stream)
 {
+    if (stream->stopped) {
+        return 0;
+    }
     if (!stream->paused && stream->queued > stream->high) {
         stream->paused = true;
         return stream->sink->pause(stream);

@@ -43,13 +43,14 @@ struct ml_stream {
     bool blocked;   /* EV_WRITE wanted: the socket took less than it was given */
     bool unflushed; /* in the loop's list, which then owns a reference to the owner */
     bool paused;    /* sink->pause was called */
+    bool stopped;   /* for good: the marks do not matter any more */
 };
 
 void ml_stream_init(ml_stream *stream, ml_base *loop, PyObject *owner, int fd, const ml_sink *sink,
                     int (*run)(ml_ready *));
 /* Wants or does not want to read. -1 with MemoryError. */
 int ml_stream_read(ml_stream *stream, bool on);
-/* Neither reads nor writes any more, until told to. -1 with MemoryError. */
+/* Neither reads nor writes any more. -1 with MemoryError. */
 int ml_stream_stop(ml_stream *stream);
 /* Queues a bytes object. -1 with an exception: MemoryError. */
 int ml_stream_queue(ml_stream *stream, PyObject *bytes, const char *data, size_t size);

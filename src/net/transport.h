@@ -60,6 +60,7 @@ int ml_transport_set_protocol(ml_transport *self, PyObject *protocol);
 
 /* extra.c: get_extra_info() and what it needs. */
 PyObject *ml_transport_get_extra_info(ml_transport *self, PyObject *args, PyObject *kwargs);
+int ml_transport_fill_extra(ml_transport *self);
 void ml_transport_remember_addr(ml_transport *self, int which);
 
 #endif

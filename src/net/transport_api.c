@@ -371,6 +371,12 @@ transport_get_server(ml_transport *self, void *Py_UNUSED(closure))
 }
 
 static PyObject *
+transport_get_extra(ml_transport *self, void *Py_UNUSED(closure))
+{
+    return ml_transport_fill_extra(self) < 0 ? NULL : Py_NewRef(self->extra);
+}
+
+static PyObject *
 transport_get_fd(ml_transport *self, void *Py_UNUSED(closure))
 {
     return PyLong_FromLong(self->stream.fd);
@@ -378,6 +384,7 @@ transport_get_fd(ml_transport *self, void *Py_UNUSED(closure))
 
 PyGetSetDef ml_transport_getset[] = {
     {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, NULL, NULL},
+    {"_extra", (getter)transport_get_extra, NULL, NULL, NULL},
     {"_sock", (getter)transport_get_sock, NULL, NULL, NULL},
     {"_sock_fd", (getter)transport_get_fd, NULL, NULL, NULL},
     {"_protocol", (getter)transport_get_protocol_attr, NULL, NULL, NULL},
