@@ -83,7 +83,7 @@ bench: build $(call extra,bench) ## the benchmarks of single operations and of e
 	$(PY) benchmarks/echo.py $(ARGS)
 
 docs: $(call extra,docs) ## the documentation, into site/
-	$(VENV)/bin/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet
 
 wheel: $(MADE) ## a wheel, into dist/
 	$(PY) -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .

@@ -146,9 +146,8 @@ class BuildExt(build_ext):
             linked = mark.read_text().splitlines() if mark.exists() else []
             self.force = compiler.force = bool(self.force or target not in linked)
             super().build_extensions()
-            path = target.rpartition(" ")[0]
-            others = (line.rpartition(" ")[0] for line in linked)
-            kept = [line for line, name in zip(linked, others) if name != path and Path(name).exists()]
+            paths = {line: line.rpartition(" ")[0] for line in [*linked, target]}
+            kept = [n for n in linked if paths[n] != paths[target] and Path(paths[n]).exists()]
             mark.parent.mkdir(parents=True, exist_ok=True)
             mark.write_text("\n".join([*kept, target, ""]))
         else:
@@ -175,7 +174,7 @@ class BuildExt(build_ext):
         compile_command = [a for a in compile_command if not a.startswith(("-fsanitize=", "-W"))]
         link_command = [a for a in link_command if not a.startswith("-fsanitize=")]
         with tempfile.TemporaryDirectory(prefix="moodloop-") as name:
-            source, target, linked = (str(Path(name, f)) for f in ("probe.c", "probe.o", "probe.so"))
+            source, target, linked = (str(Path(name, "probe" + end)) for end in (".c", ".o", ".so"))
             Path(source).write_text(PROBE)
             for command in (
                 [*compile_command, "-c", source, "-o", target],

@@ -147,7 +147,7 @@ def _main_module(spec: importlib.machinery.ModuleSpec | None) -> ModuleType:
         module.__package__ = spec.parent
         module.__loader__ = spec.loader
         module.__file__ = spec.origin
-        module.__cached__ = spec.cached
+        module.__dict__["__cached__"] = spec.cached
     return module
 
 
@@ -189,7 +189,8 @@ def _load_module(name: str) -> tuple[ModuleType, CodeType]:
         spec = _find_spec(name)
         if spec is None:
             _fail(
-                1, f"No module named {name}; {package!r} is a package and cannot be directly executed"
+                1,
+                f"No module named {name}; {package!r} is a package and cannot be directly executed",
             )
     return _main_module(spec), _code_of(spec, name)
 
@@ -199,7 +200,8 @@ def _find_spec(name: str) -> importlib.machinery.ModuleSpec | None:
         return importlib.util.find_spec(name)
     except (ImportError, AttributeError, TypeError, ValueError) as exc:
         _fail(
-            1, f"Error while finding module specification for {name!r} ({type(exc).__name__}: {exc})"
+            1,
+            f"Error while finding module specification for {name!r} ({type(exc).__name__}: {exc})",
         )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import errno
+import functools
 import inspect
 import os
 import signal
@@ -302,6 +303,17 @@ class EventLoop(_core.LoopBase, asyncio.BaseEventLoop):
         self, pipe: Any, protocol: Any, waiter: Any = None, extra: Any = None
     ) -> Any:
         return stdlib.WritePipeTransport(self, pipe, protocol, waiter, extra)
+
+    async def _sendfile_native(self, transp: Any, file: Any, offset: int, count: Any) -> int:
+        send = functools.partial(self.sock_sendfile, fallback=False)
+        return await stdlib.sendfile_over(self, transp, send, file, offset, count)
+
+    async def _sendfile_fallback(self, transp: Any, file: Any, offset: int, count: Any) -> int:
+        if not isinstance(transp, _core.StreamTransport):  # TLS: the standard library's way
+            send: Any = asyncio.BaseEventLoop._sendfile_fallback  # type: ignore[attr-defined]
+            return int(await send(self, transp, file, offset, count))
+        send = self._sock_sendfile_fallback  # type: ignore[attr-defined]
+        return await stdlib.sendfile_over(self, transp, send, file, offset, count)
 
     def _write_to_self(self) -> None:
         """Wake the loop; asyncio calls this from finalizers."""

@@ -28,7 +28,7 @@ sock_sendfile_update_filepos = _Unix._sock_sendfile_update_filepos
 sock_add_cancellation_callback = _Unix._sock_add_cancellation_callback
 ensure_fd_no_transport = _Selector._ensure_fd_no_transport
 
-DatagramTransport: Any = selector_events._SelectorDatagramTransport  # type: ignore[attr-defined]
+_SelectorDatagram: Any = selector_events._SelectorDatagramTransport  # type: ignore[attr-defined]
 ReadPipeTransport: Any = unix_events._UnixReadPipeTransport  # type: ignore[attr-defined]
 WritePipeTransport: Any = unix_events._UnixWritePipeTransport  # type: ignore[attr-defined]
 
@@ -36,8 +36,34 @@ WritePipeTransport: Any = unix_events._UnixWritePipeTransport  # type: ignore[at
 _StreamTransport: Any = _core.StreamTransport
 _StreamTransport._start_tls_compatible = True
 _StreamTransport._sendfile_compatible = (
-    constants._SendfileMode.FALLBACK  # type: ignore[attr-defined]
+    constants._SendfileMode.TRY_NATIVE  # type: ignore[attr-defined]
 )
+
+
+class DatagramTransport(_SelectorDatagram):  # type: ignore[misc]
+    """asyncio's own datagram transport; its repr() would ask the loop for a selector."""
+
+    def __repr__(self) -> str:
+        if self._sock is None:
+            return f"<{type(self).__name__} closed>"
+        closing = " closing" if self._closing else ""
+        return (
+            f"<{type(self).__name__}{closing} fd={self._sock_fd} "
+            f"bufsize={self.get_write_buffer_size()}>"
+        )
+
+
+async def sendfile_over(loop: Any, transport: Any, send: Any, *args: Any) -> int:
+    """Run send(socket, *args) on the socket of a stream transport that is quiet meanwhile."""
+    resume = transport.is_reading()
+    transport.pause_reading()
+    await transport._make_empty_waiter()
+    try:
+        return int(await send(transport.get_extra_info("socket")._sock, *args))
+    finally:
+        transport._reset_empty_waiter()
+        if resume:
+            transport.resume_reading()
 
 
 def child_watcher() -> Any:

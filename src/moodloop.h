@@ -47,6 +47,8 @@
 
 /* Names that the C code looks up on Python objects, interned once: state->str.<name>. */
 #define ML_NAMES(X)                                                                                \
+    X(Future)                                                                                      \
+    X(Task)                                                                                        \
     X(add_done_callback)                                                                           \
     X(buffer_updated)                                                                              \
     X(call_exception_handler)                                                                      \
@@ -74,7 +76,8 @@
     X(time)                                                                                        \
     X(transport)                                                                                   \
     X(_attach)                                                                                     \
-    X(_detach)
+    X(_detach)                                                                                     \
+    X(_task_factory)
 
 typedef struct ml_state {
     PyObject *Error; /* moodloop.event.Error */

@@ -15,8 +15,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from support import hygiene, loops  # noqa: E402
-from support.snippet import run_snippet  # noqa: E402
+from support import hygiene, loops
+from support.snippet import run_snippet
 
 HANG_SECONDS = 180
 hang_report = None
@@ -84,7 +84,7 @@ def loop_factory(loop_name):
 
 @pytest.fixture
 def reports():
-    """The contexts given to the exception handler of `loop`; a test that asks for it checks them."""
+    """The contexts given to the handler of `loop`: a test that asks for them checks them."""
     return []
 
 

@@ -24,7 +24,8 @@ typedef struct ml_aio {
     PyObject *BufferedProtocol;
     PyObject *TransportSocket;
     PyObject *socket_class;
-    PyObject *diagnostics; /* moodloop._diagnostics, imported when first needed */
+    PyObject *kwnames_loop; /* ("loop",) */
+    PyObject *diagnostics;  /* moodloop._diagnostics, imported when first needed */
     ml_handle *free_handles[ML_FREELIST_ARGS];
     ml_handle *free_timers[ML_FREELIST_ARGS];
     int free_handles_len[ML_FREELIST_ARGS], free_timers_len[ML_FREELIST_ARGS];
@@ -139,8 +140,8 @@ struct ml_base {
     bool custom_time;     /* time() is overridden: timers follow that clock */
     unsigned long thread; /* that runs it, 0 if none */
     ml_ring ready;
-    ml_batch io, due;              /* what one poll brought */
-    int skipped;                   /* turns since the last poll */
+    ml_batch io, due;                         /* what one poll brought */
+    int skipped;                              /* turns since the last poll */
     double polled_at, released_at, active_at; /* monotonic seconds */
     ev_timer clock;   /* always active: reveals libev's cached time, see ml_base_libev_now */
     ml_timer *timers; /* scheduled ones, newest first */
@@ -207,6 +208,8 @@ PyObject *ml_base_remove_writer_unchecked(ml_base *, PyObject *);
 int ml_base_set_transport(ml_base *self, int fd, PyObject *transport);
 void ml_base_unset_transport(ml_base *self, int fd, PyObject *transport);
 void ml_base_hold_transport(ml_base *self, int fd, bool held);
+/* While `shared`, sock_* may use the descriptor all the same. */
+void ml_base_share_transport(ml_base *self, int fd, bool shared);
 /* -1 with RuntimeError 'File descriptor N is used by transport ...'. */
 int ml_base_check_fd(ml_base *self, PyObject *fileobj, int fd);
 int ml_base_slots_traverse(ml_base *self, visitproc visit, void *arg);

@@ -20,6 +20,7 @@ struct ml_slot {
     ml_rw *rw[2];
     PyObject *transport; /* owned while `held`, else borrowed */
     bool held;
+    bool shared; /* sock_* may use it: a sendfile is in progress */
 };
 
 /* ---- slots ------------------------------------------------------------------------------- */
@@ -70,6 +71,7 @@ ml_base_unset_transport(ml_base *self, int fd, PyObject *transport)
     if (slot != NULL && slot->transport == transport) {
         ml_base_hold_transport(self, fd, false);
         slot->transport = NULL;
+        slot->shared = false;
     }
 }
 
@@ -95,7 +97,7 @@ ml_base_check_fd(ml_base *self, PyObject *fileobj, int fd)
 {
     ml_slot *slot = find_slot(self, fd);
 
-    if (slot == NULL || slot->transport == NULL) {
+    if (slot == NULL || slot->transport == NULL || slot->shared) {
         return 0;
     }
     PyObject *transport = Py_NewRef(slot->transport);
@@ -108,6 +110,16 @@ ml_base_check_fd(ml_base *self, PyObject *fileobj, int fd)
     }
     Py_DECREF(transport);
     return is_closing == 1 ? 0 : -1;
+}
+
+void
+ml_base_share_transport(ml_base *self, int fd, bool shared)
+{
+    ml_slot *slot = find_slot(self, fd);
+
+    if (slot != NULL) {
+        slot->shared = shared;
+    }
 }
 
 /* ---- what the kernel can poll ------------------------------------------------------------ */

@@ -27,7 +27,8 @@ import_all(ml_aio *aio)
                    (aio->BaseEventLoop = import_name("asyncio.base_events", "BaseEventLoop")) &&
                    (aio->BufferedProtocol = import_name("asyncio.protocols", "BufferedProtocol")) &&
                    (aio->TransportSocket = import_name("asyncio.trsock", "TransportSocket")) &&
-                   (aio->socket_class = import_name("socket", "socket"))
+                   (aio->socket_class = import_name("socket", "socket")) &&
+                   (aio->kwnames_loop = Py_BuildValue("(s)", "loop"))
                ? 0
                : -1;
 }
@@ -92,6 +93,7 @@ ml_aio_traverse(ml_state *state, visitproc visit, void *arg)
         Py_VISIT(aio->BufferedProtocol);
         Py_VISIT(aio->TransportSocket);
         Py_VISIT(aio->socket_class);
+        Py_VISIT(aio->kwnames_loop);
         Py_VISIT(aio->diagnostics);
     }
     return 0;
@@ -126,6 +128,7 @@ ml_aio_clear(ml_state *state)
         Py_CLEAR(aio->BufferedProtocol);
         Py_CLEAR(aio->TransportSocket);
         Py_CLEAR(aio->socket_class);
+        Py_CLEAR(aio->kwnames_loop);
         Py_CLEAR(aio->diagnostics);
     }
 }

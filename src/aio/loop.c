@@ -141,14 +141,11 @@ base_check_closed(ml_base *self, PyObject *Py_UNUSED(unused))
 PyObject *
 ml_base_create_future(ml_base *self, PyObject *Py_UNUSED(unused))
 {
-    PyObject *class = PyObject_GetAttrString(self->state->aio->futures, "Future");
-    PyObject *kwnames = class ? PyTuple_Pack(1, self->state->str.loop) : NULL;
-    PyObject *loop = (PyObject *)self, *future = NULL;
+    ml_aio *aio = self->state->aio;
+    PyObject *class = PyObject_GetAttr(aio->futures, self->state->str.Future);
+    PyObject *loop = (PyObject *)self;
+    PyObject *future = class ? PyObject_Vectorcall(class, &loop, 0, aio->kwnames_loop) : NULL;
 
-    if (kwnames != NULL) {
-        future = PyObject_Vectorcall(class, &loop, 0, kwnames);
-        Py_DECREF(kwnames);
-    }
     Py_XDECREF(class);
     return future;
 }
@@ -159,7 +156,7 @@ static PyObject *
 base_create_task(ml_base *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
     ml_aio *aio = self->state->aio;
-    PyObject *factory = PyObject_GetAttrString((PyObject *)self, "_task_factory");
+    PyObject *factory = PyObject_GetAttr((PyObject *)self, self->state->str._task_factory);
 
     if (factory == NULL) {
         return NULL;
@@ -192,8 +189,15 @@ base_create_task(ml_base *self, PyObject *const *args, Py_ssize_t nargs, PyObjec
         Py_XDECREF(method);
         return result;
     }
-    PyObject *class = PyObject_GetAttrString(aio->tasks, "Task");
-    PyObject *names = class ? PyTuple_New(nkw + 1) : NULL;
+    PyObject *class = PyObject_GetAttr(aio->tasks, self->state->str.Task);
+    PyObject *names = NULL;
+    if (class != NULL && nkw == 0) {
+        PyObject *coro_and_loop[] = {args[0], (PyObject *)self};
+        result = PyObject_Vectorcall(class, coro_and_loop, 1, aio->kwnames_loop);
+    }
+    else if (class != NULL) {
+        names = PyTuple_New(nkw + 1);
+    }
     if (names != NULL) {
         stack[0] = args[0];
         for (Py_ssize_t i = 0; i < nkw; i++) {

@@ -321,8 +321,7 @@ at_or_later(ml_base *self, bool relative, PyObject *const *args, Py_ssize_t narg
     if ((now == -1. && PyErr_Occurred()) || get_when(args[0], relative, now, &when) < 0) {
         return NULL;
     }
-    return schedule(self, name, when, now, callback, args + 2,
-                    nargs > 2 ? nargs - 2 : 0, context);
+    return schedule(self, name, when, now, callback, args + 2, nargs > 2 ? nargs - 2 : 0, context);
 }
 
 PyObject *

@@ -206,6 +206,9 @@ sink_drained(ml_stream *stream)
     if (self->eof_sent) {
         ml_sock_shutdown_write(stream->fd);
     }
+    if (self->empty_waiter != NULL) {
+        ml_transport_settle_waiter(self);
+    }
     return 0;
 }
 

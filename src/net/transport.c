@@ -100,6 +100,7 @@ run_lost(ml_ready *ready)
     Py_XDECREF(exc);
     PyObject *raised = rc < 0 ? ml_take_exception() : NULL;
     close_descriptor(self);
+    ml_transport_settle_waiter(self);
     Py_CLEAR(self->protocol);
     if (detach_server(self) < 0) {
         int failed = ml_base_handle_error(loop, "Server._detach() failed", (PyObject *)self, NULL);
@@ -352,6 +353,7 @@ transport_traverse(ml_transport *self, visitproc visit, void *arg)
     Py_VISIT(self->server);
     Py_VISIT(self->waiter);
     Py_VISIT(self->context);
+    Py_VISIT(self->empty_waiter);
     Py_VISIT(self->lost_exc);
     Py_VISIT(self->loop);
     return ml_stream_traverse(&self->stream, visit, arg);
@@ -366,6 +368,7 @@ transport_clear(ml_transport *self)
     Py_CLEAR(self->server);
     Py_CLEAR(self->waiter);
     Py_CLEAR(self->context);
+    Py_CLEAR(self->empty_waiter);
     Py_CLEAR(self->lost_exc);
     return 0;
 }

@@ -24,9 +24,10 @@ struct ml_transport {
     PyObject *protocol; /* NULL after connection_lost() */
     PyObject *sock;     /* socket object that owns the descriptor, NULL: we own it */
     PyObject *server;
-    PyObject *waiter;   /* future to complete after connection_made() */
-    PyObject *context;  /* see aio/context.h */
-    PyObject *lost_exc; /* for connection_lost() */
+    PyObject *waiter;       /* future to complete after connection_made() */
+    PyObject *context;      /* see aio/context.h */
+    PyObject *empty_waiter; /* a sendfile waits for the queue to be empty, or is under way */
+    PyObject *lost_exc;     /* for connection_lost() */
     ml_base *loop;
     ml_stream stream;
     ml_ready lost; /* the call of connection_lost() */
@@ -53,6 +54,9 @@ extern PyMethodDef ml_transport_methods[];
 extern PyGetSetDef ml_transport_getset[];
 extern PyMemberDef ml_transport_members[];
 PyObject *ml_transport_repr(ml_transport *self);
+
+/* Completes empty_waiter if it is time to: None, or ConnectionError once the connection is lost. */
+void ml_transport_settle_waiter(ml_transport *self);
 
 /* sink.c: how a Protocol or BufferedProtocol is called. */
 extern const ml_sink ml_transport_sink;

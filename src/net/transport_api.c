@@ -67,6 +67,10 @@ may_write(ml_transport *self)
         PyErr_SetString(PyExc_RuntimeError, "Cannot call write() after write_eof()");
         return -1;
     }
+    if (self->empty_waiter != NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "unable to write; sendfile is in progress");
+        return -1;
+    }
     return 1;
 }
 
@@ -181,6 +185,64 @@ static PyObject *
 transport_can_write_eof(ml_transport *Py_UNUSED(self), PyObject *Py_UNUSED(unused))
 {
     Py_RETURN_TRUE;
+}
+
+/* ---- sendfile ------------------------------------------------------------------------------ */
+
+void
+ml_transport_settle_waiter(ml_transport *self)
+{
+    PyObject *waiter = self->empty_waiter, *result = NULL;
+    PyObject *done = waiter ? PyObject_CallMethodNoArgs(waiter, self->loop->state->str.done) : NULL;
+
+    if (waiter == NULL) {
+        return;
+    }
+    if (done == Py_False && self->stream.fd >= 0) {
+        result = PyObject_CallMethodOneArg(waiter, self->loop->state->str.set_result, Py_None);
+    }
+    else if (done == Py_False) {
+        PyObject *exc =
+            PyObject_CallFunction(PyExc_ConnectionError, "s", "Connection is closed by peer");
+        result = exc ? PyObject_CallMethodOneArg(waiter, self->loop->state->str.set_exception, exc)
+                     : NULL;
+        Py_XDECREF(exc);
+    }
+    else if (done != NULL) {
+        result = Py_NewRef(Py_None);
+    }
+    if (result == NULL) {
+        ml_unraisable((PyObject *)self);
+    }
+    Py_XDECREF(result);
+    Py_XDECREF(done);
+}
+
+/* _make_empty_waiter(), _reset_empty_waiter(): between them the transport takes no writes, and
+ * sock_* may use its descriptor. */
+static PyObject *
+transport_make_empty_waiter(ml_transport *self, PyObject *Py_UNUSED(unused))
+{
+    if (self->empty_waiter != NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "Empty waiter is already set");
+        return NULL;
+    }
+    if (try_now(self) < 0 || !(self->empty_waiter = ml_base_create_future(self->loop, NULL))) {
+        return NULL;
+    }
+    ml_base_share_transport(self->loop, self->stream.fd, true);
+    if (self->stream.queued == 0 || self->stream.fd < 0) {
+        ml_transport_settle_waiter(self);
+    }
+    return Py_NewRef(self->empty_waiter);
+}
+
+static PyObject *
+transport_reset_empty_waiter(ml_transport *self, PyObject *Py_UNUSED(unused))
+{
+    ml_base_share_transport(self->loop, self->stream.fd, false);
+    Py_CLEAR(self->empty_waiter);
+    Py_RETURN_NONE;
 }
 
 /* ---- flow control ------------------------------------------------------------------------ */
@@ -437,6 +499,8 @@ PyMethodDef ml_transport_methods[] = {
     KEYWORDS("get_extra_info", ml_transport_get_extra_info,
              "get_extra_info($self, /, name, default=None)\n--\n\n"
              "'socket', 'sockname', 'peername', and what was given when it was made."),
+    {"_make_empty_waiter", (PyCFunction)transport_make_empty_waiter, METH_NOARGS, NULL},
+    {"_reset_empty_waiter", (PyCFunction)transport_reset_empty_waiter, METH_NOARGS, NULL},
     {"_force_close", (PyCFunction)transport_force_close, METH_O, NULL},
     {"_fatal_error", (PyCFunction)transport_fatal_error, METH_VARARGS, NULL},
     {"__reduce__", ml_no_pickle, METH_NOARGS, NULL},

@@ -120,7 +120,7 @@ class TestArguments:
             lambda got: type("C", (), {"m": classmethod(lambda cls, x: got.append(x))}).m,
             lambda got: type("C", (), {"__init__": lambda self, x: got.append(x)}),
         ],
-        ids="builtin partial lambda callable classmethod class".split(),
+        ids=["builtin", "partial", "lambda", "callable", "classmethod", "class"],
     )
     def test_any_callable(self, loop, make):
         got = []

@@ -7,7 +7,7 @@ import socket
 import threading
 
 import pytest
-from support.loops import PY312, run_turns
+from support.loops import PY313, run_turns
 
 
 class TestExecutors:
@@ -49,7 +49,9 @@ class TestExecutors:
 
     def test_many(self, loop, run):
         async def main():
-            return await asyncio.gather(*(loop.run_in_executor(None, pow, i, 2) for i in range(200)))
+            return await asyncio.gather(
+                *(loop.run_in_executor(None, pow, i, 2) for i in range(200))
+            )
 
         assert run(main()) == [i * i for i in range(200)]
         run(loop.shutdown_default_executor())
@@ -78,7 +80,7 @@ class TestExecutors:
     def test_shutdown_without_an_executor(self, loop, run):
         assert run(loop.shutdown_default_executor()) is None
 
-    if PY312:
+    if PY313:
 
         def test_shutdown_timeout(self, loop, run):
             release = threading.Event()

@@ -55,7 +55,7 @@ class TestLoop:
     def test_closed_by_a_cycle(self, loop_factory):
         loop = loop_factory()
         loop.me = loop
-        loop.call_soon(lambda: loop)
+        loop.call_soon(weakref.ref, loop)
         loop.close()
         ref = weakref.ref(loop)
         del loop
@@ -135,7 +135,7 @@ class TestLoop:
 
 class TestTransport:
     def test_unclosed_warns(self, loop, sockets, run):
-        a, b = sockets()
+        a, _b = sockets()
 
         async def main():
             transport, _ = await loop.create_connection(asyncio.Protocol, sock=a)
@@ -147,7 +147,7 @@ class TestTransport:
         run(main())
 
     def test_freed_after_close(self, loop, sockets, run):
-        a, b = sockets()
+        a, _b = sockets()
 
         class Proto(asyncio.Protocol):
             def connection_made(self, transport):
@@ -191,7 +191,7 @@ class TestTransport:
         assert "ResourceWarning: unclosed transport" in done.err
 
     def test_weakref(self, loop, sockets, run):
-        a, b = sockets()
+        a, _b = sockets()
 
         async def main():
             transport, _ = await loop.create_connection(asyncio.Protocol, sock=a)

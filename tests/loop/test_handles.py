@@ -145,7 +145,7 @@ class TestEach:
     def test_reads_of_a_missing_attribute(self, loop, make):
         handle = make(loop, print)
         with pytest.raises(AttributeError):
-            handle.colour  # noqa: B018
+            handle.colour
         handle.cancel()
         run_turns(loop)
 

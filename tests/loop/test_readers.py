@@ -372,7 +372,7 @@ class TestBadDescriptors:
             loop.add_reader(Bad(), print)
 
     def test_transports_descriptor(self, loop, sockets, run):
-        a, b = sockets()
+        a, _b = sockets()
 
         async def main():
             transport, _ = await loop.create_connection(asyncio.Protocol, sock=a)
@@ -383,7 +383,9 @@ class TestBadDescriptors:
                 lambda: loop.remove_reader(fd),
                 lambda: loop.remove_writer(fd),
             ):
-                with pytest.raises(RuntimeError, match=f"File descriptor {fd} is used by transport"):
+                with pytest.raises(
+                    RuntimeError, match=f"File descriptor {fd} is used by transport"
+                ):
                     call()
             transport.close()
             await asyncio.sleep(0)
@@ -391,7 +393,7 @@ class TestBadDescriptors:
         run(main())
 
     def test_descriptor_of_a_closed_transport_is_free(self, loop, sockets, run):
-        a, b = sockets()
+        a, _b = sockets()
 
         async def main():
             transport, _ = await loop.create_connection(asyncio.Protocol, sock=a)

@@ -260,17 +260,17 @@ class TestClose:
             lambda loop: loop.run_forever(),
             lambda loop: loop.run_until_complete(asyncio.Future(loop=loop)),
         ],
-        ids="soon later at threadsafe executor forever complete".split(),
+        ids=["soon", "later", "at", "threadsafe", "executor", "forever", "complete"],
     )
     def test_closed_loop_refuses(self, loop, use):
         loop.close()
-        with pytest.raises(RuntimeError, match="^Event loop is closed$"):
+        with pytest.raises(RuntimeError, match=r"^Event loop is closed$"):
             use(loop)
 
     def test_closed_loop_refuses_tasks(self, loop):
         loop.close()
         coro = answer()
-        with pytest.raises(RuntimeError, match="^Event loop is closed$"):
+        with pytest.raises(RuntimeError, match=r"^Event loop is closed$"):
             loop.create_task(coro)
         coro.close()
 
@@ -278,7 +278,7 @@ class TestClose:
         a, _ = sockets()
         loop.close()
         for add in loop.add_reader, loop.add_writer:
-            with pytest.raises(RuntimeError, match="^Event loop is closed$"):
+            with pytest.raises(RuntimeError, match=r"^Event loop is closed$"):
                 add(a, print)
 
     def test_closed_loop_removes_nothing(self, loop, sockets):

@@ -239,7 +239,7 @@ class TestSendall:
         assert run(main()) == words.tobytes()
 
     def test_cancelled_leaves_no_writer(self, loop, run, sockets):
-        a, b = sockets()
+        a, _b = sockets()
 
         async def main():
             task = asyncio.ensure_future(loop.sock_sendall(a, bytes(8 << 20)))

@@ -241,12 +241,12 @@ class TestErrors:
                     ends.append(str(exc))
 
             ends = []
-            for _ in range(20):
+            for _ in range(5):
                 loop = new_loop()
                 threads = [threading.Thread(target=call) for _ in range(3)]
                 for t in threads:
                     t.start()
-                run_turns(loop, 20)
+                run_turns(loop, 3)
                 loop.close()
                 for t in threads:
                     t.join()
@@ -254,7 +254,7 @@ class TestErrors:
             """
         )
         assert done.rc == 0, done.err
-        assert done.out.strip() == "60 {'Event loop is closed'}"
+        assert done.out.strip() == "15 {'Event loop is closed'}"
 
 
 class TestSignals:

@@ -348,7 +348,8 @@ class TestTimerHandle:
     def test_equality(self, loop):
         a, b = loop.call_at(1e9, print, 1), loop.call_at(1e9, print, 1)
         other = loop.call_at(1e9, print, 2)
-        assert a == b and not a != b and a <= b and a >= b
+        assert a == b and a <= b and a >= b
+        assert (a != b) is False
         assert a != other
         b.cancel()
         assert a != b

@@ -398,7 +398,7 @@ class TestStop:
         async def make():
             return await loop.create_connection(Raising, sock=a)
 
-        transport, protocol = drive(loop, make())
+        transport, _protocol = drive(loop, make())
         fd = transport.get_extra_info("socket").fileno()
         transport.close()
         with pytest.raises(kind):

@@ -71,7 +71,7 @@ class TestCreateConnection:
 
     def test_connected_socket(self, run):
         async def main():
-            async with connected() as (transport, protocol, peer):
+            async with connected() as (transport, _protocol, peer):
                 transport.write(b"hello")
                 assert await peer.recv_exactly(5) == b"hello"
 
@@ -165,7 +165,7 @@ class TestErrors:
             return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", a) for a in addresses]
 
         loop.getaddrinfo = getaddrinfo
-        with pytest.raises(OSError, match="Multiple exceptions|refused"):
+        with pytest.raises(OSError, match=r"Multiple exceptions|refused"):
             run(loop.create_connection(Record, "x.invalid", 1))
         if PY312:
             with pytest.raises(ExceptionGroup) as raised:

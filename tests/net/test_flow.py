@@ -215,7 +215,7 @@ class TestCallbacks:
                 raise ZeroDivisionError
 
         async def main():
-            async with connected(Raising) as (transport, protocol, peer):
+            async with connected(Raising) as (transport, _protocol, peer):
                 transport.write(bytes(BIG))
                 assert len(await peer.recv_exactly(BIG)) == BIG
 
@@ -266,7 +266,7 @@ class TestCallbacks:
                 assert "lost" not in self.events
 
         async def main():
-            async with connected(Aborting) as (_, protocol, peer):
+            async with connected(Aborting) as (_, protocol, _peer):
                 protocol.transport.write(bytes(BIG))
                 await protocol.lost
                 assert protocol.kinds == ["made", "pause", "lost"]
@@ -345,7 +345,7 @@ class TestCallbacks:
                 raise KeyboardInterrupt
 
         async def main():
-            async with connected(Interrupting) as (transport, protocol, _):
+            async with connected(Interrupting) as (transport, _protocol, _):
                 with pytest.raises(KeyboardInterrupt):
                     transport.write(bytes(BIG))
 

@@ -184,7 +184,7 @@ class TestPause:
 
     def test_when_closing(self, run, kind):
         async def main():
-            async with connected(kind) as (transport, protocol, peer):
+            async with connected(kind) as (transport, protocol, _peer):
                 transport.close()
                 assert not transport.is_reading()
                 transport.pause_reading()
@@ -234,7 +234,7 @@ class TestHalfOpen:
 
     def test_end_is_told_once(self, run, kind):
         async def main():
-            async with connected(kind) as (transport, protocol, peer):
+            async with connected(kind) as (_transport, protocol, peer):
                 peer.shutdown()
                 await protocol.eof.wait()
                 await turns(20)

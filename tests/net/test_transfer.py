@@ -396,7 +396,7 @@ class TestThreads:
                     loop = loop_factory()
 
                     async def main():
-                        async with connected() as (transport, protocol, peer):
+                        async with connected() as (_transport, protocol, peer):
                             await peer.send(b"x")
                             assert await protocol.received(1) == b"x"
 

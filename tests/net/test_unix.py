@@ -87,7 +87,7 @@ class TestPaths:
             file.write("mine")
 
         async def main():
-            with pytest.raises(OSError, match="Address .* is already in use"):
+            with pytest.raises(OSError, match=r"Address .* is already in use"):
                 await served(path)
 
         run(main())

@@ -34,7 +34,7 @@ class TestTypes:
     def test_wrong(self, run, data):
         async def main():
             async with connected() as (transport, _, peer):
-                with pytest.raises(TypeError, match="data argument must be a bytes.* object"):
+                with pytest.raises(TypeError, match=r"data argument must be a bytes.* object"):
                     transport.write(data)
                 transport.write(b"x")
                 assert await peer.recv() == b"x"
@@ -43,7 +43,7 @@ class TestTypes:
 
     def test_str_message_names_the_type(self, run):
         async def main():
-            async with connected() as (transport, _, peer):
+            async with connected() as (transport, _, _peer):
                 with pytest.raises(TypeError, match=r"data argument must be .* not '?str'?"):
                     transport.write("text")
 
@@ -81,7 +81,7 @@ class TestTypes:
 
     def test_bytearray_grown_after_the_write(self, run):
         async def main():
-            async with connected() as (transport, _, peer):
+            async with connected() as (transport, _, _peer):
                 await jam(transport)
                 data = bytearray(b"kept")
                 transport.write(data)
@@ -213,7 +213,7 @@ class TestWritelines:
     @pytest.mark.parametrize("lines", [42, [b"x", "text"], ["text"], [3]])
     def test_wrong(self, run, lines):
         async def main():
-            async with connected() as (transport, _, peer):
+            async with connected() as (transport, _, _peer):
                 with pytest.raises(TypeError):
                     transport.writelines(lines)
 
@@ -225,7 +225,7 @@ class TestWritelines:
             raise ZeroDivisionError
 
         async def main():
-            async with connected() as (transport, _, peer):
+            async with connected() as (transport, _, _peer):
                 with pytest.raises(ZeroDivisionError):
                     transport.writelines(lines())
 
@@ -233,7 +233,7 @@ class TestWritelines:
 
     def test_after_write_eof(self, run):
         async def main():
-            async with connected() as (transport, _, peer):
+            async with connected() as (transport, _, _peer):
                 transport.write_eof()
                 with pytest.raises(RuntimeError, match=r"Cannot call write.* after write_eof\(\)"):
                     transport.writelines([b"x"])
@@ -284,7 +284,7 @@ class TestEof:
 
     def test_write_after_it(self, run):
         async def main():
-            async with connected() as (transport, _, peer):
+            async with connected() as (transport, _, _peer):
                 transport.write_eof()
                 with pytest.raises(
                     RuntimeError, match=r"Cannot call write\(\) after write_eof\(\)"
@@ -336,7 +336,7 @@ class TestGone:
 
     def test_write_after_connection_lost(self, run, log):
         async def main():
-            async with connected() as (transport, protocol, peer):
+            async with connected() as (transport, protocol, _peer):
                 transport.close()
                 await protocol.lost
                 await turns()
@@ -350,7 +350,7 @@ class TestGone:
     @pytest.mark.moodloop_only  # stock asyncio calls None here before 3.14
     def test_writelines_after_connection_lost(self, run):
         async def main():
-            async with connected() as (transport, protocol, peer):
+            async with connected() as (transport, protocol, _peer):
                 transport.close()
                 await protocol.lost
                 await turns()
@@ -362,7 +362,7 @@ class TestGone:
 
     def test_warning_after_five(self, run, log):
         async def main():
-            async with connected() as (transport, protocol, peer):
+            async with connected() as (transport, protocol, _peer):
                 transport.abort()
                 await protocol.lost
                 await turns()

@@ -1,1 +1,1 @@
-"""What the asyncio-side tests share: loop factories, peers, protocols, subprocess snippets, leak counts."""
+"""What the asyncio-side tests share: loops, peers, protocols, snippets, leak counts."""

@@ -57,9 +57,7 @@ class Record(asyncio.Protocol):
     @property
     def kinds(self):
         """The events, each run of data as one."""
-        return [
-            e for i, e in enumerate(self.events) if e != "data" or self.events[i - 1] != "data"
-        ]
+        return [e for i, e in enumerate(self.events) if e != "data" or self.events[i - 1] != "data"]
 
     async def change(self):
         """Wait for the next event."""
@@ -212,7 +210,7 @@ async def serving(factory=Record, host="127.0.0.1", **kwargs):
 
 
 async def jam(transport, chunk=1 << 20):
-    """Write until the kernel takes no more and bytes stay in the transport; how many were written."""
+    """Write until the kernel takes no more and bytes stay behind; how many were written."""
     written = 0
     while True:
         transport.write(bytes(chunk))

@@ -1,4 +1,4 @@
-"""Python code run in a process of its own: for bad input that could crash, limits, signals and exits."""
+"""Python code run in a process of its own: crashes, limits, signals and exits stay there."""
 
 import os
 import subprocess
