@@ -63,20 +63,24 @@ typecheck: build $(call extra,typecheck) ## mypy on the package, stubtest on the
 	$(PY) -m mypy.stubtest $(STUBS)
 
 # The tests run in the directory of the sanitized package, so that a `python -c` of theirs finds it
-# too. CPython leaves memory behind at exit, so leaks are not looked for; the tests count references.
+# too. Reports go to files: a test, or pytest when a process ends at once, could swallow them.
+# CPython leaves memory behind at exit, so leaks are not looked for; the tests count references.
 sanitize: $(EDITABLE) $(call extra,test) ## the tests on a build with AddressSanitizer and UBSan
-	@rm -rf $(SANITIZED)/moodloop/*.py
+	@rm -rf $(SANITIZED)/moodloop/*.py $(SANITIZED)/report.*
 	MOODLOOP_SANITIZE=address,undefined $(PY) setup.py -q build --build-lib $(SANITIZED)
-	@pytest=$$(cd $(VENV) && pwd)/bin/pytest; \
-	core=$$(ls $(SANITIZED)/moodloop/_core.*.so); \
-	export LD_PRELOAD=$$(ldd $$core | awk '/lib(a|ub)san/ { printf "%s ", $$3 }'); \
-	export ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1; \
-	export PYTHONMALLOC=malloc PYTHONPATH=$(SANITIZED) MOODLOOP_TEST_LOOP=$${MOODLOOP_TEST_LOOP:-moodloop}; \
+	@bin=$$(cd $(VENV)/bin && pwd); core=$$(ls $(SANITIZED)/moodloop/_core.*.so); \
+	run() { env LD_PRELOAD="$$(ldd $$core | awk '/lib(a|ub)san/ { printf "%s ", $$3 }')" \
+		ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:log_path=$(SANITIZED)/report \
+		UBSAN_OPTIONS=print_stacktrace=1:log_path=$(SANITIZED)/report \
+		PYTHONMALLOC=malloc PYTHONPATH=$(SANITIZED) \
+		MOODLOOP_TEST_LOOP="$${MOODLOOP_TEST_LOOP:-moodloop}" "$$@"; }; \
 	cd $(SANITIZED); \
-	$$(dirname $$pytest)/python -c 'from moodloop import _core; assert "sanitize" in _core.build_flags'; \
-	echo "pytest on $$core"; \
-	$$pytest -c $(CURDIR)/pyproject.toml --rootdir $(CURDIR) -p no:cacheprovider \
-		--ignore $(CURDIR)/tests/test_packaging.py $(addprefix $(CURDIR)/,$(TESTS)) $(ARGS)
+	run $$bin/python -c 'from moodloop import _core; assert "sanitize" in _core.build_flags'; \
+	echo "pytest, on $$core"; status=0; \
+	run $$bin/pytest -c $(CURDIR)/pyproject.toml --rootdir $(CURDIR) -p no:cacheprovider \
+		--ignore $(CURDIR)/tests/test_packaging.py $(addprefix $(CURDIR)/,$(TESTS)) $(ARGS) \
+		|| status=$$?; \
+	if compgen -G 'report.*' >/dev/null; then cat report.*; exit 1; fi; exit $$status
 
 bench: build $(call extra,bench) ## the benchmarks of single operations and of echo servers
 	$(PY) benchmarks/micro.py $(ARGS)

@@ -207,7 +207,9 @@ PyObject *ml_base_remove_writer_unchecked(ml_base *, PyObject *);
  * it is `held` (its ev_io is active, so its events reach it) the loop has a reference. */
 int ml_base_set_transport(ml_base *self, int fd, PyObject *transport);
 void ml_base_unset_transport(ml_base *self, int fd, PyObject *transport);
-void ml_base_hold_transport(ml_base *self, int fd, bool held);
+void ml_base_hold_transport(ml_base *self, int fd, PyObject *transport, bool held);
+/* The one a descriptor is known by, borrowed, or NULL. */
+PyObject *ml_base_transport_of(ml_base *self, int fd);
 /* While `shared`, sock_* may use the descriptor all the same. */
 void ml_base_share_transport(ml_base *self, int fd, bool shared);
 /* -1 with RuntimeError 'File descriptor N is used by transport ...'. */

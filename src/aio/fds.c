@@ -51,15 +51,44 @@ need_slot(ml_base *self, int fd)
     return &self->slots[fd];
 }
 
+PyObject *
+ml_base_transport_of(ml_base *self, int fd)
+{
+    ml_slot *slot = find_slot(self, fd);
+
+    return slot ? slot->transport : NULL;
+}
+
+/* A reader or writer that was left on a number when its file was closed must not hear of the
+ * connection that has the number now. */
+static int
+drop_stale(ml_base *self, ml_rw *rw)
+{
+    if (rw == NULL || rw->handle == NULL) {
+        return 0;
+    }
+    ml_handle *handle = rw->handle;
+    rw->handle = NULL;
+    ml_fdw_stop(self->ev, &rw->fdw);
+    int rc = ml_handle_cancel(handle);
+    Py_DECREF(handle);
+    return rc;
+}
+
 int
 ml_base_set_transport(ml_base *self, int fd, PyObject *transport)
 {
     ml_slot *slot = need_slot(self, fd);
 
-    if (slot == NULL) {
+    if (slot == NULL || drop_stale(self, slot->rw[READER]) < 0 ||
+        drop_stale(self, self->slots[fd].rw[WRITER]) < 0) {
         return -1;
     }
-    slot->transport = transport;
+    slot = &self->slots[fd]; /* what was dropped may have run code */
+    if (slot->transport != NULL) {
+        ml_base_hold_transport(self, fd, slot->transport, false);
+    }
+    self->slots[fd].transport = transport;
     return 0;
 }
 
@@ -69,26 +98,26 @@ ml_base_unset_transport(ml_base *self, int fd, PyObject *transport)
     ml_slot *slot = find_slot(self, fd);
 
     if (slot != NULL && slot->transport == transport) {
-        ml_base_hold_transport(self, fd, false);
+        ml_base_hold_transport(self, fd, transport, false);
         slot->transport = NULL;
         slot->shared = false;
     }
 }
 
 void
-ml_base_hold_transport(ml_base *self, int fd, bool held)
+ml_base_hold_transport(ml_base *self, int fd, PyObject *transport, bool held)
 {
     ml_slot *slot = find_slot(self, fd);
 
-    if (slot == NULL || slot->held == held) {
+    if (slot == NULL || slot->transport != transport || slot->held == held) {
         return;
     }
     slot->held = held;
     if (held) {
-        Py_INCREF(slot->transport);
+        Py_INCREF(transport);
     }
     else {
-        Py_DECREF(slot->transport); /* never the last one: the caller has its own */
+        Py_DECREF(transport); /* never the last one: the caller has its own */
     }
 }
 

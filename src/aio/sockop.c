@@ -324,6 +324,11 @@ op_run(ml_ready *ready)
     if (!ev_is_active(&self->fdw.ev)) {
         return 0; /* cancelled in this very turn */
     }
+    if (ml_fd_from_object(self->request.sock) != self->request.fd) {
+        PyErr_Clear(); /* closed meanwhile: the number may be another connection's by now */
+        stop(self);
+        return 0;
+    }
     PyObject *done = PyObject_CallMethodNoArgs(self->future, self->loop->state->str.done);
     int is_done = done ? PyObject_IsTrue(done) : -1;
     Py_XDECREF(done);

@@ -188,8 +188,9 @@ listener_accept(ml_listener *self, PyObject *Py_UNUSED(unused))
     for (int i = 0; i <= self->backlog; i++) {
         struct sockaddr_storage peer;
         socklen_t peer_len = sizeof(peer);
-        if (self->loop->closed || !ml_sock_is_open(self->fd)) {
-            break; /* a protocol factory closed the loop's server */
+        if (self->loop->closed || ml_fd_from_object(self->sock) != self->fd) {
+            PyErr_Clear();
+            break; /* closed, by a protocol factory say */
         }
         int fd = ml_sock_accept(self->fd, (struct sockaddr *)&peer, &peer_len);
         if (fd == -EMFILE || fd == -ENFILE || fd == -ENOBUFS || fd == -ENOMEM) {

@@ -46,7 +46,7 @@ update_events(ml_stream *stream)
     if (ml_fdw_modify(stream->loop->ev, &stream->fdw, events) < 0) {
         return -1;
     }
-    ml_base_hold_transport(stream->loop, stream->fd, events != 0);
+    ml_base_hold_transport(stream->loop, stream->fd, stream->ready.owner, events != 0);
     ml_base_touch(stream->loop);
     return 0;
 }
@@ -302,7 +302,7 @@ ml_stream_detach(ml_stream *stream)
     stream->reading = stream->blocked = false;
     if (stream->fd >= 0) {
         ml_fdw_stop(stream->loop->ev, &stream->fdw);
-        ml_base_hold_transport(stream->loop, stream->fd, false);
+        ml_base_hold_transport(stream->loop, stream->fd, stream->ready.owner, false);
         stream->fd = -1;
     }
 }

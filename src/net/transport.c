@@ -118,6 +118,9 @@ run_lost(ml_ready *ready)
 static int
 schedule_lost(ml_transport *self, PyObject *exc)
 {
+    if (ml_base_check_closed(self->loop) < 0) {
+        return -1; /* nobody will call connection_lost(), as with stock asyncio */
+    }
     self->conn_lost++;
     Py_XSETREF(self->lost_exc, exc && exc != Py_None ? Py_NewRef(exc) : NULL);
     return ml_base_push_ready(self->loop, &self->lost);
@@ -182,6 +185,27 @@ ml_transport_fatal(ml_transport *self, const char *message)
     return rc < 0 ? rc : closed;
 }
 
+int
+ml_transport_check_owned(ml_transport *self)
+{
+    if (self->sock == NULL || self->stream.fd < 0) {
+        return 0;
+    }
+    PyObject *number = PyObject_CallMethodNoArgs(self->sock, self->loop->state->str.fileno);
+    long fd = number ? PyLong_AsLong(number) : -1;
+    Py_XDECREF(number);
+    if (fd == self->stream.fd) {
+        return 0;
+    }
+    PyErr_Clear();
+    fd = self->stream.fd;
+    ml_stream_detach(&self->stream);
+    ml_base_unset_transport(self->loop, (int)fd, (PyObject *)self);
+    ml_os_error(EBADF);
+    return ml_transport_fatal(self, "The socket of a transport was closed behind its back") < 0 ? -1
+                                                                                                : 1;
+}
+
 /* ---- events ------------------------------------------------------------------------------ */
 
 /* The first entry in the ring: connection_made(), then reading, then the waiter. */
@@ -229,6 +253,10 @@ handle_events(ml_transport *self)
     if (!self->made) {
         self->made = true;
         return start(self);
+    }
+    int gone = ml_transport_check_owned(self);
+    if (gone) {
+        return gone < 0 ? -1 : 0;
     }
     if ((revents & (EV_READ | EV_ERROR)) && stream->reading && stream->fd >= 0) {
         rc = stream->sink->readable(stream);
@@ -281,6 +309,10 @@ ml_transport_new(ml_base *loop, int fd, PyObject *sock, PyObject *protocol, PyOb
     ml_transport *self = (ml_transport *)type->tp_alloc(type, 0);
     if (self == NULL) {
         return NULL;
+    }
+    PyObject *stale = ml_base_transport_of(loop, fd);
+    if (stale != NULL) { /* its socket was closed behind its back: the number is ours now */
+        ml_stream_detach(&((ml_transport *)stale)->stream);
     }
     self->loop = (ml_base *)Py_NewRef((PyObject *)loop);
     ml_stream_init(&self->stream, loop, (PyObject *)self, fd, &ml_transport_sink, run_events);

@@ -44,6 +44,9 @@ PyObject *ml_transport_new(ml_base *loop, int fd, PyObject *sock, PyObject *prot
                            PyObject *waiter, PyObject *extra, PyObject *server, PyObject *context,
                            const struct sockaddr *peer, socklen_t peer_len);
 
+/* The user may have closed the socket object that was handed in, and its number may be another
+ * connection's by now: 1 if so, and the transport is ended with OSError(EBADF); -1: must leave. */
+int ml_transport_check_owned(ml_transport *self);
 /* Stops the transport because of the exception that is set: stock's _fatal_error(). */
 int ml_transport_fatal(ml_transport *self, const char *message);
 int ml_transport_force_close(ml_transport *self, PyObject *exc);

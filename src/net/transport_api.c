@@ -119,6 +119,10 @@ transport_write(ml_transport *self, PyObject *data)
     if (self->conn_lost || self->stream.fd < 0) {
         return none_or_error(count_lost_write(self));
     }
+    int gone = ml_transport_check_owned(self);
+    if (gone) {
+        return none_or_error(gone < 0 ? -1 : 0);
+    }
     return none_or_error(queue_data(self, data) < 0 ? -1 : ml_stream_queued(&self->stream));
 }
 

@@ -47,7 +47,7 @@ class TestConnections:
 
     def test_aborted_with_bytes_waiting(self, repeat, kind):
         async def scenario(x):
-            async with connected(kind) as (transport, protocol, _):
+            async with connected(kind, unix_pair) as (transport, protocol, _):
                 protocol.mine = x
                 await jam(transport)
                 transport.write(bytearray(100))

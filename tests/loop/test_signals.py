@@ -9,6 +9,7 @@ import threading
 
 import pytest
 from support.loops import run_guarded, run_turns
+from support.signals import kill, when_asleep
 
 
 @pytest.fixture
@@ -17,28 +18,6 @@ def usr1():
     before = signal.getsignal(signal.SIGUSR1)
     yield signal.SIGUSR1
     signal.signal(signal.SIGUSR1, before)
-
-
-def kill(signum):
-    os.kill(os.getpid(), signum)
-
-
-def when_asleep(loop, func, *args):
-    """A started thread that calls func once the loop, which has nothing to do, is in its poll."""
-    last = threading.Event()
-
-    def call():
-        last.wait()
-        while True:
-            with open(f"/proc/self/task/{os.getpid()}/stat") as stat:
-                if stat.read().rpartition(")")[2].split()[0] == "S":
-                    break
-        func(*args)
-
-    thread = threading.Thread(target=call)
-    thread.start()
-    loop.call_soon(last.set)
-    return thread
 
 
 class TestHandlers:
@@ -340,7 +319,7 @@ class TestPythonHandlers:
     def test_idle_keyboard_interrupt(self, snippet):
         done = snippet(
             """
-            from loop.test_signals import kill, when_asleep
+            from support.signals import kill, when_asleep
             loop = new_loop()
             when_asleep(loop, kill, signal.SIGINT)
             try:

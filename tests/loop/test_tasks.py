@@ -163,6 +163,8 @@ class TestCreateTask:
         gc.collect()
         (context,) = reports
         assert context["message"] == "Task was destroyed but it is pending!"
+        del context
+        reports.clear()
 
     def test_debug_gives_a_source_traceback(self, loop, run):
         loop.set_debug(True)

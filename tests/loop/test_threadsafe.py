@@ -301,14 +301,10 @@ class TestSignals:
     def test_wakes_the_loop_from_a_signal_while_idle(self, snippet):
         done = snippet(
             """
+            from support.signals import kill, when_asleep
             loop = new_loop()
             signal.signal(signal.SIGUSR1, lambda *_: loop.call_soon_threadsafe(loop.stop))
-            idle = threading.Event()
-            loop.call_soon(idle.set)
-            def kill():
-                idle.wait()
-                os.kill(os.getpid(), signal.SIGUSR1)
-            threading.Thread(target=kill).start()
+            when_asleep(loop, kill, signal.SIGUSR1)
             run_guarded(loop)
             loop.close()
             print("woken")

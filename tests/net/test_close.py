@@ -62,7 +62,7 @@ class TestClose:
 
     def test_no_data_after_it(self, run):
         async def main():
-            async with connected() as (transport, protocol, peer):
+            async with connected(pair=unix_pair) as (transport, protocol, peer):
                 await jam(transport)
                 transport.close()
                 await peer.send(b"ignored")
@@ -95,7 +95,7 @@ class TestClose:
 
     def test_peer_goes_while_flushing(self, run):
         async def main():
-            async with connected() as (transport, protocol, peer):
+            async with connected(pair=unix_pair) as (transport, protocol, peer):
                 await jam(transport)
                 transport.close()
                 peer.reset()
@@ -132,7 +132,7 @@ class TestClose:
 class TestAbort:
     def test_drops_the_buffer(self, run):
         async def main():
-            async with connected() as (transport, protocol, peer):
+            async with connected(pair=unix_pair) as (transport, protocol, peer):
                 written = await jam(transport)
                 transport.abort()
                 assert transport.get_write_buffer_size() == 0
@@ -149,7 +149,7 @@ class TestAbort:
 
     def test_after_close(self, run):
         async def main():
-            async with connected() as (transport, protocol, _):
+            async with connected(pair=unix_pair) as (transport, protocol, _):
                 await jam(transport)
                 transport.close()
                 await turns(3)

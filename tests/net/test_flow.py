@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 from support.loops import turns, until
-from support.net import Record, connected, jam
+from support.net import Record, connected, jam, unix_pair
 
 BIG = 16 << 20  # more than the kernel takes for a peer that does not read
 
@@ -78,7 +78,7 @@ class TestLimits:
 class TestPausing:
     def test_pause_is_inside_write(self, run):
         async def main():
-            async with connected() as (transport, protocol, _):
+            async with connected(pair=unix_pair) as (transport, protocol, _):
                 transport.write(bytes(BIG))
                 assert protocol.events == ["made", "pause"]
                 transport.write(bytes(BIG))
@@ -88,7 +88,7 @@ class TestPausing:
 
     def test_resume_when_it_drains(self, run):
         async def main():
-            async with connected() as (transport, protocol, peer):
+            async with connected(pair=unix_pair) as (transport, protocol, peer):
                 transport.write(bytes(BIG))
                 await turns(5)
                 assert protocol.events == ["made", "pause"]
@@ -108,7 +108,7 @@ class TestPausing:
                 super().resume_writing()
 
         async def main():
-            async with connected(Watching) as (tr, protocol, peer):
+            async with connected(Watching, unix_pair) as (tr, protocol, peer):
                 tr.set_write_buffer_limits(high=1 << 20, low=1 << 19)
                 tr.write(bytes(BIG))
                 await peer.recv_exactly(BIG)
@@ -120,7 +120,7 @@ class TestPausing:
 
     def test_again_and_again(self, run):
         async def main():
-            async with connected() as (transport, protocol, peer):
+            async with connected(pair=unix_pair) as (transport, protocol, peer):
                 for n in range(1, 4):
                     transport.write(bytes(BIG))
                     assert protocol.events.count("pause") == n
@@ -132,7 +132,7 @@ class TestPausing:
     @pytest.mark.moodloop_only  # CVE-2024-12254: stock asyncio of 3.12.0 to 3.13.0 does not
     def test_writelines_pauses_too(self, run):
         async def main():
-            async with connected() as (transport, protocol, _):
+            async with connected(pair=unix_pair) as (transport, protocol, _):
                 transport.writelines([bytes(BIG // 4)] * 4)
                 await turns(2)
                 assert protocol.events == ["made", "pause"]
@@ -141,7 +141,7 @@ class TestPausing:
 
     def test_size_counts_what_waits(self, run):
         async def main():
-            async with connected() as (transport, _, peer):
+            async with connected(pair=unix_pair) as (transport, _, peer):
                 written = await jam(transport)
                 size = transport.get_write_buffer_size()
                 assert 0 < size <= written
@@ -156,7 +156,7 @@ class TestPausing:
 
     def test_zero_mark_pauses_on_any_rest(self, run):
         async def main():
-            async with connected() as (transport, protocol, _):
+            async with connected(pair=unix_pair) as (transport, protocol, _):
                 transport.set_write_buffer_limits(high=0)
                 await jam(transport)
                 assert "pause" in protocol.events
@@ -165,7 +165,7 @@ class TestPausing:
 
     def test_marks_changed_with_bytes_waiting(self, run):
         async def main():
-            async with connected() as (transport, protocol, peer):
+            async with connected(pair=unix_pair) as (transport, protocol, peer):
                 transport.set_write_buffer_limits(high=1 << 40)
                 written = await jam(transport)
                 assert protocol.events == ["made"]
@@ -179,7 +179,7 @@ class TestPausing:
 
     def test_abort_empties_the_buffer(self, run):
         async def main():
-            async with connected() as (transport, protocol, _):
+            async with connected(pair=unix_pair) as (transport, protocol, _):
                 await jam(transport)
                 transport.abort()
                 assert transport.get_write_buffer_size() == 0
@@ -194,7 +194,7 @@ class TestPausing:
 
         async def main():
             nonlocal worst
-            async with connected() as (transport, protocol, peer):
+            async with connected(pair=unix_pair) as (transport, protocol, peer):
                 sink = asyncio.create_task(peer.recv_exactly(chunk * count))
                 for _ in range(count):
                     transport.write(bytes(chunk))

@@ -6,7 +6,7 @@ import os
 
 import pytest
 from support.loops import turns
-from support.net import Record, connected, jam
+from support.net import Record, connected, jam, unix_pair
 
 
 class TestTypes:
@@ -81,7 +81,7 @@ class TestTypes:
 
     def test_bytearray_grown_after_the_write(self, run):
         async def main():
-            async with connected() as (transport, _, _peer):
+            async with connected(pair=unix_pair) as (transport, _, _peer):
                 await jam(transport)
                 data = bytearray(b"kept")
                 transport.write(data)
@@ -94,7 +94,7 @@ class TestTypes:
     @pytest.mark.moodloop_only  # from 3.12 on stock asyncio keeps a view of what was not sent
     def test_bytearray_changed_while_it_waits(self, run):
         async def main():
-            async with connected() as (transport, _, peer):
+            async with connected(pair=unix_pair) as (transport, _, peer):
                 before = await jam(transport)
                 data = bytearray(b"kept")
                 transport.write(data)
@@ -131,7 +131,7 @@ class TestOrder:
 
     def test_write_while_the_buffer_drains(self, run):
         async def main():
-            async with connected() as (transport, _, peer):
+            async with connected(pair=unix_pair) as (transport, _, peer):
                 total = await jam(transport)
                 transport.write(b"end")
                 got = await peer.recv_exactly(total)
@@ -272,7 +272,7 @@ class TestEof:
 
     def test_after_a_full_buffer(self, run):
         async def main():
-            async with connected() as (transport, protocol, peer):
+            async with connected(pair=unix_pair) as (transport, protocol, peer):
                 total = await jam(transport)
                 transport.write_eof()
                 assert transport.get_write_buffer_size() > 0
@@ -390,7 +390,7 @@ class TestGone:
 
     def test_peer_goes_with_bytes_waiting(self, run):
         async def main():
-            async with connected() as (transport, protocol, peer):
+            async with connected(pair=unix_pair) as (transport, protocol, peer):
                 await jam(transport)
                 peer.reset()
                 await protocol.lost
