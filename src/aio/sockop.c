@@ -390,12 +390,17 @@ op_close(ml_sockop *self, PyObject *Py_UNUSED(unused))
 {
     stop(self);
     request_clear(&self->request);
+    Py_CLEAR(self->future); /* a failed one would be in a cycle with its traceback */
     Py_RETURN_NONE;
 }
 
 static PyObject *
 op_await(ml_sockop *self)
 {
+    if (self->future == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "the operation is closed");
+        return NULL;
+    }
     return PyObject_GetIter(self->future);
 }
 
