@@ -176,6 +176,7 @@ int ml_base_check_closed(ml_base *self);
  * call_exception_handler; transport and protocol may be NULL. */
 int ml_base_handle_error(ml_base *self, const char *message, PyObject *transport,
                          PyObject *protocol);
+bool ml_base_watcher_failed(void *host, PyObject *callback);
 PyObject *ml_base_run(ml_base *self, PyObject *unused);
 char *ml_base_scratch(ml_base *self);
 PyObject *ml_base_create_future(ml_base *self, PyObject *unused);

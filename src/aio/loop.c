@@ -66,9 +66,9 @@ ml_base_handle_error(ml_base *self, const char *message, PyObject *transport, Py
     return rc;
 }
 
-/* A callback of a watcher on loop.ev raised while the asyncio loop runs. */
-static bool
-watcher_failed(void *host, PyObject *callback)
+/* A callback of a watcher on loop.ev raised: the hook while the asyncio loop runs. */
+bool
+ml_base_watcher_failed(void *host, PyObject *callback)
 {
     ml_base *self = host;
     PyObject *exc = ml_take_exception();
@@ -293,7 +293,6 @@ base_init(ml_base *self, PyObject *args, PyObject *kwargs)
     self->ev = loop;
     self->own_ev = ev == Py_None;
     loop->host = self;
-    loop->host_error = watcher_failed;
     ev_timer_init(&self->clock, clock_tick, 3600., 3600.);
     ev_timer_start(loop->ev, &self->clock);
     ev_unref(loop->ev);

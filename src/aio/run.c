@@ -310,6 +310,7 @@ ml_base_run(ml_base *self, PyObject *Py_UNUSED(unused))
     Py_INCREF(self);
     ev_ref(self->ev->ev); /* the poll waits even if nothing is registered */
     self->running = true;
+    self->ev->host_error = ml_base_watcher_failed;
     self->poll_due = true;
     self->released_at = self->active_at = ml_monotonic();
     int rc = 0;
@@ -320,6 +321,7 @@ ml_base_run(ml_base *self, PyObject *Py_UNUSED(unused))
         }
     } while (rc == 0 && !self->stopping);
     self->running = false;
+    self->ev->host_error = NULL;
     ev_unref(self->ev->ev);
     track_waiting(self);
     ml_interrupt_end(self->ev);

@@ -1,0 +1,120 @@
+"""Descriptors that were closed behind the loop's back, and whose numbers others have since."""
+
+import asyncio
+import os
+import socket
+
+import pytest
+from support.loops import turns
+
+
+@pytest.fixture
+def pair():
+    made = []
+
+    def make(fd=None):
+        a, b = socket.socketpair()
+        if fd is not None and a.fileno() != fd:
+            os.dup2(a.fileno(), fd)
+            a.close()
+            a = socket.socket(fileno=fd)
+        a.setblocking(False)
+        b.setblocking(False)
+        made.extend((a, b))
+        return a, b
+
+    yield make
+    for sock in made:
+        sock.close()
+
+
+def test_transport_leaves_the_new_owner_alone(loop, run, pair):
+    lost = []
+
+    class Proto(asyncio.Protocol):
+        def data_received(self, data):
+            raise AssertionError(f"somebody else's data: {data!r}")
+
+        def connection_lost(self, exc):
+            lost.append(exc)
+
+    async def main():
+        a, _ = pair()
+        transport, _ = await loop.create_connection(Proto, sock=a)
+        fd = a.fileno()
+        a.close()
+        c, d = pair(fd)
+        d.send(b"not for the transport")
+        await turns(5)
+        assert c.recv(100) == b"not for the transport"
+        transport.close()
+        await turns(5)
+        assert lost == [None]
+        d.send(b"still open")
+        assert c.recv(100) == b"still open"
+
+    run(main())
+
+
+def test_write_after_the_socket_was_closed(loop, run, pair):
+    lost = []
+
+    class Proto(asyncio.Protocol):
+        def connection_lost(self, exc):
+            lost.append(exc)
+
+    async def main():
+        a, _ = pair()
+        transport, _ = await loop.create_connection(Proto, sock=a)
+        a.close()
+        transport.write(b"x")
+        await turns(5)
+        assert [type(exc) for exc in lost] == [OSError]
+
+    run(main())
+
+
+@pytest.mark.moodloop_only
+def test_sock_recv_does_not_read_from_the_new_owner(loop, run, pair):
+    async def main():
+        a, _ = pair()
+        waiting = asyncio.ensure_future(loop.sock_recv(a, 100))
+        await turns(3)
+        fd = a.fileno()
+        a.close()
+        c, d = pair(fd)
+        d.send(b"other")
+        await turns(5)
+        assert c.recv(100) == b"other"
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+
+    run(main())
+
+
+@pytest.mark.moodloop_only
+def test_reader_left_behind_is_not_told_of_a_connection(loop, run, pair):
+    """With stock asyncio the connection hears nothing: epoll does not know the new file."""
+    called = []
+
+    async def main():
+        got = loop.create_future()
+
+        class Proto(asyncio.Protocol):
+            def data_received(self, data):
+                got.set_result(data)
+
+        a, _ = pair()
+        fd = a.fileno()
+        loop.add_reader(fd, called.append, "left behind")
+        a.close()
+        c, d = pair(fd)
+        transport, _ = await loop.create_connection(Proto, sock=c)
+        d.send(b"data")
+        assert await got == b"data"
+        assert called == []
+        transport.close()
+        await turns(3)
+
+    run(main())
