@@ -105,7 +105,7 @@ def extension():
         "moodloop._core",
         sources(),
         depends=[*headers(), EMBED, "setup.py", "moodloop/_version.py"],
-        extra_compile_args=flags,
+        extra_compile_args=[*flags],
         extra_link_args=[f for f in flags if f.startswith("-fsanitize=")],
     )
     source = os.environ.get("MOODLOOP_LIBEV_SOURCE", "")
@@ -113,7 +113,7 @@ def extension():
         directory = Path(source).resolve()
         macros += embedded_libev(directory)
         ext.sources.append(EMBED)
-        ext.include_dirs.append(str(directory))
+        ext.extra_compile_args.insert(0, f"-isystem{directory}")  # its macros' warnings are its own
         libev = "libev compiled in"
     else:
         ext.libraries.append("ev")

@@ -1,6 +1,7 @@
 """Data to a protocol: pause and resume, end of file, resets, a protocol replaced."""
 
 import asyncio
+import sys
 import os
 import socket
 
@@ -126,7 +127,10 @@ class TestPause:
 
         run(main())
 
-    def test_in_connection_made(self, run, kind):
+    def test_in_connection_made(self, run, kind, loop_name):
+        if loop_name == "asyncio" and sys.version_info < (3, 11, 5):
+            pytest.skip("stock asyncio of early 3.11 reads on after this pause")
+
         class Paused(kind):
             def connection_made(self, transport):
                 super().connection_made(transport)
