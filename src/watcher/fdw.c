@@ -66,6 +66,7 @@ ml_fdw_start(ml_loop *loop, ml_fdw *fdw)
     if (ev_is_active(&fdw->ev)) {
         return 0;
     }
+    ml_fdw_unlink(loop, fdw);
     if (reserve_fd(loop, fd) < 0 || note_changed(loop, fd) < 0) {
         return -1;
     }
@@ -77,11 +78,12 @@ ml_fdw_start(ml_loop *loop, ml_fdw *fdw)
     return 0;
 }
 
-static void
-unlink_fdw(ml_loop *loop, ml_fdw *fdw)
+/* Also for one that is not linked. */
+void
+ml_fdw_unlink(ml_loop *loop, ml_fdw *fdw)
 {
     int fd = fdw->ev.fd;
-    ml_fdw **place = fd < loop->fds_cap ? &loop->fds[fd] : NULL;
+    ml_fdw **place = fd >= 0 && fd < loop->fds_cap ? &loop->fds[fd] : NULL;
 
     while (place != NULL && *place != NULL && *place != fdw) {
         place = &(*place)->next;
@@ -100,10 +102,11 @@ ml_fdw_stop(ml_loop *loop, ml_fdw *fdw)
     }
     if (!ev_is_active(&fdw->ev)) {
         ev_clear_pending(loop->ev, &fdw->ev);
+        ml_fdw_unlink(loop, fdw);
         return;
     }
     ev_io_stop(loop->ev, &fdw->ev);
-    unlink_fdw(loop, fdw);
+    ml_fdw_unlink(loop, fdw);
     /* What is left on the descriptor is told to the kernel at the next poll; if this cannot be
      * noted for want of memory, the entry before it mostly covers it. */
     if (note_changed(loop, fdw->ev.fd) < 0) {
@@ -139,28 +142,40 @@ ml_fdw_modify(ml_loop *loop, ml_fdw *fdw, int events)
     return 0;
 }
 
+/* Takes all watchers off a descriptor that is closed. */
+static void
+check_fd(ml_loop *loop, int fd)
+{
+    if (fd >= loop->fds_cap || loop->fds[fd] == NULL ||
+        (fcntl(fd, F_GETFD) >= 0 && fd != loop->backend_fd)) {
+        return;
+    }
+    /* One at a time: dead() can free others of the chain, and the chain itself. */
+    while (loop->ev != NULL && fd < loop->fds_cap && loop->fds[fd] != NULL) {
+        ml_fdw *fdw = loop->fds[fd];
+        loop->fds[fd] = fdw->next;
+        fdw->next = NULL;
+        ev_io_stop(loop->ev, &fdw->ev);
+        fdw->dead(loop, fdw);
+    }
+}
+
 /* Called just before libev tells the kernel what changed: descriptors that were closed meanwhile
  * lose their watchers, because libev would abort on them (EBADF). One fcntl (150 ns) for each
  * descriptor that changed and still has watchers. */
 void
 ml_fdw_check(ml_loop *loop)
 {
+    /* poll() finds closed descriptors in its set, and io_uring is told of each again after each
+     * event: there all of them matter. */
+    if (loop->check_all || ev_backend(loop->ev) & ~(EVBACKEND_EPOLL | EVBACKEND_SELECT)) {
+        loop->check_all = false;
+        for (int fd = 0; fd < loop->fds_cap; fd++) {
+            check_fd(loop, fd);
+        }
+    }
     for (int i = 0; i < loop->changed_len; i++) {
-        int fd = loop->changed[i];
-        if (fd >= loop->fds_cap || loop->fds[fd] == NULL) {
-            continue;
-        }
-        if (fcntl(fd, F_GETFD) >= 0 && fd != loop->backend_fd) {
-            continue;
-        }
-        /* One at a time: dead() can free others of the chain. */
-        while (loop->ev != NULL && loop->fds[fd] != NULL) {
-            ml_fdw *fdw = loop->fds[fd];
-            loop->fds[fd] = fdw->next;
-            fdw->next = NULL;
-            ev_io_stop(loop->ev, &fdw->ev);
-            fdw->dead(loop, fdw);
-        }
+        check_fd(loop, loop->changed[i]);
     }
     loop->changed_len = 0;
 }

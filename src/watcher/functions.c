@@ -22,7 +22,7 @@ event_sleep(PyObject *Py_UNUSED(module), PyObject *arg)
     }
     if (interval > 0.) {
         Py_BEGIN_ALLOW_THREADS;
-        ev_sleep(interval);
+        ev_sleep(interval < 1e9 ? interval : 1e9); /* libev's time_t has no infinity */
         Py_END_ALLOW_THREADS;
     }
     if (PyErr_CheckSignals() < 0) {
@@ -84,14 +84,14 @@ static PyObject *
 after_fork(PyObject *module, PyObject *Py_UNUSED(unused))
 {
     for (ml_loop *loop = ml_state_of_module(module)->loops; loop != NULL; loop = loop->next_loop) {
-        ev_loop_fork(loop->ev);
+        ml_loop_after_fork(loop);
     }
     Py_RETURN_NONE;
 }
 
-#define DEFAULT_LOOP                                                                               \
-    (PyCFunction)(void (*)(void))ml_default_loop, METH_VARARGS | METH_KEYWORDS,                    \
-        PyDoc_STR("The process-wide default loop; made at the first call, which takes the "        \
+#define DEFAULT_LOOP                                                                        \
+    (PyCFunction)(void (*)(void)) ml_default_loop, METH_VARARGS | METH_KEYWORDS,            \
+        PyDoc_STR("The process-wide default loop; made at the first call, which takes the " \
                   "arguments of Loop.")
 
 PyMethodDef ml_functions[] = {
@@ -115,57 +115,57 @@ PyMethodDef ml_functions[] = {
     {NULL},
 };
 
-#define CONSTANTS(X)                                                                               \
-    X(EVFLAG_AUTO)                                                                                 \
-    X(EVFLAG_NOENV)                                                                                \
-    X(EVFLAG_FORKCHECK)                                                                            \
-    X(EVFLAG_SIGNALFD)                                                                             \
-    X(EVFLAG_NOSIGMASK)                                                                            \
-    X(EVFLAG_NOINOTIFY)                                                                            \
-    X(EVFLAG_NOTIMERFD)                                                                            \
-    X(EVBACKEND_SELECT)                                                                            \
-    X(EVBACKEND_POLL)                                                                              \
-    X(EVBACKEND_EPOLL)                                                                             \
-    X(EVBACKEND_KQUEUE)                                                                            \
-    X(EVBACKEND_DEVPOLL)                                                                           \
-    X(EVBACKEND_PORT)                                                                              \
-    X(EVBACKEND_LINUXAIO)                                                                          \
-    X(EVBACKEND_IOURING)                                                                           \
-    X(EVBACKEND_ALL)                                                                               \
-    X(EVBACKEND_MASK)                                                                              \
-    X(EVRUN_NOWAIT)                                                                                \
-    X(EVRUN_ONCE)                                                                                  \
-    X(EVBREAK_CANCEL)                                                                              \
-    X(EVBREAK_ONE)                                                                                 \
-    X(EVBREAK_ALL)                                                                                 \
-    X(EV_UNDEF)                                                                                    \
-    X(EV_NONE)                                                                                     \
-    X(EV_READ)                                                                                     \
-    X(EV_WRITE)                                                                                    \
-    X(EV_IO)                                                                                       \
-    X(EV_TIMER)                                                                                    \
-    X(EV_PERIODIC)                                                                                 \
-    X(EV_SIGNAL)                                                                                   \
-    X(EV_CHILD)                                                                                    \
-    X(EV_STAT)                                                                                     \
-    X(EV_IDLE)                                                                                     \
-    X(EV_PREPARE)                                                                                  \
-    X(EV_CHECK)                                                                                    \
-    X(EV_EMBED)                                                                                    \
-    X(EV_FORK)                                                                                     \
-    X(EV_CLEANUP)                                                                                  \
-    X(EV_ASYNC)                                                                                    \
-    X(EV_CUSTOM)                                                                                   \
-    X(EV_ERROR)                                                                                    \
-    X(EV_MINPRI)                                                                                   \
+#define CONSTANTS(X)      \
+    X(EVFLAG_AUTO)        \
+    X(EVFLAG_NOENV)       \
+    X(EVFLAG_FORKCHECK)   \
+    X(EVFLAG_SIGNALFD)    \
+    X(EVFLAG_NOSIGMASK)   \
+    X(EVFLAG_NOINOTIFY)   \
+    X(EVFLAG_NOTIMERFD)   \
+    X(EVBACKEND_SELECT)   \
+    X(EVBACKEND_POLL)     \
+    X(EVBACKEND_EPOLL)    \
+    X(EVBACKEND_KQUEUE)   \
+    X(EVBACKEND_DEVPOLL)  \
+    X(EVBACKEND_PORT)     \
+    X(EVBACKEND_LINUXAIO) \
+    X(EVBACKEND_IOURING)  \
+    X(EVBACKEND_ALL)      \
+    X(EVBACKEND_MASK)     \
+    X(EVRUN_NOWAIT)       \
+    X(EVRUN_ONCE)         \
+    X(EVBREAK_CANCEL)     \
+    X(EVBREAK_ONE)        \
+    X(EVBREAK_ALL)        \
+    X(EV_UNDEF)           \
+    X(EV_NONE)            \
+    X(EV_READ)            \
+    X(EV_WRITE)           \
+    X(EV_IO)              \
+    X(EV_TIMER)           \
+    X(EV_PERIODIC)        \
+    X(EV_SIGNAL)          \
+    X(EV_CHILD)           \
+    X(EV_STAT)            \
+    X(EV_IDLE)            \
+    X(EV_PREPARE)         \
+    X(EV_CHECK)           \
+    X(EV_EMBED)           \
+    X(EV_FORK)            \
+    X(EV_CLEANUP)         \
+    X(EV_ASYNC)           \
+    X(EV_CUSTOM)          \
+    X(EV_ERROR)           \
+    X(EV_MINPRI)          \
     X(EV_MAXPRI)
 
 int
 ml_add_constants(PyObject *module)
 {
-#define X(name)                                                                                    \
-    if (PyModule_AddIntConstant(module, #name, (long)name) < 0) {                                  \
-        return -1;                                                                                 \
+#define X(name)                                                   \
+    if (PyModule_AddIntConstant(module, #name, (long)name) < 0) { \
+        return -1;                                                \
     }
     CONSTANTS(X)
 #undef X

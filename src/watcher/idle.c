@@ -35,7 +35,8 @@ ML_NEW(idle)
 static PyType_Slot idle_slots[] = {
     ML_WATCHER_SLOTS(idle),
     {Py_tp_doc, PyDoc_STR("Idle(loop, callback=None, data=None, priority=0)\n--\n\n"
-                          "Calls back in each iteration in which nothing of its priority or above is pending. Without a callback it only keeps the loop from waiting.")},
+                          "Calls back in each iteration in which nothing of its priority or above "
+                          "is pending. Without a callback it only keeps the loop from waiting.")},
     {0, NULL},
 };
 

@@ -1,5 +1,6 @@
 /* Signals end a blocking poll: the process's signal wakeup fd is ours while a loop runs in the main
  * thread. */
+#define _GNU_SOURCE
 #include "watcher.h"
 
 #include <errno.h>
@@ -25,8 +26,11 @@ wakeup_event(struct ev_loop *Py_UNUSED(ev), ev_io *io, int Py_UNUSED(revents))
 }
 
 static void
-wakeup_dead(ml_loop *Py_UNUSED(loop), ml_fdw *Py_UNUSED(fdw))
+wakeup_dead(ml_loop *loop, ml_fdw *Py_UNUSED(fdw))
 {
+    ev_ref(loop->ev); /* it was unref'd while active */
+    /* The numbers may be anybody's by now: they are not closed. */
+    loop->wakeup_fds[0] = loop->wakeup_fds[1] = -1;
 }
 
 static int
@@ -111,12 +115,29 @@ ml_interrupt_end(ml_loop *loop)
     if (was == -2) {
         ml_unraisable((PyObject *)loop);
     }
-    else if (was != loop->wakeup_fds[1]) { /* somebody set another one meanwhile: theirs it is */
+    else if (loop->wakeup_fds[1] >= 0 &&
+             was != loop->wakeup_fds[1]) { /* somebody set another one meanwhile: theirs it is */
         if (set_wakeup_fd(was) == -2) {
             PyErr_Clear();
         }
     }
     if (exc != NULL) {
         ml_raise(exc);
+    }
+}
+
+/* The pair is shared with the parent, whose poll would end for the child's signals. */
+void
+ml_interrupt_after_fork(ml_loop *loop)
+{
+    int fresh[2];
+
+    if (loop->wakeup_fds[0] < 0 ||
+        socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fresh) < 0) {
+        return;
+    }
+    for (int i = 0; i < 2; i++) {
+        dup3(fresh[i], loop->wakeup_fds[i], O_CLOEXEC);
+        close(fresh[i]);
     }
 }

@@ -41,9 +41,11 @@ io_set(ml_watcher *base, PyObject *const *args)
     ml_io *self = (ml_io *)base;
     int events = 0, fd = ml_fd_from_object(args[0]);
 
-    if (fd < 0 || events_arg(base, args[1], &events) < 0) {
+    if (fd < 0 || events_arg(base, args[1], &events) < 0 ||
+        ml_watcher_check_inactive(base, "set the arguments") < 0) {
         return -1;
     }
+    ml_fdw_unlink(base->loop, &self->fdw);
     ev_watcher *ev = ml_watcher_ev(base);
     int pending = ev_is_pending(ev) ? ev_clear_pending(base->loop->ev, ev) : 0;
     int priority = ev_priority(ev);
@@ -108,7 +110,8 @@ io_modify(ml_io *self, PyObject *arg)
 {
     int events = 0;
 
-    if (ml_watcher_check(&self->base) < 0 || events_arg(&self->base, arg, &events) < 0) {
+    if (ml_watcher_check(&self->base) < 0 || events_arg(&self->base, arg, &events) < 0 ||
+        ml_watcher_check(&self->base) < 0) {
         return NULL;
     }
     if (!ev_is_active(&self->fdw.ev)) {
@@ -123,6 +126,7 @@ io_modify(ml_io *self, PyObject *arg)
         return NULL;
     }
     ml_watcher_sync(&self->base);
+    ml_loop_changed(self->base.loop);
     Py_RETURN_NONE;
 }
 
@@ -147,8 +151,8 @@ io_set_events(ml_io *self, PyObject *value, void *Py_UNUSED(closure))
         PyErr_SetString(PyExc_AttributeError, "cannot delete events");
         return -1;
     }
-    if (ml_watcher_check_inactive(&self->base, "set the events") < 0 ||
-        events_arg(&self->base, value, &events) < 0) {
+    if (ml_watcher_check(&self->base) < 0 || events_arg(&self->base, value, &events) < 0 ||
+        ml_watcher_check_inactive(&self->base, "set the events") < 0) {
         return -1;
     }
     ev_io_modify(&self->fdw.ev, events);

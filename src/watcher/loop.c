@@ -16,7 +16,7 @@
 int
 ml_loop_check_open(ml_loop *loop)
 {
-    if (loop->ev == NULL) {
+    if (loop->ev == NULL || loop->closing) {
         PyErr_SetString(loop->state->Error, "loop is closed");
         return -1;
     }
@@ -25,6 +25,12 @@ ml_loop_check_open(ml_loop *loop)
 
 static void
 wake_event(struct ev_loop *Py_UNUSED(ev), ev_async *Py_UNUSED(async), int Py_UNUSED(revents))
+{
+}
+
+/* Never called: invoke_pending() takes the event first. */
+static void
+forked_event(struct ev_loop *Py_UNUSED(ev), ev_fork *Py_UNUSED(fork), int Py_UNUSED(revents))
 {
 }
 
@@ -54,6 +60,10 @@ adopt(ml_loop *self, struct ev_loop *ev, int guess)
     ml_run_init(self);
     ev_async_init(&self->wake, wake_event);
     ev_async_start(ev, &self->wake);
+    ev_unref(ev);
+    ev_fork_init(&self->forked, forked_event);
+    ev_set_priority(&self->forked, EV_MAXPRI);
+    ev_fork_start(ev, &self->forked);
     ev_unref(ev);
     self->next_loop = self->state->loops;
     if (self->next_loop != NULL) {
@@ -103,13 +113,24 @@ static int
 create_default(ml_loop *self, unsigned int flags)
 {
     struct sigaction before;
-    int guess = self->state->default_made ? -1 : probe_descriptors();
+    static int default_fd = -1; /* libev keeps the loop, and with it the descriptor */
+    bool made = self->state->default_made;
+    int guess = made ? default_fd : probe_descriptors();
 
-    if (guess < 0 && !self->state->default_made) {
+    if (guess < 0 && !made) {
+        return -1;
+    }
+    if (self->state->default_loop != NULL || (!made && ml_signal_owner(SIGCHLD) != NULL)) {
+        PyErr_SetString(self->state->Error, self->state->default_loop != NULL
+                                                ? "the default loop exists"
+                                                : "another loop watches SIGCHLD");
         return -1;
     }
     sigaction(SIGCHLD, NULL, &before);
     struct ev_loop *ev = ev_default_loop(flags);
+    if (ev != NULL && !made) {
+        ml_signal_note_child();
+    }
     sigaction(SIGCHLD, &before, NULL);
     if (ev == NULL) {
         PyErr_SetString(self->state->Error, "could not create loop, bad 'flags'?");
@@ -117,17 +138,32 @@ create_default(ml_loop *self, unsigned int flags)
     }
     self->state->default_made = true;
     self->is_default = true;
+    ev_set_io_collect_interval(ev, 0.);
+    ev_set_timeout_collect_interval(ev, 0.);
     adopt(self, ev, guess);
+    default_fd = self->backend_fd;
     return 0;
+}
+
+static ml_loop *
+alloc(PyTypeObject *type)
+{
+    PyObject *module = PyType_GetModuleByDef(type, &ml_module);
+    ml_loop *self = module ? (ml_loop *)type->tp_alloc(type, 0) : NULL;
+
+    if (self != NULL) {
+        self->module = Py_NewRef(module);
+        self->state = ml_state_of_module(module);
+    }
+    return self;
 }
 
 ml_loop *
 ml_loop_new(ml_state *state, unsigned int flags)
 {
-    ml_loop *self = (ml_loop *)state->Loop->tp_alloc(state->Loop, 0);
+    ml_loop *self = alloc(state->Loop);
 
     if (self != NULL) {
-        self->state = state;
         if (create(self, flags) < 0) {
             Py_CLEAR(self);
         }
@@ -138,22 +174,12 @@ ml_loop_new(ml_state *state, unsigned int flags)
 static PyObject *
 loop_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
 {
-    ml_loop *self = (ml_loop *)type->tp_alloc(type, 0);
-
-    if (self != NULL) {
-        self->state = ml_state_of_type(type);
-    }
-    return (PyObject *)self;
+    return (PyObject *)alloc(type);
 }
 
-int
-ml_loop_set_interval(ml_loop *self, PyObject *value, bool io)
+static void
+set_interval(ml_loop *self, double interval, bool io)
 {
-    double interval;
-
-    if (ml_float_arg(value, io ? "io_interval" : "timeout_interval", 0., &interval) < 0) {
-        return -1;
-    }
     if (io) {
         self->io_interval = interval;
         ev_set_io_collect_interval(self->ev, interval);
@@ -162,6 +188,18 @@ ml_loop_set_interval(ml_loop *self, PyObject *value, bool io)
         self->timeout_interval = interval;
         ev_set_timeout_collect_interval(self->ev, interval);
     }
+}
+
+int
+ml_loop_set_interval(ml_loop *self, PyObject *value, bool io)
+{
+    double interval;
+
+    if (ml_float_arg(value, io ? "io_interval" : "timeout_interval", 0., &interval) < 0 ||
+        ml_loop_check_open(self) < 0) {
+        return -1;
+    }
+    set_interval(self, interval, io);
     return 0;
 }
 
@@ -182,43 +220,48 @@ ml_loop_set_hook(ml_loop *self, PyObject *callback)
 static int
 init(ml_loop *self, PyObject *args, PyObject *kwargs, bool is_default)
 {
-    static char *keywords[] = {"flags",            "callback", "data", "io_interval",
-                               "timeout_interval", "debug",    NULL};
+    static char *keywords[] = {"flags", "callback", "data", "io_interval", "timeout_interval",
+                               "debug", NULL};
     unsigned int flags = EVFLAG_AUTO;
     PyObject *flags_object = NULL, *callback = Py_None, *data = Py_None, *io = NULL,
              *timeout = NULL;
     int debug = 0;
-    double checked;
+    double io_interval = 0., timeout_interval = 0.;
 
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O!OOOO$p:Loop", keywords, &PyLong_Type,
                                      &flags_object, &callback, &data, &io, &timeout, &debug)) {
         return -1;
     }
-    if (self->ev != NULL || self->data != NULL) {
-        PyErr_SetString(self->state->Error, "a loop cannot be initialised twice");
-        return -1;
-    }
     if (flags_object != NULL) {
-        flags = (unsigned int)PyLong_AsUnsignedLong(flags_object);
+        unsigned long value = PyLong_AsUnsignedLong(flags_object);
+        if (!PyErr_Occurred() && value > UINT_MAX) {
+            PyErr_SetString(PyExc_OverflowError, "flags do not fit a C unsigned int");
+        }
         if (PyErr_Occurred()) {
             return -1;
         }
+        flags = (unsigned int)value;
     }
     if (getauxval(AT_SECURE)) {
         flags |= EVFLAG_NOENV; /* privileged: the environment is not to be trusted */
     }
-    if ((io != NULL && ml_float_arg(io, "io_interval", 0., &checked) < 0) ||
-        (timeout != NULL && ml_float_arg(timeout, "timeout_interval", 0., &checked) < 0) ||
-        ml_loop_set_hook(self, callback) < 0 ||
+    if ((io != NULL && ml_float_arg(io, "io_interval", 0., &io_interval) < 0) ||
+        (timeout != NULL && ml_float_arg(timeout, "timeout_interval", 0., &timeout_interval) < 0)) {
+        return -1;
+    }
+    if (self->ev != NULL || self->initialised) {
+        PyErr_SetString(self->state->Error, "a loop cannot be initialised twice");
+        return -1;
+    }
+    if (ml_loop_set_hook(self, callback) < 0 ||
         (is_default ? create_default(self, flags) : create(self, flags)) < 0) {
         return -1;
     }
+    self->initialised = true;
     self->debug = debug;
-    self->data = Py_NewRef(data);
-    if ((io != NULL && ml_loop_set_interval(self, io, true) < 0) ||
-        (timeout != NULL && ml_loop_set_interval(self, timeout, false) < 0)) {
-        return -1;
-    }
+    set_interval(self, io_interval, true);
+    set_interval(self, timeout_interval, false);
+    Py_XSETREF(self->data, Py_NewRef(data));
     return 0;
 }
 
@@ -242,17 +285,34 @@ ml_default_loop(PyObject *module, PyObject *args, PyObject *kwargs)
         }
         return Py_NewRef((PyObject *)state->default_loop);
     }
-    ml_loop *self = (ml_loop *)state->Loop->tp_alloc(state->Loop, 0);
+    ml_loop *self = alloc(state->Loop);
     if (self == NULL) {
         return NULL;
     }
-    self->state = state;
     if (init(self, args, kwargs, true) < 0) {
         Py_DECREF(self);
         return NULL;
     }
     state->default_loop = (ml_loop *)Py_NewRef((PyObject *)self);
     return (PyObject *)self;
+}
+
+/* The epoll set is still shared with the parent. If the loop was running in another thread, that is
+ * not there any more. */
+void
+ml_loop_after_fork(ml_loop *self)
+{
+    ml_interrupt_after_fork(self);
+    ev_loop_fork(self->ev);
+    if (self->depth > 0 && self->owner != PyThread_get_thread_ident()) {
+        self->depth = 0;
+        self->owner = 0;
+        self->tstate = NULL;
+        if (self->wakeup_depth > 0) {
+            self->wakeup_depth = 1;
+            ml_interrupt_end(self);
+        }
+    }
 }
 
 /* ---- closing ----------------------------------------------------------------------------- */
@@ -303,35 +363,42 @@ forget(ml_loop *self)
 int
 ml_loop_close(ml_loop *self)
 {
-    if (self->ev == NULL) {
+    if (self->ev == NULL || self->closing) {
         return 0;
     }
-    if (self->depth > 0) {
+    if (self->depth > 0 || self->invoking > 0) {
         PyErr_SetString(self->state->Error, "cannot close a loop from inside its callbacks");
         return -1;
     }
     Py_INCREF(self);
+    self->closing = true; /* what destructors run from here on finds it closed */
     ml_loop_stop_all(self);
-    if (self->ev != NULL) { /* a destructor may have closed it meanwhile */
-        stop_descriptors(self);
+    stop_descriptors(self);
+    ev_ref(self->ev);
+    ev_async_stop(self->ev, &self->wake);
+    ev_ref(self->ev);
+    ev_fork_stop(self->ev, &self->forked);
+    for (; self->refs > 0; self->refs--) { /* of use to libev's default loop, which lives on */
+        ev_unref(self->ev);
+    }
+    for (; self->refs < 0; self->refs++) {
         ev_ref(self->ev);
-        ev_async_stop(self->ev, &self->wake);
-        ev_set_userdata(self->ev, NULL);
-        ev_set_invoke_pending_cb(self->ev, ev_invoke_pending);
-        ev_set_loop_release_cb(self->ev, NULL, NULL);
-        if (!self->is_default) { /* destroying that leaks its active count: libev keeps it */
-            ev_loop_destroy(self->ev);
-        }
-        self->ev = NULL;
-        forget(self);
-        if (self->wakeup_fds[0] >= 0) {
-            close(self->wakeup_fds[0]);
-            close(self->wakeup_fds[1]);
-        }
-        if (self->state->default_loop == self) {
-            self->state->default_loop = NULL;
-            Py_DECREF(self);
-        }
+    }
+    ev_set_userdata(self->ev, NULL);
+    ev_set_invoke_pending_cb(self->ev, ev_invoke_pending);
+    ev_set_loop_release_cb(self->ev, NULL, NULL);
+    if (!self->is_default) { /* destroying that leaks its active count: libev keeps it */
+        ev_loop_destroy(self->ev);
+    }
+    self->ev = NULL;
+    forget(self);
+    if (self->wakeup_fds[0] >= 0) {
+        close(self->wakeup_fds[0]);
+        close(self->wakeup_fds[1]);
+    }
+    if (self->state->default_loop == self) {
+        self->state->default_loop = NULL;
+        Py_DECREF(self);
     }
     Py_DECREF(self);
     return 0;
@@ -341,6 +408,7 @@ static int
 loop_traverse(ml_loop *self, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(self));
+    Py_VISIT(self->module);
     Py_VISIT(self->callback);
     Py_VISIT(self->data);
     Py_VISIT(self->exc);
@@ -368,7 +436,8 @@ loop_dealloc(ml_loop *self)
     PyTypeObject *type = Py_TYPE(self);
 
     PyObject_GC_UnTrack(self);
-    if (self->weaklist != NULL) {
+    Py_TRASHCAN_BEGIN(self, loop_dealloc) if (self->weaklist != NULL)
+    {
         PyObject_ClearWeakRefs((PyObject *)self);
     }
     if (self->ev != NULL) {
@@ -384,8 +453,10 @@ loop_dealloc(ml_loop *self)
         }
     }
     loop_clear(self);
+    Py_CLEAR(self->module);
     type->tp_free(self);
     Py_DECREF(type);
+    Py_TRASHCAN_END
 }
 
 static PyType_Slot loop_slots[] = {

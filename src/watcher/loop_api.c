@@ -44,8 +44,8 @@ loop_start(ml_loop *self, PyObject *args, PyObject *kwargs)
     return result;
 }
 
-/* libev looks at the break between callbacks and after the poll; a thread that is in the poll has
- * to be told to leave it. */
+/* A libev with assertions forgets an ev_break() that comes while it polls, so another thread's is
+ * noted for after the poll, and the poll ended. */
 static PyObject *
 loop_stop(ml_loop *self, PyObject *args, PyObject *kwargs)
 {
@@ -56,11 +56,12 @@ loop_stop(ml_loop *self, PyObject *args, PyObject *kwargs)
         ml_loop_check_open(self) < 0) {
         return NULL;
     }
-    if (self->depth > 0) {
+    if (self->depth > 0 && self->owner == PyThread_get_thread_ident()) {
         ev_break(self->ev, how);
-        if (self->owner != PyThread_get_thread_ident()) {
-            ml_loop_wake(self);
-        }
+    }
+    else if (self->depth > 0) {
+        self->break_how = how;
+        ml_loop_wake(self);
     }
     Py_RETURN_NONE;
 }
@@ -75,7 +76,9 @@ loop_invoke(ml_loop *self, PyObject *Py_UNUSED(unused))
         PyErr_SetString(self->state->Error, "another thread is inside start() of this loop");
         return NULL;
     }
+    self->invoking++;
     ev_invoke_pending(self->ev);
+    self->invoking--;
     if (self->exc == NULL) {
         Py_RETURN_NONE;
     }
@@ -168,7 +171,29 @@ loop_ref(ml_loop *self, PyObject *Py_UNUSED(unused))
     }
     self->refs++;
     ev_ref(self->ev);
+    ml_loop_changed(self);
     Py_RETURN_NONE;
+}
+
+/* What keeps start() going, as far as the user's watchers and calls go. */
+static int
+reasons(ml_loop *self)
+{
+    int count = self->refs;
+
+    for (ml_watcher *watcher = self->held; watcher != NULL; watcher = watcher->next) {
+        count += ev_is_active(ml_watcher_ev(watcher)) && !watcher->unrefd;
+    }
+    return count;
+}
+
+void
+ml_loop_balance(ml_loop *self)
+{
+    for (int count = reasons(self); count < 0; count++) {
+        self->refs++;
+        ev_ref(self->ev);
+    }
 }
 
 /* libev aborts (verify) or never ends when its count goes below zero: it is counted here too. */
@@ -178,16 +203,13 @@ loop_unref(ml_loop *self, PyObject *Py_UNUSED(unused))
     if (ml_loop_check_open(self) < 0) {
         return NULL;
     }
-    int count = self->refs;
-    for (ml_watcher *watcher = self->held; watcher != NULL; watcher = watcher->next) {
-        count += ev_is_active(ml_watcher_ev(watcher)) && !watcher->unrefd;
-    }
-    if (count <= 0) {
+    if (reasons(self) <= 0) {
         PyErr_SetString(self->state->Error, "more unref() than ref() and active watchers");
         return NULL;
     }
     self->refs--;
     ev_unref(self->ev);
+    ml_loop_changed(self);
     Py_RETURN_NONE;
 }
 
@@ -204,10 +226,11 @@ loop_feed_fd_event(ml_loop *self, PyObject *args)
         return NULL;
     }
     int fd = ml_fd_from_object(object);
-    if (fd < 0) {
+    if (fd < 0 || ml_loop_check_open(self) < 0) {
         return NULL;
     }
     ev_feed_fd_event(self->ev, fd, revents);
+    ml_loop_changed(self);
     Py_RETURN_NONE;
 }
 
@@ -224,6 +247,7 @@ loop_feed_signal_event(ml_loop *self, PyObject *arg)
                             NSIG - 1);
     }
     ev_feed_signal_event(self->ev, (int)signum);
+    ml_loop_changed(self);
     Py_RETURN_NONE;
 }
 
@@ -296,10 +320,10 @@ make_watcher(ml_loop *self, PyTypeObject *type, PyObject *args, PyObject *kwargs
     return watcher;
 }
 
-#define X(Name, lower)                                                                             \
-    static PyObject *make_##lower(ml_loop *self, PyObject *args, PyObject *kwargs)                 \
-    {                                                                                              \
-        return make_watcher(self, self->state->Name, args, kwargs);                                \
+#define X(Name, lower)                                                             \
+    static PyObject *make_##lower(ml_loop *self, PyObject *args, PyObject *kwargs) \
+    {                                                                              \
+        return make_watcher(self, self->state->Name, args, kwargs);                \
     }
 ML_WATCHER_KINDS(X)
 #undef X
@@ -430,9 +454,8 @@ get_backend_name(ml_loop *self, void *Py_UNUSED(closure))
 static PyObject *
 get_pending(ml_loop *self, void *Py_UNUSED(closure))
 {
-    return ml_loop_check_open(self) < 0
-               ? NULL
-               : PyLong_FromUnsignedLong(ev_pending_count(self->ev));
+    return ml_loop_check_open(self) < 0 ? NULL
+                                        : PyLong_FromUnsignedLong(ev_pending_count(self->ev));
 }
 
 static PyObject *
@@ -537,10 +560,10 @@ PyMethodDef ml_loop_methods[] = {
     {"__exit__", FUNCTION(loop_exit), METH_VARARGS, NULL},
     {"__reduce__", ml_no_pickle, METH_NOARGS, NULL},
     {"async_", FUNCTION(make_async), WITH_KEYWORDS, PyDoc_STR("Async(loop, ...)")},
-#define X(Name, lower)                                                                             \
-    {#lower, FUNCTION(make_##lower), WITH_KEYWORDS, PyDoc_STR(#Name "(loop, ...)")},               \
+#define X(Name, lower)                                                               \
+    {#lower, FUNCTION(make_##lower), WITH_KEYWORDS, PyDoc_STR(#Name "(loop, ...)")}, \
         {"__" #lower "__", FUNCTION(make_##lower), WITH_KEYWORDS, PyDoc_STR(#Name "(loop, ...)")},
     ML_WATCHER_KINDS(X)
 #undef X
-    {NULL},
+        {NULL},
 };

@@ -10,6 +10,7 @@ typedef struct ml_once {
     ev_timer timer;
     ml_loop *loop; /* borrowed: it owns us */
     PyObject *callback;
+    int late; /* events that came while a run was ending with an exception, for the next */
     struct ml_once *prev, *next;
 } ml_once;
 
@@ -39,6 +40,7 @@ fire(ml_once *once, int revents)
     ml_loop *loop = once->loop;
 
     if (loop->exc != NULL) { /* the run is ending: come again in the next one */
+        once->late = revents;
         ev_timer_stop(loop->ev, &once->timer);
         ev_timer_set(&once->timer, 0., 0.);
         ev_timer_start(loop->ev, &once->timer);
@@ -62,7 +64,8 @@ once_io(struct ev_loop *Py_UNUSED(ev), ev_io *io, int revents)
 static void
 once_timer(struct ev_loop *Py_UNUSED(ev), ev_timer *timer, int Py_UNUSED(revents))
 {
-    fire(ML_CONTAINER_OF(timer, ml_once, timer), EV_TIMER);
+    ml_once *once = ML_CONTAINER_OF(timer, ml_once, timer);
+    fire(once, once->late ? once->late : EV_TIMER);
 }
 
 static void
@@ -143,6 +146,9 @@ ml_loop_once(ml_loop *loop, PyObject *args, PyObject *kwargs)
         ml_float_arg(timeout_object, "timeout", -Py_HUGE_VAL, &timeout) < 0) {
         return NULL;
     }
+    if (ml_loop_check_open(loop) < 0) { /* the conversions may have closed it */
+        return NULL;
+    }
     ml_once *once = PyMem_RawCalloc(1, sizeof(*once));
     if (once == NULL) {
         return PyErr_NoMemory();
@@ -165,5 +171,6 @@ ml_loop_once(ml_loop *loop, PyObject *args, PyObject *kwargs)
     if (timeout >= 0.) {
         ev_timer_start(loop->ev, &once->timer);
     }
+    ml_loop_changed(loop);
     Py_RETURN_NONE;
 }

@@ -55,21 +55,35 @@ invoke_pending(struct ev_loop *ev)
 {
     ml_loop *loop = ev_userdata(ev);
 
-    if (loop->callback != NULL && loop->exc == NULL && ev_pending_count(ev) > 0) {
-        PyObject *result = PyObject_CallOneArg(loop->callback, (PyObject *)loop);
+    unsigned int pending = ev_pending_count(ev);
+
+    if (ev_is_pending(&loop->forked)) { /* for us only: nothing that the hook is called for */
+        ev_clear_pending(ev, &loop->forked);
+        loop->check_all = true;
+        pending--;
+    }
+    if (loop->callback != NULL && loop->exc == NULL && pending > 0) {
+        PyObject *callback = Py_NewRef(loop->callback); /* it may replace itself */
+        PyObject *result = PyObject_CallOneArg(callback, (PyObject *)loop);
         if (result == NULL) {
-            ml_loop_set_aside(loop, loop->callback);
+            ml_loop_set_aside(loop, callback);
         }
         Py_XDECREF(result);
+        Py_DECREF(callback);
     }
     else if (loop->callback == NULL || loop->exc != NULL) {
         ev_invoke_pending(ev);
     }
-    if (PyErr_CheckSignals() < 0) {
+    /* with an exception on its way handlers run after it, so that none of theirs is lost */
+    if (loop->exc == NULL && PyErr_CheckSignals() < 0) {
         ml_loop_set_aside(loop, (PyObject *)loop);
     }
     ml_fdw_check(loop);
-    if (loop->exc != NULL) {
+    if (loop->break_how) {
+        ev_break(ev, loop->break_how);
+        loop->break_how = 0;
+    }
+    if (loop->exc != NULL || loop->syserr) {
         ev_break(ev, EVBREAK_ALL);
     }
 }
@@ -92,7 +106,10 @@ ml_loop_set_aside(ml_loop *loop, PyObject *source)
 
     if (loop->exc == NULL) {
         loop->exc = exc;
-        ev_break(loop->ev, EVBREAK_ALL);
+        if (loop->ev != NULL) {
+            ev_break(loop->ev, EVBREAK_ALL);
+            ml_loop_changed(loop);
+        }
         return;
     }
     if (loop->exc == exc) { /* it came up through a nested run */
@@ -124,9 +141,21 @@ is_fatal(ml_loop *loop, PyObject *callback)
         return true;
     }
     PyObject *exc = ml_take_exception();
-    bool fatal = marked_fatal(callback, "__event_fatal__") || marked_fatal(callback, "__err_fatal__");
+    bool fatal =
+        marked_fatal(callback, "__event_fatal__") || marked_fatal(callback, "__err_fatal__");
     ml_raise(exc);
     return fatal;
+}
+
+/* True if the exception that is set ends the run already: a nested start() raised it. */
+static bool
+came_up(ml_loop *loop)
+{
+    PyObject *exc = ml_take_exception();
+    bool same = exc == loop->exc;
+
+    ml_raise(exc);
+    return same;
 }
 
 void
@@ -141,7 +170,7 @@ ml_loop_call(ml_loop *loop, PyObject *callback, PyObject *first, int revents)
         Py_DECREF(number);
     }
     if (result == NULL) {
-        if (is_fatal(loop, callback)) {
+        if (came_up(loop) || is_fatal(loop, callback)) {
             ml_loop_set_aside(loop, callback);
         }
         else if (loop->host_error == NULL) {
@@ -167,7 +196,8 @@ ml_feed_again(ml_loop *loop)
     loop->aside_revents = NULL;
     loop->aside_len = loop->aside_cap = 0;
     for (Py_ssize_t i = 0; i < len; i++) {
-        if (loop->ev != NULL) {
+        if (aside[i]->aside) { /* else it was stopped meanwhile */
+            aside[i]->aside = false;
             ev_feed_event(loop->ev, ml_watcher_ev(aside[i]), revents[i]);
             ml_watcher_sync(aside[i]);
         }
@@ -177,12 +207,30 @@ ml_feed_again(ml_loop *loop)
     PyMem_RawFree(revents);
 }
 
+int
+ml_aside_take(ml_loop *loop, ml_watcher *watcher)
+{
+    int revents = 0;
+
+    for (Py_ssize_t i = 0; watcher->aside && i < loop->aside_len; i++) {
+        revents |= loop->aside[i] == watcher ? loop->aside_revents[i] : 0;
+    }
+    watcher->aside = false;
+    return revents;
+}
+
 /* What the run ends with: 0, or -1 with an exception. */
 static int
 outcome(ml_loop *loop)
 {
     if (loop->depth == 0 && loop->aside_len > 0) {
         ml_feed_again(loop);
+    }
+    if (loop->syserr) { /* nested runs are left with this, too */
+        int error = loop->syserr;
+        loop->syserr = 0;
+        ml_os_error(error);
+        ml_loop_set_aside(loop, (PyObject *)loop);
     }
     if (loop->exc != NULL) {
         /* Nested runs are all left with it; the outermost one hands it out for good. */
@@ -194,12 +242,6 @@ outcome(ml_loop *loop)
             loop->exc = NULL;
         }
         ml_raise(exc);
-        return -1;
-    }
-    if (loop->syserr) {
-        int error = loop->syserr;
-        loop->syserr = 0;
-        ml_os_error(error);
         return -1;
     }
     return 0;
@@ -224,7 +266,9 @@ ml_loop_run(ml_loop *loop, int flags, bool blocking)
     ml_loop *was_current = current;
     Py_INCREF(loop);
     loop->owner = thread;
-    loop->depth++;
+    if (loop->depth++ == 0) {
+        loop->break_how = 0;
+    }
     loop->blocking = blocking;
     current = loop;
     int active = ev_run(loop->ev, flags);

@@ -17,7 +17,8 @@ signal_set(ml_watcher *base, PyObject *const *args)
         return -1;
     }
     signum = overflow || signum < 0 || signum > INT_MAX ? -1 : signum;
-    if (ml_signal_check(base->loop->state, (int)signum) < 0) {
+    if (ml_signal_check(base->loop->state, (int)signum) < 0 ||
+        ml_watcher_check_inactive(base, "set the arguments") < 0) {
         return -1;
     }
     ev_signal_set(&self->ev, (int)signum);

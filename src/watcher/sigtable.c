@@ -8,7 +8,21 @@ static struct {
     ml_loop *loop; /* borrowed; NULL if no watcher is active */
     int count;     /* active watchers */
     struct sigaction before;
+    bool signalfd; /* libev blocked it, to read it from a signalfd (EVFLAG_SIGNALFD) */
 } table[NSIG];
+
+/* libev's handler of SIGCHLD. Its default loop counts as using it from the start, so starting a
+ * watcher there does not install it again. */
+static struct sigaction child_action;
+static bool child_noted;
+
+void
+ml_signal_note_child(void)
+{
+    if (!child_noted) {
+        child_noted = sigaction(SIGCHLD, NULL, &child_action) == 0;
+    }
+}
 
 int
 ml_signal_check(ml_state *Py_UNUSED(state), int signum)
@@ -17,7 +31,8 @@ ml_signal_check(ml_state *Py_UNUSED(state), int signum)
         PyErr_Format(PyExc_ValueError, "signal number %d out of range [1; %d]", signum, NSIG - 1);
         return -1;
     }
-    if (signum == SIGKILL || signum == SIGSTOP) {
+    struct sigaction now; /* libc keeps some real-time signals for itself */
+    if (signum == SIGKILL || signum == SIGSTOP || sigaction(signum, NULL, &now) < 0) {
         PyErr_Format(PyExc_ValueError, "signal %d cannot be caught", signum);
         return -1;
     }
@@ -42,8 +57,7 @@ ml_signal_start(ml_loop *loop, ev_signal *ev)
         PyErr_Format(loop->state->Error, "signal %d is watched by another loop", signum);
         return -1;
     }
-    if (signum == SIGCHLD && loop->state->default_made &&
-        loop != (ml_loop *)loop->state->default_loop) {
+    if (signum == SIGCHLD && loop->state->default_made && !loop->is_default) {
         PyErr_SetString(loop->state->Error, "SIGCHLD belongs to the default loop");
         return -1;
     }
@@ -51,8 +65,16 @@ ml_signal_start(ml_loop *loop, ev_signal *ev)
         sigaction(signum, NULL, &table[signum].before);
         table[signum].loop = loop;
     }
-    table[signum].count++;
+    sigset_t before, after;
+    pthread_sigmask(SIG_BLOCK, NULL, &before);
     ev_signal_start(loop->ev, ev);
+    if (table[signum].count++ == 0) {
+        pthread_sigmask(SIG_BLOCK, NULL, &after);
+        table[signum].signalfd = !sigismember(&before, signum) && sigismember(&after, signum);
+        if (signum == SIGCHLD && loop->is_default && child_noted) {
+            sigaction(SIGCHLD, &child_action, NULL);
+        }
+    }
     return 0;
 }
 
@@ -75,6 +97,9 @@ ml_signal_stop(ml_loop *loop, ev_signal *ev)
     pthread_sigmask(SIG_BLOCK, &one, &old);
     ev_signal_stop(loop->ev, ev);
     sigaction(signum, &table[signum].before, NULL);
+    if (table[signum].signalfd) {
+        sigdelset(&old, signum);
+    }
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     table[signum].loop = NULL;
 }

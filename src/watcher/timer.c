@@ -6,6 +6,7 @@
 typedef struct ml_evtimer {
     ml_watcher base;
     ev_timer ev;
+    double after; /* as given: libev turns its own into a point in time */
 } ml_timer;
 
 static int
@@ -15,8 +16,13 @@ timer_set(ml_watcher *base, PyObject *const *args)
     double after, repeat;
 
     if (ml_float_arg(args[0], "after", -Py_HUGE_VAL, &after) < 0 ||
-        ml_float_arg(args[1], "repeat", 0., &repeat) < 0) {
+        ml_float_arg(args[1], "repeat", 0., &repeat) < 0 ||
+        ml_watcher_check_inactive(base, "set the arguments") < 0) {
         return -1;
+    }
+    self->after = after;
+    if (after == -Py_HUGE_VAL) {
+        after = -1e300; /* with an infinite `repeat` libev's sum would be NaN */
     }
     ev_timer_set(&self->ev, after, repeat);
     return 0;
@@ -38,9 +44,13 @@ timer_stop(ml_watcher *base)
 static PyObject *
 timer_describe(ml_watcher *base)
 {
-    PyObject *repeat = PyFloat_FromDouble(((ml_timer *)base)->ev.repeat);
-    PyObject *text = repeat ? PyUnicode_FromFormat("repeat=%S", repeat) : NULL;
+    ml_timer *self = (ml_timer *)base;
+    PyObject *after = PyFloat_FromDouble(self->after);
+    PyObject *repeat = PyFloat_FromDouble(self->ev.repeat);
+    PyObject *text =
+        after && repeat ? PyUnicode_FromFormat("after=%S repeat=%S", after, repeat) : NULL;
 
+    Py_XDECREF(after);
     Py_XDECREF(repeat);
     return text;
 }
@@ -70,6 +80,7 @@ timer_reset(ml_timer *self, PyObject *Py_UNUSED(unused))
     else {
         ev_timer_again(self->base.loop->ev, &self->ev);
         ml_watcher_sync(&self->base);
+        ml_loop_changed(self->base.loop);
     }
     Py_RETURN_NONE;
 }
@@ -89,7 +100,8 @@ timer_set_repeat(ml_timer *self, PyObject *value, void *Py_UNUSED(closure))
         PyErr_SetString(PyExc_AttributeError, "cannot delete repeat");
         return -1;
     }
-    if (ml_watcher_check(&self->base) < 0 || ml_float_arg(value, "repeat", 0., &repeat) < 0) {
+    if (ml_watcher_check(&self->base) < 0 || ml_float_arg(value, "repeat", 0., &repeat) < 0 ||
+        ml_watcher_check(&self->base) < 0) {
         return -1;
     }
     self->ev.repeat = repeat;

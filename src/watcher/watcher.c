@@ -1,6 +1,7 @@
 /* Watcher: what all kinds have in common. A kind is a table of functions, ml_kind. */
 #include "watcher.h"
 
+#include <errno.h>
 #include <math.h>
 
 /* ---- state ------------------------------------------------------------------------------- */
@@ -76,7 +77,10 @@ ml_watcher_sync(ml_watcher *self)
             ev_ref(self->loop->ev);
         }
     }
-    bool needed = active || ev_is_pending(ev);
+    if (self->loop->refs < 0) {
+        ml_loop_balance(self->loop);
+    }
+    bool needed = active || ml_watcher_pending(self);
     if (needed && !self->held) {
         hold(self);
     }
@@ -98,6 +102,7 @@ ml_watcher_start(ml_watcher *self)
         return -1;
     }
     ml_watcher_sync(self);
+    ml_loop_changed(self->loop);
     return 0;
 }
 
@@ -115,7 +120,9 @@ ml_watcher_stop(ml_watcher *self)
     }
     self->kind->stop(self);
     ev_clear_pending(self->loop->ev, ml_watcher_ev(self));
+    self->aside = false;
     ml_watcher_sync(self);
+    ml_loop_changed(self->loop);
     Py_DECREF(self);
 }
 
@@ -142,6 +149,7 @@ put_aside(ml_watcher *self, int revents)
     }
     loop->aside[loop->aside_len] = (ml_watcher *)Py_NewRef((PyObject *)self);
     loop->aside_revents[loop->aside_len++] = revents;
+    self->aside = true;
     return 0;
 }
 
@@ -151,8 +159,13 @@ ml_watcher_error(ml_watcher *self)
 {
     ml_loop *loop = self->loop;
 
+    Py_INCREF(self); /* the loop's reference may be the last one */
     ml_watcher_stop(self);
-    if (self->error) {
+    if (self->error == ENOMEM) {
+        self->error = 0;
+        PyErr_NoMemory();
+    }
+    else if (self->error) {
         ml_os_error(self->error);
         self->error = 0;
     }
@@ -160,6 +173,7 @@ ml_watcher_error(ml_watcher *self)
         PyErr_Format(loop->state->Error, "libev stopped %R with an error", (PyObject *)self);
     }
     ml_loop_set_aside(loop, (PyObject *)self);
+    Py_DECREF(self);
 }
 
 void
@@ -168,20 +182,20 @@ ml_watcher_event(struct ev_loop *Py_UNUSED(ev_loop), ev_watcher *ev, int revents
     ml_watcher *self = ev->data;
     ml_loop *loop = self->loop;
 
-    if (loop->exc != NULL) {
-        if (put_aside(self, revents) < 0) {
-            PyErr_NoMemory();
-            ml_unraisable((PyObject *)self);
-        }
-        return;
-    }
     Py_INCREF(self);
     Py_INCREF(loop);
-    if (self->unrefd && !ev_is_active(ev)) { /* libev stopped a one-shot: undo our unref */
-        self->unrefd = false;
-        ev_ref(loop->ev);
+    if (loop->exc != NULL && put_aside(self, revents) < 0) {
+        PyErr_NoMemory();
+        ml_unraisable((PyObject *)self);
     }
-    if (revents & EV_ERROR) {
+    bool ending = loop->exc != NULL;
+    /* Before the callback, which may give the watcher another loop: no longer pending, and if libev
+     * stopped a one-shot not active either. */
+    ml_watcher_sync(self);
+    if (ending) {
+        /* told in the next run */
+    }
+    else if (revents & EV_ERROR) {
         ml_watcher_error(self);
     }
     else if (self->callback != NULL) {
@@ -189,9 +203,6 @@ ml_watcher_event(struct ev_loop *Py_UNUSED(ev_loop), ev_watcher *ev, int revents
         loop->preparing = revents == EV_PREPARE;
         ml_loop_call(loop, self->callback, (PyObject *)self, revents);
         loop->preparing = preparing;
-    }
-    if (loop->ev != NULL) {
-        ml_watcher_sync(self);
     }
     Py_DECREF(loop);
     Py_DECREF(self);
@@ -355,7 +366,7 @@ ml_watcher_init(ml_watcher *self, PyObject *args, PyObject *kwargs)
     if (state == NULL) {
         return -1;
     }
-    if (ev_is_active(ml_watcher_ev(self)) || ev_is_pending(ml_watcher_ev(self))) {
+    if (ev_is_active(ml_watcher_ev(self)) || ml_watcher_pending(self)) {
         PyErr_SetString(state->Error, "cannot initialise an active or pending watcher again");
         return -1;
     }
@@ -363,6 +374,7 @@ ml_watcher_init(ml_watcher *self, PyObject *args, PyObject *kwargs)
     names[own + 1] = "callback";
     names[own + 2] = "data";
     names[own + 3] = "priority";
+    ml_loop *old = NULL;
     PyObject *sorted = loop_first(state, args, own);
     int rc = sorted ? collect(kind->name, sorted, 0, kwargs, names, count, values) : -1;
     if (rc == 0) {
@@ -370,8 +382,8 @@ ml_watcher_init(ml_watcher *self, PyObject *args, PyObject *kwargs)
     }
     PyObject *callback = rc == 0 && values[own + 1] ? values[own + 1] : Py_None;
     if (rc == 0 && !PyObject_TypeCheck(values[0], state->Loop)) {
-        PyErr_Format(PyExc_TypeError, "%s() argument 'loop' must be a Loop, not %.200s",
-                     kind->name, Py_TYPE(values[0])->tp_name);
+        PyErr_Format(PyExc_TypeError, "%s() argument 'loop' must be a Loop, not %.200s", kind->name,
+                     Py_TYPE(values[0])->tp_name);
         rc = -1;
     }
     if (rc == 0) {
@@ -381,16 +393,20 @@ ml_watcher_init(ml_watcher *self, PyObject *args, PyObject *kwargs)
         rc = set_priority(self, values[own + 3]);
     }
     if (rc == 0) {
-        Py_XSETREF(self->loop, (ml_loop *)Py_NewRef(values[0]));
+        old = self->loop;
+        self->loop = (ml_loop *)Py_NewRef(values[0]);
         rc = kind->set ? kind->set(self, values + 1) : 0;
-        if (rc < 0) {
-            Py_CLEAR(self->loop);
+        if (rc < 0 && !self->held) { /* else a conversion started it, on the new loop */
+            ml_loop *tried = self->loop;
+            self->loop = old;
+            old = tried;
         }
     }
     if (rc == 0) {
         Py_XSETREF(self->callback, callback == Py_None ? NULL : Py_NewRef(callback));
         Py_XSETREF(self->data, Py_NewRef(values[own + 2] ? values[own + 2] : Py_None));
     }
+    Py_XDECREF(old); /* last: this can run code that uses the watcher */
     Py_XDECREF(sorted);
     return rc;
 }
@@ -403,8 +419,7 @@ ml_watcher_set(ml_watcher *self, PyObject *args, PyObject *kwargs)
 
     if (ml_watcher_check_inactive(self, "set the arguments") < 0 ||
         collect("set", args, 0, kwargs, self->kind->args, own, values) < 0 ||
-        require("set", self->kind->args, values, 0, own) < 0 ||
-        self->kind->set(self, values) < 0) {
+        require("set", self->kind->args, values, 0, own) < 0 || self->kind->set(self, values) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;
@@ -435,13 +450,16 @@ ml_watcher_dealloc(ml_watcher *self)
 
     /* Never active or pending here: the loop would hold a reference. */
     PyObject_GC_UnTrack(self);
-    if (self->weaklist != NULL) {
+    Py_TRASHCAN_BEGIN(self, ml_watcher_dealloc) /* watchers as each other's data, any number deep */
+        if (self->weaklist != NULL)
+    {
         PyObject_ClearWeakRefs((PyObject *)self);
     }
     ml_watcher_clear(self);
     Py_CLEAR(self->loop);
     type->tp_free(self);
     Py_DECREF(type);
+    Py_TRASHCAN_END
 }
 
 /* ---- Python's view ----------------------------------------------------------------------- */
@@ -487,17 +505,20 @@ watcher_invoke(ml_watcher *self, PyObject *arg)
 {
     int revents;
 
-    if (ml_watcher_check(self) < 0 || revents_arg(arg, &revents) < 0) {
+    if (ml_watcher_check(self) < 0 || revents_arg(arg, &revents) < 0 ||
+        ml_watcher_check(self) < 0) {
         return NULL;
     }
     ml_loop *loop = (ml_loop *)Py_NewRef((PyObject *)self->loop);
     bool clear = loop->exc == NULL;
+    loop->invoking++;
     if (revents & EV_ERROR) {
         ml_watcher_error(self);
     }
     else if (self->callback != NULL) {
         ml_loop_call(loop, self->callback, (PyObject *)self, revents);
     }
+    loop->invoking--;
     PyObject *exc = clear && loop->exc ? Py_NewRef(loop->exc) : NULL;
     if (exc != NULL && loop->depth == 0) {
         Py_CLEAR(loop->exc);
@@ -515,11 +536,13 @@ watcher_feed(ml_watcher *self, PyObject *arg)
 {
     int revents;
 
-    if (ml_watcher_check(self) < 0 || revents_arg(arg, &revents) < 0) {
+    if (ml_watcher_check(self) < 0 || revents_arg(arg, &revents) < 0 ||
+        ml_watcher_check(self) < 0) {
         return NULL;
     }
     ev_feed_event(self->loop->ev, ml_watcher_ev(self), revents);
     ml_watcher_sync(self);
+    ml_loop_changed(self->loop);
     Py_RETURN_NONE;
 }
 
@@ -529,7 +552,8 @@ watcher_clear(ml_watcher *self, PyObject *Py_UNUSED(unused))
     if (ml_watcher_check(self) < 0) {
         return NULL;
     }
-    int revents = ev_clear_pending(self->loop->ev, ml_watcher_ev(self));
+    int revents = ml_aside_take(self->loop, self);
+    revents |= ev_clear_pending(self->loop->ev, ml_watcher_ev(self));
     ml_watcher_sync(self);
     return PyLong_FromLong(revents);
 }
@@ -551,13 +575,13 @@ static PyObject *
 get_pending(ml_watcher *self, void *Py_UNUSED(closure))
 {
     bool open = self->loop != NULL && self->loop->ev != NULL;
-    return PyBool_FromLong(open && ev_is_pending(ml_watcher_ev(self)));
+    return PyBool_FromLong(open && ml_watcher_pending(self));
 }
 
 static PyObject *
 get_callback(ml_watcher *self, void *Py_UNUSED(closure))
 {
-    if (self->loop == NULL && ml_watcher_check(self) < 0) {
+    if (ml_watcher_check(self) < 0) {
         return NULL;
     }
     return Py_NewRef(self->callback ? self->callback : Py_None);
@@ -616,7 +640,7 @@ set_priority_attr(ml_watcher *self, PyObject *value, void *Py_UNUSED(closure))
         ml_watcher_check_inactive(self, "set the priority") < 0) {
         return -1;
     }
-    if (ev_is_pending(ml_watcher_ev(self))) {
+    if (ml_watcher_pending(self)) {
         PyErr_SetString(self->loop->state->Error, "cannot set the priority of a pending watcher");
         return -1;
     }
@@ -639,11 +663,12 @@ set_ref(ml_watcher *self, PyObject *value, void *Py_UNUSED(closure))
         return -1;
     }
     int ref = PyObject_IsTrue(value);
-    if (ref < 0) {
+    if (ref < 0 || ml_watcher_check(self) < 0) {
         return -1;
     }
     self->no_ref = !ref;
     ml_watcher_sync(self);
+    ml_loop_changed(self->loop);
     return 0;
 }
 
@@ -657,10 +682,10 @@ watcher_repr(ml_watcher *self)
     }
     ev_watcher *ev = ml_watcher_ev(self);
     bool open = self->loop->ev != NULL;
-    const char *state = !open                ? "loop closed"
-                        : ev_is_active(ev)   ? "active"
-                        : ev_is_pending(ev)  ? "pending"
-                                             : "stopped";
+    const char *state = !open                      ? "loop closed"
+                        : ev_is_active(ev)         ? "active"
+                        : ml_watcher_pending(self) ? "pending"
+                                                   : "stopped";
     if (self->kind->describe == NULL) {
         return PyUnicode_FromFormat("<%s %s>", name, state);
     }

@@ -34,6 +34,8 @@ void ml_fdw_stop(ml_loop *loop, ml_fdw *fdw);
  * descriptor that is known to be the same open file as before. */
 int ml_fdw_modify(ml_loop *loop, ml_fdw *fdw, int events);
 void ml_fdw_check(ml_loop *loop);
+/* For one that libev stopped by itself (EV_ERROR): stopped here too. */
+void ml_fdw_unlink(ml_loop *loop, ml_fdw *fdw);
 
 /* ---- the loop (loop.c, run.c) ------------------------------------------------------------ */
 
@@ -43,8 +45,9 @@ typedef bool (*ml_error_hook)(void *host, PyObject *callback);
 
 struct ml_loop {
     PyObject_HEAD
-    ml_state *state;
-    struct ev_loop *ev; /* NULL once closed */
+    PyObject *module;               /* owned, as types are cleared before their instances at exit */
+    ml_state *state;                /* in it */
+    struct ev_loop *ev;             /* NULL once closed */
     ml_loop *prev_loop, *next_loop; /* state->loops */
     PyObject *weaklist;
     PyObject *callback; /* invoke-pending hook or NULL */
@@ -53,33 +56,39 @@ struct ml_loop {
     struct ml_once *onces; /* calls of once() that wait */
 
     /* running */
-    unsigned long owner;    /* thread inside ev_run, 0 if none */
-    PyThreadState *tstate;  /* saved around a poll that gave the GIL away, else NULL */
-    int depth;              /* nested ml_loop_run() calls */
-    bool blocking;          /* this ev_run may block, so give the GIL away around its poll */
-    bool debug;             /* every exception is fatal */
+    unsigned long owner;   /* thread inside ev_run, 0 if none */
+    PyThreadState *tstate; /* saved around a poll that gave the GIL away, else NULL */
+    int depth;             /* nested ml_loop_run() calls */
+    bool blocking;         /* this ev_run may block, so give the GIL away around its poll */
+    bool debug;            /* every exception is fatal */
     bool is_default;
-    bool preparing;         /* inside a Prepare callback */
-    PyObject *exc;          /* what ends the run, set aside until ev_run has returned */
-    ml_watcher **aside;     /* watchers whose events came after `exc`: fed again after ev_run */
+    bool initialised;   /* __init__ has run, once */
+    bool preparing;     /* inside a Prepare callback */
+    bool closing;       /* being closed: nothing can be started any more */
+    int invoking;       /* invoke() calls, of the loop or a watcher, that go on */
+    PyObject *exc;      /* what ends the run, set aside until ev_run has returned */
+    ml_watcher **aside; /* watchers whose events came after `exc`: fed again after ev_run */
     int *aside_revents;
     Py_ssize_t aside_len, aside_cap;
-    int syserr;             /* errno that libev's backend reported, 0 if none */
+    int break_how;          /* a stop() of another thread: applied after the poll; 0 */
+    int syserr; /* errno that libev's backend reported, 0 if none */
 
-    int backend_fd;         /* libev's own epoll descriptor, which must not be watched; -1 */
-    ev_async wake;          /* ends a poll from another thread; started with the loop, unref'd */
+    int backend_fd; /* libev's own epoll descriptor, which must not be watched; -1 */
+    ev_async wake;  /* ends a poll from another thread; started with the loop, unref'd */
+    ev_fork forked; /* pending just before libev registers all descriptors anew */
+    bool check_all; /* ml_fdw_check() is to look at all descriptors, changed or not */
 
     /* descriptors */
-    ml_fdw **fds;           /* by number: the active ml_fdw's of it */
+    ml_fdw **fds; /* by number: the active ml_fdw's of it */
     int fds_cap;
-    int *changed;           /* descriptors to look at before the next poll */
+    int *changed; /* descriptors to look at before the next poll */
     int changed_len, changed_cap;
 
     /* signals to the main thread: see ml_interrupt_begin() */
-    int wakeup_fds[2];      /* a socket pair, made on first use; -1 */
+    int wakeup_fds[2]; /* a socket pair, made on first use; -1 */
     ml_fdw wakeup_io;
     int wakeup_depth;
-    int wakeup_old;         /* the fd that was set before ours; what arrives is passed on to it */
+    int wakeup_old; /* the fd that was set before ours; what arrives is passed on to it */
 
     /* The asyncio loop on top, or NULL, and its hook for exceptions of watchers. */
     void *host;
@@ -87,7 +96,7 @@ struct ml_loop {
 
     double io_interval, timeout_interval;
     bool suspended;
-    int refs;               /* net ref() minus unref() by the user */
+    int refs; /* net ref() minus unref() by the user */
 };
 
 /* Makes a loop from C, for aio/: `flags` go to ev_loop_new as they are. NULL with an exception. */
@@ -110,6 +119,8 @@ int ml_loop_run(ml_loop *loop, int flags, bool blocking);
 
 PyObject *ml_default_loop(PyObject *module, PyObject *args, PyObject *kwargs);
 int ml_loop_set_interval(ml_loop *loop, PyObject *value, bool io);
+/* In a forked child. */
+void ml_loop_after_fork(ml_loop *loop);
 int ml_loop_set_hook(ml_loop *loop, PyObject *callback);
 /* loop_api.c: what Python sees. */
 extern PyMethodDef ml_loop_methods[];
@@ -123,6 +134,11 @@ void ml_run_init(ml_loop *loop); /* sets libev's hooks on a new loop */
 void ml_loop_set_aside(ml_loop *loop, PyObject *source);
 /* Makes the events that were set aside pending again. */
 void ml_feed_again(ml_loop *loop);
+/* Takes a watcher out of those set aside; its revents, or 0. */
+int ml_aside_take(ml_loop *loop, ml_watcher *watcher);
+/* Keeps libev's count of reasons to run from going below zero, after a stop that follows an
+ * unref(). */
+void ml_loop_balance(ml_loop *loop);
 /* Calls callback(first, revents) for an event and deals with what it raises: reported, or set
  * aside to end the run. */
 void ml_loop_call(ml_loop *loop, PyObject *callback, PyObject *first, int revents);
@@ -133,12 +149,23 @@ void ml_loop_call(ml_loop *loop, PyObject *callback, PyObject *first, int revent
  * outside of the main thread. -1 with an exception. */
 int ml_interrupt_begin(ml_loop *loop);
 void ml_interrupt_end(ml_loop *loop);
+/* In a forked child: its own socket pair, under the same numbers. */
+void ml_interrupt_after_fork(ml_loop *loop);
 
 /* Ends the loop's poll from any thread. The GIL must be held. */
 static inline void
 ml_loop_wake(ml_loop *loop)
 {
     ev_async_send(loop->ev, &loop->wake);
+}
+
+/* After a change to the loop: if it sleeps, this is another thread, and libev has to look again. */
+static inline void
+ml_loop_changed(ml_loop *loop)
+{
+    if (loop->tstate != NULL) {
+        ml_loop_wake(loop);
+    }
 }
 
 /* ---- signals (sigtable.c) ---------------------------------------------------------------- */
@@ -150,6 +177,8 @@ ml_loop_wake(ml_loop *loop)
 int ml_signal_check(ml_state *state, int signum);
 int ml_signal_start(ml_loop *loop, ev_signal *ev);
 void ml_signal_stop(ml_loop *loop, ev_signal *ev);
+/* Notes how libev's default loop handles SIGCHLD, just after that was made. */
+void ml_signal_note_child(void);
 /* The loop that a signal is on, borrowed, or NULL. */
 ml_loop *ml_signal_owner(int signum);
 
@@ -162,11 +191,11 @@ typedef struct ml_kind {
     const char *name;
     const char *args[ML_MAX_ARGS + 1]; /* names of its own arguments, NULL at the end */
     bool callback_optional;
-    size_t ev_offset;                  /* of the ev_X in the object */
+    size_t ev_offset; /* of the ev_X in the object */
     /* Checks its own arguments and puts them into the (inactive) ev_X. -1 with an exception. */
     int (*set)(ml_watcher *self, PyObject *const *args);
-    int (*start)(ml_watcher *self);    /* ev_X_start with its guards; -1 with an exception */
-    void (*stop)(ml_watcher *self);    /* ev_X_stop; clears a pending event too */
+    int (*start)(ml_watcher *self);          /* ev_X_start with its guards; -1 with an exception */
+    void (*stop)(ml_watcher *self);          /* ev_X_stop; clears a pending event too */
     PyObject *(*describe)(ml_watcher *self); /* its arguments, for repr(); NULL: none */
 } ml_kind;
 
@@ -180,6 +209,7 @@ struct ml_watcher {
     bool held;
     bool no_ref; /* ref=False: does not keep the loop alive */
     bool unrefd; /* ... and libev has been told, as it is active */
+    bool aside;  /* in loop->aside, which counts as pending */
     int error;   /* errno behind an EV_ERROR, 0 if there is none */
 };
 
@@ -187,6 +217,12 @@ static inline ev_watcher *
 ml_watcher_ev(ml_watcher *self)
 {
     return (ev_watcher *)((char *)self + self->kind->ev_offset);
+}
+
+static inline bool
+ml_watcher_pending(ml_watcher *self)
+{
+    return self->aside || ev_is_pending(ml_watcher_ev(self));
 }
 
 PyObject *ml_watcher_alloc(PyTypeObject *type, const ml_kind *kind);
@@ -209,31 +245,37 @@ void ml_watcher_sync(ml_watcher *self);
 void ml_watcher_event(struct ev_loop *loop, ev_watcher *ev, int revents);
 /* Stops it and ends the run with OSError(self->error), or Error if that is 0. */
 void ml_watcher_error(ml_watcher *self);
-/* A float that is not NaN, and not below `least`. -1 with ValueError naming it. */
+/* A float that is not NaN, and not below `least`. -1 with ValueError naming it. As all conversions
+ * of arguments it can run Python code, so what the state allows is to be checked after it. */
 int ml_float_arg(PyObject *object, const char *name, double least, double *value);
 
-#define ML_NEW(lower)                                                                              \
-    static PyObject *lower##_new(PyTypeObject *type, PyObject *Py_UNUSED(args),                    \
-                                 PyObject *Py_UNUSED(kwargs))                                      \
-    {                                                                                              \
-        return ml_watcher_alloc(type, &ml_##lower##_kind);                                         \
+#define ML_NEW(lower)                                                           \
+    static PyObject *lower##_new(PyTypeObject *type, PyObject *Py_UNUSED(args), \
+                                 PyObject *Py_UNUSED(kwargs))                   \
+    {                                                                           \
+        return ml_watcher_alloc(type, &ml_##lower##_kind);                      \
     }
 
-#define ML_WATCHER_SLOTS(lower)                                                                    \
-    {Py_tp_new, lower##_new}, {Py_tp_init, ml_watcher_init}, {Py_tp_dealloc, ml_watcher_dealloc},  \
-        {Py_tp_traverse, ml_watcher_traverse}, {Py_tp_clear, ml_watcher_clear}
+#define ML_WATCHER_SLOTS(lower)                                                                   \
+    {Py_tp_new, lower##_new}, {Py_tp_init, ml_watcher_init}, {Py_tp_dealloc, ml_watcher_dealloc}, \
+        {Py_tp_traverse, ml_watcher_traverse},                                                    \
+    {                                                                                             \
+        Py_tp_clear, ml_watcher_clear                                                             \
+    }
 
-#define ML_WATCHER_SPEC(Name, lower)                                                               \
-    PyType_Spec ml_##lower##_spec = {                                                              \
-        .name = "moodloop.event." #Name,                                                           \
-        .basicsize = sizeof(ml_##lower),                                                           \
-        .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE,                    \
-        .slots = lower##_slots,                                                                    \
+#define ML_WATCHER_SPEC(Name, lower)                                            \
+    PyType_Spec ml_##lower##_spec = {                                           \
+        .name = "moodloop.event." #Name,                                        \
+        .basicsize = sizeof(ml_##lower),                                        \
+        .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE, \
+        .slots = lower##_slots,                                                 \
     }
 
 /* `set` for kinds that have arguments of their own. */
-#define ML_SET_METHOD                                                                              \
-    {"set", (PyCFunction)(void (*)(void))ml_watcher_set, METH_VARARGS | METH_KEYWORDS,             \
-     PyDoc_STR("Replaces the arguments of an inactive watcher; Error while it is active.")}
+#define ML_SET_METHOD                                                                             \
+    {                                                                                             \
+        "set", (PyCFunction)(void (*)(void))ml_watcher_set, METH_VARARGS | METH_KEYWORDS,         \
+            PyDoc_STR("Replaces the arguments of an inactive watcher; Error while it is active.") \
+    }
 
 #endif

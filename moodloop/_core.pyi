@@ -1,0 +1,616 @@
+"""The C core: libev's loop and watchers, and the C half of moodloop.EventLoop.
+
+Use it through `moodloop.event` and `moodloop.EventLoop`. Sections named are those of `man 3 ev`.
+"""
+
+import asyncio
+from asyncio import Future, Task
+from collections.abc import Callable, Coroutine, Generator, Iterable
+from contextvars import Context
+from types import TracebackType
+from typing import Any, Protocol, Self, TypeAlias, TypeVar
+
+_T = TypeVar("_T")
+
+class _HasFileno(Protocol):
+    def fileno(self) -> int: ...
+
+_FileLike: TypeAlias = int | _HasFileno
+_Callback: TypeAlias = Callable[[Any, int], object]
+
+build_flags: str
+"""The compiler flags the core was built with."""
+
+EVFLAG_AUTO: int
+EVFLAG_NOENV: int
+EVFLAG_FORKCHECK: int
+EVFLAG_SIGNALFD: int
+EVFLAG_NOSIGMASK: int
+EVFLAG_NOINOTIFY: int
+EVFLAG_NOTIMERFD: int
+EVBACKEND_SELECT: int
+EVBACKEND_POLL: int
+EVBACKEND_EPOLL: int
+EVBACKEND_KQUEUE: int
+EVBACKEND_DEVPOLL: int
+EVBACKEND_PORT: int
+EVBACKEND_LINUXAIO: int
+EVBACKEND_IOURING: int
+EVBACKEND_ALL: int
+EVBACKEND_MASK: int
+EVRUN_NOWAIT: int
+EVRUN_ONCE: int
+EVBREAK_CANCEL: int
+EVBREAK_ONE: int
+EVBREAK_ALL: int
+EV_UNDEF: int
+EV_NONE: int
+EV_READ: int
+EV_WRITE: int
+EV_IO: int
+EV_TIMER: int
+EV_PERIODIC: int
+EV_SIGNAL: int
+EV_CHILD: int
+EV_STAT: int
+EV_IDLE: int
+EV_PREPARE: int
+EV_CHECK: int
+EV_EMBED: int
+EV_FORK: int
+EV_CLEANUP: int
+EV_ASYNC: int
+EV_CUSTOM: int
+EV_ERROR: int
+EV_MINPRI: int
+EV_MAXPRI: int
+
+class Error(Exception):
+    """A misuse of the watcher API; TypeError, ValueError and OSError have their usual meaning."""
+
+EventError = Error
+
+def default_loop(
+    flags: int = 0,
+    callback: Callable[[Loop], object] | None = None,
+    data: object = None,
+    io_interval: float = 0.0,
+    timeout_interval: float = 0.0,
+    *,
+    debug: bool = False,
+) -> Loop:
+    """The process-wide default loop (ev_default_loop), made at the first call.
+
+    A later call returns the same object, with a RuntimeWarning if it has arguments. Raises Error
+    if libev refuses `flags`.
+    """
+
+def loop(
+    flags: int = 0,
+    callback: Callable[[Loop], object] | None = None,
+    data: object = None,
+    io_interval: float = 0.0,
+    timeout_interval: float = 0.0,
+    *,
+    debug: bool = False,
+) -> Loop:
+    """Another name of default_loop()."""
+
+def time() -> float:
+    """Seconds since the epoch (ev_time)."""
+
+def sleep(interval: float, /) -> None:
+    """Sleep for `interval` seconds (ev_sleep); returns at once if it is not positive.
+
+    Warns (RuntimeWarning) beyond a day. Raises what a Python signal handler raises afterwards.
+    """
+
+def abi_version() -> tuple[int, int]:
+    """(major, minor) of the libev that runs."""
+
+def header_version() -> tuple[int, int]:
+    """(major, minor) of the libev compiled against."""
+
+def supported_backends() -> int:
+    """EVBACKEND_* bits of what this libev has."""
+
+def recommended_backends() -> int:
+    """EVBACKEND_* bits of what works well here."""
+
+def embeddable_backends() -> int:
+    """EVBACKEND_* bits of what another loop can embed."""
+
+def feed_signal(signum: int, /) -> None:
+    """As if the process had got the signal (ev_feed_signal). ValueError if out of range."""
+
+def _after_fork() -> None: ...
+
+class Loop:
+    """A libev event loop ("FUNCTIONS CONTROLLING EVENT LOOPS").
+
+    Loop(flags=EVFLAG_AUTO, callback=None, data=None, io_interval=0.0, timeout_interval=0.0, *,
+    debug=False). Intervals are in seconds. Raises TypeError (flags no int, callback not callable),
+    ValueError (an interval negative or NaN), Error (libev refuses the flags), OSError (no
+    descriptors left). The environment variable LIBEV_FLAGS overrides the backend unless flags has
+    EVFLAG_NOENV.
+    """
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self: ...
+    def __init__(
+        self,
+        flags: int = 0,
+        callback: Callable[[Loop], object] | None = None,
+        data: object = None,
+        io_interval: float = 0.0,
+        timeout_interval: float = 0.0,
+        *,
+        debug: bool = False,
+    ) -> None: ...
+    callback: Callable[[Loop], object] | None
+    """Called as callback(loop) when events are pending; it is to call invoke()."""
+    data: Any
+    """Any object."""
+    debug: bool
+    """True: every exception of a callback ends start()."""
+    io_interval: float
+    """Seconds for which I/O events are collected (ev_set_io_collect_interval)."""
+    timeout_interval: float
+    """Seconds for which timers are collected (ev_set_timeout_collect_interval)."""
+    @property
+    def closed(self) -> bool:
+        """True after close()."""
+    @property
+    def default(self) -> bool:
+        """True for the default loop."""
+    @property
+    def backend(self) -> int:
+        """The EVBACKEND_* in use."""
+    @property
+    def backend_name(self) -> str:
+        """Its name, "epoll" for example."""
+    @property
+    def pending(self) -> int:
+        """Events that wait for their callback."""
+    @property
+    def iteration(self) -> int:
+        """How often the loop has polled (ev_iteration)."""
+    @property
+    def depth(self) -> int:
+        """Nested start() calls (ev_depth)."""
+    def start(self, flags: int = 0) -> bool:
+        """Run until stop() or until no watcher is active (ev_run); False if none is.
+
+        flags: EVRUN_NOWAIT, EVRUN_ONCE or 0. Raises what a fatal callback raised, OSError if the
+        backend failed, Error if another thread runs the loop.
+        """
+    def stop(self, how: int = 1) -> None:
+        """Make start() return (ev_break); how is EVBREAK_ONE or EVBREAK_ALL. From any thread."""
+    def invoke(self) -> None:
+        """Call the callbacks of all pending events (ev_invoke_pending)."""
+    def reset(self) -> None:
+        """Make the loop usable after a fork (ev_loop_fork); forked children do it by themselves.
+
+        Raises Error inside a Prepare callback.
+        """
+    def now(self, update: bool = False) -> float:
+        """The time of the last poll, in seconds since the epoch (ev_now)."""
+    def update(self) -> None:
+        """Read the clock anew (ev_now_update)."""
+    def suspend(self) -> None:
+        """Let timers stand still (ev_suspend). Error if suspended already."""
+    def resume(self) -> None:
+        """End a suspend(). Error without one."""
+    def ref(self) -> None:
+        """One more reason for start() not to return (ev_ref)."""
+    def incref(self) -> None:
+        """Another name of ref()."""
+    def unref(self) -> None:
+        """One reason less (ev_unref). Error if there is none left."""
+    def decref(self) -> None:
+        """Another name of unref()."""
+    def feed_fd_event(self, fd: _FileLike, revents: int, /) -> None:
+        """As if the descriptor had these events (ev_feed_fd_event)."""
+    def feed_signal_event(self, signum: int, /) -> None:
+        """As if this loop's watchers got the signal. ValueError if out of range."""
+    def once(
+        self,
+        fd: _FileLike | None,
+        events: int,
+        timeout: float | None,
+        callback: Callable[[Loop, int], object],
+    ) -> None:
+        """Call callback(loop, revents) once: descriptor ready, or `timeout` seconds over.
+
+        fd None or -1: timeout only; timeout None or negative: none. Raises OSError (EBADF).
+        """
+    def verify(self) -> None:
+        """libev's self-check (ev_verify)."""
+    def close(self) -> None:
+        """Stop all watchers and free the loop. Idempotent.
+
+        Raises Error inside a callback, and for a loop that an asyncio loop runs on.
+        """
+    def watchers(self) -> list[Watcher]:
+        """The active watchers."""
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc: BaseException | None = None,
+        traceback: TracebackType | None = None,
+        /,
+    ) -> None: ...
+    def io(self, *args: Any, **kwargs: Any) -> Io:
+        """Io(loop, ...)."""
+    def __io__(self, *args: Any, **kwargs: Any) -> Io:
+        """Io(loop, ...)."""
+    def timer(self, *args: Any, **kwargs: Any) -> Timer:
+        """Timer(loop, ...)."""
+    def __timer__(self, *args: Any, **kwargs: Any) -> Timer:
+        """Timer(loop, ...)."""
+    def signal(self, *args: Any, **kwargs: Any) -> Signal:
+        """Signal(loop, ...)."""
+    def __signal__(self, *args: Any, **kwargs: Any) -> Signal:
+        """Signal(loop, ...)."""
+    def idle(self, *args: Any, **kwargs: Any) -> Idle:
+        """Idle(loop, ...)."""
+    def __idle__(self, *args: Any, **kwargs: Any) -> Idle:
+        """Idle(loop, ...)."""
+    def prepare(self, *args: Any, **kwargs: Any) -> Prepare:
+        """Prepare(loop, ...)."""
+    def __prepare__(self, *args: Any, **kwargs: Any) -> Prepare:
+        """Prepare(loop, ...)."""
+    def check(self, *args: Any, **kwargs: Any) -> Check:
+        """Check(loop, ...)."""
+    def __check__(self, *args: Any, **kwargs: Any) -> Check:
+        """Check(loop, ...)."""
+    def async_(self, *args: Any, **kwargs: Any) -> Async:
+        """Async(loop, ...)."""
+    def __async__(self, *args: Any, **kwargs: Any) -> Async:
+        """Async(loop, ...)."""
+    def __reduce__(self) -> Any: ...
+
+class Watcher:
+    """The base of all watchers ("WATCHER ARCHITECTURE"); not instantiable.
+
+    An active or pending watcher is kept alive by its loop. Deleting an attribute raises
+    AttributeError, pickling TypeError; every use before __init__() or after the loop was closed
+    raises Error.
+    """
+
+    callback: Any
+    """Called as callback(watcher, revents); TypeError if set to what is not callable."""
+    data: Any
+    """Any object."""
+    priority: int
+    """EV_MINPRI to EV_MAXPRI, clamped; Error if set while active or pending."""
+    ref: bool
+    """False: while active, it does not keep start() from returning."""
+    @property
+    def loop(self) -> Loop:
+        """The loop; None before __init__()."""
+    @property
+    def active(self) -> bool:
+        """True between start() and stop()."""
+    @property
+    def pending(self) -> bool:
+        """True if an event waits for the callback."""
+    def start(self) -> None:
+        """Activate it; nothing if it is active."""
+    def stop(self) -> None:
+        """Deactivate it and drop a pending event; nothing if it is not active."""
+    def invoke(self, revents: int, /) -> None:
+        """Call the callback now."""
+    def feed(self, revents: int, /) -> None:
+        """Queue an event (ev_feed_event)."""
+    def clear(self) -> int:
+        """Take back a pending event: its revents, or 0 (ev_clear_pending)."""
+    def __reduce__(self) -> Any: ...
+
+class Io(Watcher):
+    """A descriptor can be read or written ("ev_io").
+
+    Raises ValueError (negative fd), Error (events beyond EV_READ and EV_WRITE); start() raises
+    OSError (EBADF) if the descriptor is not open.
+    """
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self: ...
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Io(loop, fd, events, callback, data=None, priority=0).
+
+        The loop may also stand after the kind's own arguments, as in mood.event 1.x.
+        """
+    events: int
+    """EV_READ, EV_WRITE or both; Error if set while active."""
+    @property
+    def fd(self) -> int:
+        """The descriptor."""
+    def set(self, fd: _FileLike, events: int) -> None:
+        """Replace the arguments; Error while active."""
+    def modify(self, events: int, /) -> None:
+        """Change the events, also while active (ev_io_modify)."""
+
+class Timer(Watcher):
+    """Time has passed, on the monotonic clock ("ev_timer").
+
+    after, repeat: seconds; repeat 0.0 means once. Raises ValueError: repeat negative or NaN, after
+    NaN.
+    """
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self: ...
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Timer(loop, after, repeat, callback, data=None, priority=0).
+
+        The loop may also stand after the kind's own arguments, as in mood.event 1.x.
+        """
+    repeat: float
+    """Seconds between events; 0.0: once."""
+    @property
+    def remaining(self) -> float:
+        """Seconds until the event (ev_timer_remaining)."""
+    @property
+    def at(self) -> float:
+        """When, on libev's monotonic clock."""
+    def set(self, after: float, repeat: float) -> None:
+        """Replace the arguments; Error while active."""
+    def reset(self) -> None:
+        """Start anew with `repeat`, or stop if that is 0.0 (ev_timer_again)."""
+
+class Signal(Watcher):
+    """The process got a signal ("ev_signal").
+
+    Raises ValueError (out of range, SIGKILL, SIGSTOP); start() raises Error if another loop watches
+    the signal. The last watcher to stop puts the former disposition back.
+    """
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self: ...
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Signal(loop, signum, callback, data=None, priority=0).
+
+        The loop may also stand after the kind's own arguments, as in mood.event 1.x.
+        """
+    @property
+    def signum(self) -> int:
+        """The signal's number."""
+    def set(self, signum: int) -> None:
+        """Replace the signal; Error while active."""
+
+class Idle(Watcher):
+    """Nothing of its priority or above is pending ("ev_idle").
+
+    Without a callback it only keeps the loop from waiting.
+    """
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self: ...
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Idle(loop, callback=None, data=None, priority=0)."""
+
+class Prepare(Watcher):
+    """The loop is about to poll ("ev_prepare")."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self: ...
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Prepare(loop, callback, data=None, priority=0)."""
+
+class Check(Watcher):
+    """The loop has polled ("ev_check")."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self: ...
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Check(loop, callback, data=None, priority=0)."""
+
+class Async(Watcher):
+    """Another thread called send() ("ev_async")."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self: ...
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Async(loop, callback, data=None, priority=0)."""
+    @property
+    def sent(self) -> bool:
+        """True if a send() waits to be noticed."""
+    def send(self) -> None:
+        """Wake the loop, from any thread; nothing if the watcher is not active."""
+
+
+class Handle:
+    """What call_soon() returns; isinstance(handle, asyncio.Handle) holds."""
+
+    _callback: Any
+    _args: Any
+    _loop: Any
+    _context: Any
+    _cancelled: Any
+    _source_traceback: Any
+    _repr: Any
+    def cancel(self) -> None:
+        """Keep the callback from being called. Idempotent."""
+    def cancelled(self) -> bool:
+        """True if cancel() was called."""
+    def get_context(self) -> Context:
+        """The context the callback runs in."""
+    def _run(self) -> None: ...
+    def _repr_info(self) -> list[str]: ...
+    def __reduce__(self) -> Any: ...
+
+class TimerHandle:
+    """What call_later() and call_at() return; isinstance(handle, asyncio.TimerHandle) holds.
+
+    Compares and sorts by the due time, as asyncio's.
+    """
+
+    _callback: Any
+    _args: Any
+    _loop: Any
+    _context: Any
+    _cancelled: Any
+    _source_traceback: Any
+    _repr: Any
+    _when: Any
+    _scheduled: Any
+    def when(self) -> float:
+        """The due time, in seconds of loop.time()."""
+    def cancel(self) -> None:
+        """Keep the callback from being called. Idempotent."""
+    def cancelled(self) -> bool:
+        """True if cancel() was called."""
+    def get_context(self) -> Context:
+        """The context the callback runs in."""
+    def _run(self) -> None: ...
+    def _repr_info(self) -> list[str]: ...
+    def __reduce__(self) -> Any: ...
+    def __lt__(self, other: object, /) -> bool: ...
+    def __le__(self, other: object, /) -> bool: ...
+    def __gt__(self, other: object, /) -> bool: ...
+    def __ge__(self, other: object, /) -> bool: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+class SockOp:
+    """A sock_* call that waits for its socket."""
+
+    def close(self) -> None: ...
+    def __await__(self) -> Generator[Any, None, Any]: ...
+
+class StreamTransport(asyncio.Transport):
+    """The asyncio.Transport of a TCP or Unix stream connection."""
+
+    _sock: Any
+    _sock_fd: Any
+    _protocol: Any
+    _loop: Any
+    _server: Any
+    _closing: Any
+    _paused: Any
+    _eof: Any
+    _conn_lost: Any
+    _protocol_paused: Any
+    def write(self, data: bytes | bytearray | memoryview, /) -> None: ...
+    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview], /) -> None: ...
+    def set_protocol(self, protocol: asyncio.BaseProtocol, /) -> None: ...
+    def _force_close(self, exc: BaseException | None, /) -> None: ...
+    def _fatal_error(self, exc: BaseException, message: str = ..., /) -> None: ...
+    def _make_empty_waiter(self) -> Future[None]: ...
+    def _reset_empty_waiter(self) -> None: ...
+    def __reduce__(self) -> Any: ...
+
+class Listener:
+    """Accepts the connections of one listening socket; accept() is its reader's callback."""
+
+    def __new__(
+        cls,
+        loop: LoopBase,
+        sock: Any,
+        protocol_factory: Callable[[], asyncio.BaseProtocol],
+        server: Any,
+        backlog: int,
+        context: Context | None,
+        wrap: Callable[[Any, Context | None], object] | None,
+    ) -> Self: ...
+    def accept(self) -> None: ...
+    def __reduce__(self) -> Any: ...
+
+class LoopBase:
+    """The C half of moodloop.EventLoop; not for use by itself."""
+
+    _debug: bool
+    _closed: bool
+    _stopping: bool
+    _thread_id: int | None
+    _current_handle: Any
+    @property
+    def ev(self) -> Loop:
+        """The moodloop.event.Loop beneath: watchers on it run inside this loop."""
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self: ...
+    def __init__(self, ev: Loop | None = None) -> None: ...
+    def call_soon(
+        self, callback: Callable[..., object], /, *args: Any, context: Context | None = None
+    ) -> asyncio.Handle:
+        """Call callback(*args) in the next turn (BaseEventLoop.call_soon)."""
+    def call_soon_threadsafe(
+        self, callback: Callable[..., object], /, *args: Any, context: Context | None = None
+    ) -> asyncio.Handle:
+        """call_soon() for other threads and signal handlers: it wakes the loop."""
+    def call_from_thread(
+        self, callback: Callable[..., object], /, *args: Any, context: Context | None = None
+    ) -> asyncio.Handle:
+        """Another name of call_soon_threadsafe()."""
+    def call_later(
+        self,
+        delay: float,
+        callback: Callable[..., object],
+        /,
+        *args: Any,
+        context: Context | None = None,
+    ) -> asyncio.TimerHandle:
+        """Call callback(*args) after `delay` seconds."""
+    def call_at(
+        self,
+        when: float,
+        callback: Callable[..., object],
+        /,
+        *args: Any,
+        context: Context | None = None,
+    ) -> asyncio.TimerHandle:
+        """Call callback(*args) at `when`, in seconds of time()."""
+    def time(self) -> float:
+        """Seconds on the clock of time.monotonic()."""
+    def is_running(self) -> bool:
+        """True inside run_forever()."""
+    def is_closed(self) -> bool:
+        """True after close()."""
+    def get_debug(self) -> bool:
+        """True in debug mode."""
+    def stop(self) -> None:
+        """Let run_forever() return after the current turn."""
+    def create_future(self) -> Future[Any]:
+        """asyncio.Future(loop=self)."""
+    def create_task(self, coro: Coroutine[Any, Any, _T], **kwargs: Any) -> Task[_T]:
+        """asyncio.Task(coro, loop=self, **kwargs), or what the task factory makes."""
+    def add_reader(self, fd: _FileLike, callback: Callable[..., object], /, *args: Any) -> None:
+        """Call callback(*args) whenever fd can be read.
+
+        Raises ValueError (no descriptor), OSError (EBADF; EPERM as PermissionError for a regular
+        file), RuntimeError (a transport uses it; loop closed).
+        """
+    def add_writer(self, fd: _FileLike, callback: Callable[..., object], /, *args: Any) -> None:
+        """Call callback(*args) whenever fd can be written."""
+    def remove_reader(self, fd: _FileLike, /) -> bool:
+        """True if there was a reader."""
+    def remove_writer(self, fd: _FileLike, /) -> bool:
+        """True if there was a writer."""
+    def _add_reader(
+        self, fd: _FileLike, callback: Any, /, *args: Any, context: Context | None = None
+    ) -> asyncio.Handle: ...
+    def _add_writer(
+        self, fd: _FileLike, callback: Any, /, *args: Any, context: Context | None = None
+    ) -> asyncio.Handle: ...
+    def _remove_reader(self, fd: _FileLike, /) -> bool: ...
+    def _remove_writer(self, fd: _FileLike, /) -> bool: ...
+    def _signal_start(self, signum: int, callback: Any, args: tuple[Any, ...], /) -> None: ...
+    def _signal_stop(self, signum: int, /) -> bool: ...
+    def _signal_map(self) -> dict[int, Any]: ...
+    def _check_closed(self) -> None: ...
+    def _ready_handles(self) -> list[Any]: ...
+    def _scheduled_handles(self) -> list[Any]: ...
+    def _run(self) -> None: ...
+    def _close(self) -> None: ...
+    def _make_socket_transport(
+        self,
+        sock: Any,
+        protocol: Any,
+        waiter: Any = None,
+        *,
+        extra: dict[str, Any] | None = None,
+        server: Any = None,
+        context: Context | None = None,
+    ) -> Any: ...
+    def _sock_recv(self, sock: Any, n: int, /) -> Any: ...
+    def _sock_recv_into(self, sock: Any, buf: Any, /) -> Any: ...
+    def _sock_recvfrom(self, sock: Any, n: int, /) -> Any: ...
+    def _sock_recvfrom_into(self, sock: Any, buf: Any, nbytes: int, /) -> Any: ...
+    def _sock_sendall(self, sock: Any, data: Any, /) -> Any: ...
+    def _sock_sendto(self, sock: Any, data: Any, address: Any, /) -> Any: ...
+    def _sock_accept(self, sock: Any, /) -> Any: ...
+    def _sock_connect(self, sock: Any, address: Any, /) -> Any: ...
+    def __reduce__(self) -> Any: ...

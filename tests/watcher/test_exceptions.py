@@ -1,0 +1,186 @@
+import functools
+
+import pytest
+
+from moodloop import event
+
+
+class Odd(Exception):
+    pass
+
+
+def raises(*args):
+    raise Odd
+
+
+def fire(loop, *callbacks):
+    """One timer for each; libev runs the last one first at equal priority."""
+    for callback in callbacks:
+        loop.timer(0, 0, callback).start()
+
+
+def test_ordinary_ones_are_reported(loop, unraisable):
+    fire(loop, raises, raises)
+    assert loop.start() is False
+    assert [(type(e), o) for e, o in unraisable] == [(Odd, raises)] * 2
+
+
+@pytest.mark.parametrize("how", ["fatal", "old", "debug", "hook", "base"])
+def test_others_end_the_run(loop, how):
+    exc = KeyboardInterrupt() if how == "base" else Odd()
+
+    def callback(watcher, revents):
+        raise exc
+
+    if how == "fatal":
+        callback = event.fatal(callback)
+    elif how == "old":
+        callback.__err_fatal__ = True
+    elif how == "debug":
+        loop.debug = True
+    elif how == "hook":
+        loop.callback = lambda got: got.invoke()
+    fire(loop, callback)
+    loop.timer(3600, 0, callback).start()
+    with pytest.raises(type(exc)) as caught:
+        loop.start()
+    assert caught.value is exc
+
+
+def test_nothing_of_the_batch_is_lost(loop):
+    seen = []
+
+    def odd(watcher, revents):
+        seen.append(watcher.data)
+        raise Odd
+
+    loop.debug = True
+    for i in range(20):
+        loop.timer(0, 0, odd, i).start()
+        loop.once(None, 0, 0, lambda *args: seen.append("once"))
+    raised = 0
+    while True:
+        try:
+            loop.start()
+            break
+        except Odd:
+            raised += 1
+    assert raised == 20
+    assert sorted(s for s in seen if s != "once") == list(range(20))
+    assert seen.count("once") == 20
+
+
+def test_once_keeps_its_events(loop):
+    import os
+
+    read, write = os.pipe()
+    seen = []
+    loop.debug = True
+    loop.io(write, event.EV_WRITE, raises, priority=2).start()
+    loop.once(write, event.EV_WRITE, None, lambda *args: seen.append(args[1]))
+    with pytest.raises(Odd):
+        loop.start()
+    for watcher in loop.watchers():
+        watcher.stop()
+    loop.start()
+    os.close(read)
+    os.close(write)
+    assert seen == [event.EV_WRITE]
+
+
+def test_event_set_aside_can_be_stopped(loop, unraisable):
+    later = [loop.prepare(lambda w, r: seen.append(w.data), data=i) for i in range(3)]
+    seen = []
+
+    def outer(watcher, revents):
+        for watcher in later:
+            watcher.feed(event.EV_CUSTOM)
+        bomb = loop.prepare(event.fatal(lambda w, r: 1 / 0), priority=2)
+        bomb.feed(event.EV_CUSTOM)
+        with pytest.raises(ZeroDivisionError):
+            loop.start()
+        assert all(w.pending for w in later)
+        later[0].stop()
+        assert later[1].clear() == event.EV_CUSTOM
+        with pytest.raises(event.Error):
+            later[2].__init__(loop, outer)
+
+    fire(loop, outer)
+    with pytest.raises(ZeroDivisionError):
+        loop.start()
+    assert [w.pending for w in later] == [False, False, True]
+    loop.start()
+    assert seen == [2]
+
+
+def test_nested_runs_end_with_the_same_one(loop):
+    depths = []
+
+    def nest(watcher, revents):
+        if loop.depth < 5:
+            fire(loop, nest)
+        else:
+            fire(loop, event.fatal(raises))
+        try:
+            loop.start()
+        finally:
+            depths.append(loop.depth)
+
+    fire(loop, nest)
+    with pytest.raises(Odd):
+        loop.start()
+    assert depths == [5, 4, 3, 2, 1]
+    assert loop.start() is False
+
+
+def test_invoke_raises(loop):
+    loop.debug = True
+    watcher = loop.prepare(raises)
+    with pytest.raises(Odd):
+        watcher.invoke(1)
+    watcher.feed(1)
+    other = loop.prepare(raises)
+    other.feed(1)
+    for _ in range(2):
+        with pytest.raises(Odd):
+            loop.invoke()
+    loop.invoke()
+
+
+def test_drops_its_own_watcher_and_raises(loop, unraisable):
+    box = []
+
+    def callback(watcher, revents):
+        box.clear()
+        del watcher
+        raise Odd
+
+    box.append(loop.timer(0, 0, callback))
+    box[0].start()
+    loop.start()
+    assert [o for _, o in unraisable] == [callback]
+
+
+def test_error_event(loop):
+    watcher = loop.timer(3600, 0, raises)
+    watcher.start()
+    watcher.feed(event.EV_ERROR)
+    with pytest.raises(event.Error):
+        loop.start()
+    assert not watcher.active
+    with pytest.raises(event.Error):
+        watcher.invoke(event.EV_ERROR)
+
+
+def test_fatal_decorator():
+    class Callable:
+        __slots__ = ()
+
+        def __call__(self):
+            return 5
+
+    for callback in (raises, Callable(), Callable().__call__, len, functools.partial(raises)):
+        assert event.fatal(callback).__event_fatal__ is True
+    assert event.fatal(Callable())() == 5
+    with pytest.raises(TypeError):
+        event.fatal(5)
