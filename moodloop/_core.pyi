@@ -411,7 +411,6 @@ class Async(Watcher):
     def send(self) -> None:
         """Wake the loop, from any thread; nothing if the watcher is not active."""
 
-
 class Handle:
     """What call_soon() returns; isinstance(handle, asyncio.Handle) holds."""
 

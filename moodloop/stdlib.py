@@ -117,7 +117,5 @@ def make_ssl_transport(
         ssl_handshake_timeout=ssl_handshake_timeout,
         ssl_shutdown_timeout=ssl_shutdown_timeout,
     )
-    loop._make_socket_transport(
-        rawsock, ssl_protocol, extra=extra, server=server, context=context
-    )
+    loop._make_socket_transport(rawsock, ssl_protocol, extra=extra, server=server, context=context)
     return ssl_protocol._app_transport

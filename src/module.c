@@ -21,9 +21,9 @@ add_type(PyObject *module, PyTypeObject **place, PyType_Spec *spec, PyTypeObject
 static int
 add_names(ml_state *state)
 {
-#define X(name)                                                                                    \
-    if ((state->str.name = PyUnicode_InternFromString(#name)) == NULL) {                           \
-        return -1;                                                                                 \
+#define X(name)                                                          \
+    if ((state->str.name = PyUnicode_InternFromString(#name)) == NULL) { \
+        return -1;                                                       \
     }
     ML_NAMES(X)
 #undef X
@@ -35,21 +35,21 @@ module_exec(PyObject *module)
 {
     ml_state *state = ml_state_of_module(module);
 
-    state->Error = PyErr_NewExceptionWithDoc(
-        "moodloop.event.Error", "A misuse of the watcher API.", PyExc_Exception, NULL);
+    state->Error = PyErr_NewExceptionWithDoc("moodloop.event.Error", "A misuse of the watcher API.",
+                                             PyExc_Exception, NULL);
     if (state->Error == NULL || PyModule_AddObjectRef(module, "Error", state->Error) < 0 ||
         PyModule_AddObjectRef(module, "EventError", state->Error) < 0 || add_names(state) < 0) {
         return -1;
     }
-#define X(Name, lower)                                                                             \
-    if (add_type(module, &state->Name, &ml_##lower##_spec, NULL) < 0) {                            \
-        return -1;                                                                                 \
+#define X(Name, lower)                                                  \
+    if (add_type(module, &state->Name, &ml_##lower##_spec, NULL) < 0) { \
+        return -1;                                                      \
     }
     ML_CORE_TYPES(X)
 #undef X
-#define X(Name, lower)                                                                             \
-    if (add_type(module, &state->Name, &ml_##lower##_spec, state->Watcher) < 0) {                  \
-        return -1;                                                                                 \
+#define X(Name, lower)                                                            \
+    if (add_type(module, &state->Name, &ml_##lower##_spec, state->Watcher) < 0) { \
+        return -1;                                                                \
     }
     ML_WATCHER_KINDS(X)
 #undef X

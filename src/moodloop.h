@@ -1,7 +1,8 @@
 /* What every file of the core shares: Python, libev, the module state and the lists of types.
  *
  * Layers, each including only those before it:
- *   moodloop.h -> util.h -> watcher/ (libev for Python) -> aio/ (asyncio on it) -> net/ (transports)
+ *   moodloop.h -> util.h -> watcher/ (libev for Python) -> aio/ (asyncio on it) -> net/
+ * (transports)
  */
 #ifndef MOODLOOP_H
 #define MOODLOOP_H
@@ -22,61 +23,61 @@
 /* One line for each kind of watcher: X(Name, lower). `src/watcher/<lower>.c` defines
  * `const ml_kind ml_<lower>_kind`; the type, the factories `loop.<lower>()` and
  * `loop.__<lower>__()` and the name in the module follow from this line. */
-#define ML_WATCHER_KINDS(X)                                                                        \
-    X(Io, io)                                                                                      \
-    X(Timer, timer)                                                                                \
-    X(Signal, signal)                                                                              \
-    X(Idle, idle)                                                                                  \
-    X(Prepare, prepare)                                                                            \
-    X(Check, check)                                                                                \
+#define ML_WATCHER_KINDS(X) \
+    X(Io, io)               \
+    X(Timer, timer)         \
+    X(Signal, signal)       \
+    X(Idle, idle)           \
+    X(Prepare, prepare)     \
+    X(Check, check)         \
     X(Async, async)
 
 /* The other types: X(Name, lower); `PyType_Spec ml_<lower>_spec` makes each. */
-#define ML_CORE_TYPES(X)                                                                           \
-    X(Loop, loop)                                                                                  \
+#define ML_CORE_TYPES(X) \
+    X(Loop, loop)        \
     X(Watcher, watcher)
 
 /* The asyncio side's, made by ml_aio_init(). */
-#define ML_AIO_TYPES(X)                                                                            \
-    X(LoopBase, loopbase)                                                                          \
-    X(Handle, handle)                                                                              \
-    X(TimerHandle, timerhandle)                                                                    \
-    X(SockOp, sockop)                                                                              \
-    X(StreamTransport, streamtransport)                                                            \
+#define ML_AIO_TYPES(X)                 \
+    X(LoopBase, loopbase)               \
+    X(Handle, handle)                   \
+    X(TimerHandle, timerhandle)         \
+    X(SockOp, sockop)                   \
+    X(StreamTransport, streamtransport) \
     X(Listener, listener)
 
 /* Names that the C code looks up on Python objects, interned once: state->str.<name>. */
-#define ML_NAMES(X)                                                                                \
-    X(Future)                                                                                      \
-    X(Task)                                                                                        \
-    X(add_done_callback)                                                                           \
-    X(buffer_updated)                                                                              \
-    X(call_exception_handler)                                                                      \
-    X(callback)                                                                                    \
-    X(cancelled)                                                                                   \
-    X(close)                                                                                       \
-    X(connection_lost)                                                                             \
-    X(connection_made)                                                                             \
-    X(context)                                                                                     \
-    X(data_received)                                                                               \
-    X(done)                                                                                        \
-    X(eof_received)                                                                                \
-    X(exception)                                                                                   \
-    X(fileno)                                                                                      \
-    X(get_buffer)                                                                                  \
-    X(handle)                                                                                      \
-    X(loop)                                                                                        \
-    X(message)                                                                                     \
-    X(pause_writing)                                                                               \
-    X(protocol)                                                                                    \
-    X(resume_writing)                                                                              \
-    X(set_exception)                                                                               \
-    X(set_result)                                                                                  \
-    X(socket)                                                                                      \
-    X(time)                                                                                        \
-    X(transport)                                                                                   \
-    X(_attach)                                                                                     \
-    X(_detach)                                                                                     \
+#define ML_NAMES(X)           \
+    X(Future)                 \
+    X(Task)                   \
+    X(add_done_callback)      \
+    X(buffer_updated)         \
+    X(call_exception_handler) \
+    X(callback)               \
+    X(cancelled)              \
+    X(close)                  \
+    X(connection_lost)        \
+    X(connection_made)        \
+    X(context)                \
+    X(data_received)          \
+    X(done)                   \
+    X(eof_received)           \
+    X(exception)              \
+    X(fileno)                 \
+    X(get_buffer)             \
+    X(handle)                 \
+    X(loop)                   \
+    X(message)                \
+    X(pause_writing)          \
+    X(protocol)               \
+    X(resume_writing)         \
+    X(set_exception)          \
+    X(set_result)             \
+    X(socket)                 \
+    X(time)                   \
+    X(transport)              \
+    X(_attach)                \
+    X(_detach)                \
     X(_task_factory)
 
 typedef struct ml_state {

@@ -33,8 +33,7 @@ ml_raise(PyObject *exc) /* steals */
 #define ml_raise PyErr_SetRaisedException
 #endif
 
-#define ML_CONTAINER_OF(pointer, type, member)                                                     \
-    ((type *)((char *)(pointer)-offsetof(type, member)))
+#define ML_CONTAINER_OF(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
 
 /* Reports the exception that is set to sys.unraisablehook with `object` as its source. */
 void ml_unraisable(PyObject *object);

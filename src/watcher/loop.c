@@ -308,6 +308,8 @@ ml_loop_after_fork(ml_loop *self)
         self->depth = 0;
         self->owner = 0;
         self->tstate = NULL;
+        self->polling = false;
+        ev_break(self->ev, EVBREAK_CANCEL); /* else it is "in a poll" for libev's assertions */
         if (self->wakeup_depth > 0) {
             self->wakeup_depth = 1;
             ml_interrupt_end(self);

@@ -32,6 +32,7 @@ release_gil(struct ev_loop *ev) EV_NOEXCEPT
     ml_loop *loop = ev_userdata(ev);
 
     if (loop->blocking) {
+        loop->polling = true; /* before: when this thread goes on after it, others may have run */
         loop->tstate = PyEval_SaveThread();
     }
 }
@@ -45,6 +46,7 @@ acquire_gil(struct ev_loop *ev) EV_NOEXCEPT
     if (tstate != NULL) {
         loop->tstate = NULL;
         PyEval_RestoreThread(tstate);
+        loop->polling = false;
     }
 }
 

@@ -57,6 +57,7 @@ struct ml_loop {
 
     /* running */
     unsigned long owner;   /* thread inside ev_run, 0 if none */
+    bool polling;          /* in a poll that gave the GIL away */
     PyThreadState *tstate; /* saved around a poll that gave the GIL away, else NULL */
     int depth;             /* nested ml_loop_run() calls */
     bool blocking;         /* this ev_run may block, so give the GIL away around its poll */
@@ -70,8 +71,8 @@ struct ml_loop {
     ml_watcher **aside; /* watchers whose events came after `exc`: fed again after ev_run */
     int *aside_revents;
     Py_ssize_t aside_len, aside_cap;
-    int break_how;          /* a stop() of another thread: applied after the poll; 0 */
-    int syserr; /* errno that libev's backend reported, 0 if none */
+    int break_how; /* a stop() of another thread: applied after the poll; 0 */
+    int syserr;    /* errno that libev's backend reported, 0 if none */
 
     int backend_fd; /* libev's own epoll descriptor, which must not be watched; -1 */
     ev_async wake;  /* ends a poll from another thread; started with the loop, unref'd */
@@ -163,7 +164,7 @@ ml_loop_wake(ml_loop *loop)
 static inline void
 ml_loop_changed(ml_loop *loop)
 {
-    if (loop->tstate != NULL) {
+    if (loop->polling) {
         ml_loop_wake(loop);
     }
 }

@@ -1,9 +1,9 @@
 """Data to a protocol: pause and resume, end of file, resets, a protocol replaced."""
 
 import asyncio
-import sys
 import os
 import socket
+import sys
 
 import pytest
 from support.loops import turns

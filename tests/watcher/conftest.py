@@ -17,7 +17,7 @@ BACKENDS = {
 
 @pytest.fixture(autouse=True)
 def unraisable(monkeypatch, request):
-    """What went to sys.unraisablehook, as (exception, object); a test that asks for it checks it."""
+    """What went to sys.unraisablehook, as (exception, object), for tests that ask for it."""
     found = []
     monkeypatch.setattr(sys, "unraisablehook", lambda u: found.append((u.exc_value, u.object)))
     hygiene.collect()

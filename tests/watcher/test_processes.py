@@ -8,7 +8,12 @@ BACKENDS = ["EPOLL", "POLL", "SELECT", "IOURING"]
 # libev 4.33's io_uring backend itself fails after a fork (the ring is the parent's too) and when a
 # descriptor is replaced (an assertion in iouring_enter).
 WITHOUT_IOURING = BACKENDS[:3]
-MAKE = "def make():\n    try:\n        return Loop(EVBACKEND_{}|EVFLAG_NOENV)\n    except Error:\n        os._exit(0)\n"
+MAKE = """def make():
+    try:
+        return Loop(EVBACKEND_{}|EVFLAG_NOENV)
+    except Error:
+        os._exit(0)
+"""
 
 
 @pytest.mark.parametrize("where", ["process", "thread"])
