@@ -37,7 +37,7 @@ def _noop(signum: int, frame: Any) -> None:
     """What signal.getsignal() shows while the loop handles a signal."""
 
 
-class EventLoop(_core.LoopBase, asyncio.BaseEventLoop):
+class EventLoop(_core.LoopBase, asyncio.BaseEventLoop):  # type: ignore[misc]
     """An asyncio event loop on libev; see asyncio's documentation for the methods.
 
     `ev` hands in a moodloop.event.Loop to run on; without it the loop makes its own, with the
@@ -106,7 +106,9 @@ class EventLoop(_core.LoopBase, asyncio.BaseEventLoop):
 
     # ---- signals -------------------------------------------------------------------------
 
-    def add_signal_handler(self, sig: int, callback: Any, *args: Any) -> None:
+    def add_signal_handler(  # type: ignore[override]
+        self, sig: int, callback: Any, *args: Any
+    ) -> None:
         """Call callback(*args) in the loop when the signal arrives.
 
         Raises TypeError (sig is no int, callback is a coroutine), ValueError (no such signal),

@@ -55,13 +55,14 @@ def event_loop_policy() -> Any:
             "asyncio.run(..., loop_factory=moodloop.new_event_loop) or moodloop.install()"
         )
 
-    class Policy(base):  # type: ignore[misc]
+    class Policy(base):  # type: ignore[misc, valid-type]
         """asyncio's default policy, with moodloop.EventLoop as the loop it makes."""
 
         def _loop_factory(self) -> EventLoop:
             return new_event_loop()
 
         if hasattr(events, "AbstractChildWatcher"):  # 3.11 to 3.13
+            _watcher: Any = None
 
             def get_child_watcher(self) -> Any:
                 """asyncio's own child watcher; it serves any loop."""
@@ -73,8 +74,6 @@ def event_loop_policy() -> Any:
 
             def set_child_watcher(self, watcher: Any) -> None:
                 self._watcher = watcher
-
-            _watcher: Any = None
 
     Policy.__module__ = "moodloop"
     Policy.__qualname__ = "Policy"
@@ -88,7 +87,7 @@ def install() -> None:
     `asyncio.new_event_loop`.
     """
     if _base_policy() is None:
-        asyncio.new_event_loop = events.new_event_loop = new_event_loop  # type: ignore[assignment]
+        asyncio.new_event_loop = events.new_event_loop = new_event_loop
         return
     # The public function warns from 3.14 on; the private one is what it calls.
     namespace = vars(events)

@@ -15,7 +15,7 @@ from typing import Any
 from . import _core
 
 _Selector: Any = selector_events.BaseSelectorEventLoop
-_Unix: Any = unix_events._UnixSelectorEventLoop  # type: ignore[attr-defined]
+_Unix: Any = unix_events._UnixSelectorEventLoop
 
 create_unix_connection = _Unix.create_unix_connection
 create_unix_server = _Unix.create_unix_server
@@ -35,9 +35,7 @@ WritePipeTransport: Any = unix_events._UnixWritePipeTransport  # type: ignore[at
 # What loop.start_tls() and loop.sendfile() ask of a transport.
 _StreamTransport: Any = _core.StreamTransport
 _StreamTransport._start_tls_compatible = True
-_StreamTransport._sendfile_compatible = (
-    constants._SendfileMode.TRY_NATIVE  # type: ignore[attr-defined]
-)
+_StreamTransport._sendfile_compatible = constants._SendfileMode.TRY_NATIVE
 
 
 class DatagramTransport(_SelectorDatagram):  # type: ignore[misc]
@@ -70,9 +68,9 @@ def child_watcher() -> Any:
     """The loop's own child watcher, from 3.14 on; before, the policy has one for all loops."""
     if sys.version_info < (3, 14):
         return None
-    if unix_events.can_use_pidfd():  # type: ignore[attr-defined]
-        return unix_events._PidfdChildWatcher()  # type: ignore[attr-defined]
-    return unix_events._ThreadedChildWatcher()  # type: ignore[attr-defined]
+    if unix_events.can_use_pidfd():
+        return unix_events._PidfdChildWatcher()
+    return unix_events._ThreadedChildWatcher()
 
 
 def accept_tls(
@@ -102,8 +100,8 @@ def make_ssl_transport(
     server_hostname: str | None = None,
     extra: dict[str, Any] | None = None,
     server: Any = None,
-    ssl_handshake_timeout: float | None = None,
-    ssl_shutdown_timeout: float | None = None,
+    ssl_handshake_timeout: Any = None,
+    ssl_shutdown_timeout: Any = None,
     context: Any = None,
 ) -> Any:
     """TLS for a socket: the standard library's SSLProtocol over a stream transport."""

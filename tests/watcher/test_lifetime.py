@@ -157,14 +157,15 @@ def test_active_watcher_is_kept_alive(loop):
 
 
 def test_loop_and_watchers_are_collected_together():
-    loop = event.Loop()
-    cycle = [loop]
-    watcher = loop.timer(1, 0, lambda w, r: cycle)
-    watcher.start()
-    loop.data = watcher
-    loop.once(None, 0, 100, lambda *args: cycle)
-    refs = [weakref.ref(loop), weakref.ref(watcher)]
-    del loop, watcher, cycle
+    def make():
+        loop = event.Loop()
+        watcher = loop.timer(1, 0, lambda w, r: loop)
+        watcher.start()
+        loop.data = watcher
+        loop.once(None, 0, 100, lambda *args: loop)
+        return [weakref.ref(loop), weakref.ref(watcher)]
+
+    refs = make()
     gc.collect()
     assert [r() for r in refs] == [None, None]
 
