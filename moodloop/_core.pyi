@@ -4,11 +4,14 @@ Use it through `moodloop.event` and `moodloop.EventLoop`. Sections named are tho
 """
 
 import asyncio
+import sys
 from asyncio import Future, Task
 from collections.abc import Callable, Coroutine, Generator, Iterable
 from contextvars import Context
 from types import TracebackType
-from typing import Any, Protocol, Self, TypeAlias, TypeVar
+from typing import Any, Protocol, Self, TypeAlias, TypeVar, final
+
+from typing_extensions import disjoint_base
 
 _T = TypeVar("_T")
 
@@ -125,6 +128,7 @@ def feed_signal(signum: int, /) -> None:
 
 def _after_fork() -> None: ...
 
+@disjoint_base
 class Loop:
     """A libev event loop ("FUNCTIONS CONTROLLING EVENT LOOPS").
 
@@ -270,6 +274,7 @@ class Loop:
         """Async(loop, ...)."""
     def __reduce__(self) -> Any: ...
 
+@disjoint_base
 class Watcher:
     """The base of all watchers ("WATCHER ARCHITECTURE"); not instantiable.
 
@@ -307,6 +312,7 @@ class Watcher:
         """Take back a pending event: its revents, or 0 (ev_clear_pending)."""
     def __reduce__(self) -> Any: ...
 
+@disjoint_base
 class Io(Watcher):
     """A descriptor can be read or written ("ev_io").
 
@@ -315,7 +321,15 @@ class Io(Watcher):
     """
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self: ...
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        loop: Loop,
+        fd: _FileLike,
+        events: int,
+        callback: _Callback,
+        data: object = None,
+        priority: int = 0,
+    ) -> None:
         """Io(loop, fd, events, callback, data=None, priority=0).
 
         The loop may also stand after the kind's own arguments, as in mood.event 1.x.
@@ -330,6 +344,7 @@ class Io(Watcher):
     def modify(self, events: int, /) -> None:
         """Change the events, also while active (ev_io_modify)."""
 
+@disjoint_base
 class Timer(Watcher):
     """Time has passed, on the monotonic clock ("ev_timer").
 
@@ -338,7 +353,15 @@ class Timer(Watcher):
     """
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self: ...
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        loop: Loop,
+        after: float,
+        repeat: float,
+        callback: _Callback,
+        data: object = None,
+        priority: int = 0,
+    ) -> None:
         """Timer(loop, after, repeat, callback, data=None, priority=0).
 
         The loop may also stand after the kind's own arguments, as in mood.event 1.x.
@@ -356,6 +379,7 @@ class Timer(Watcher):
     def reset(self) -> None:
         """Start anew with `repeat`, or stop if that is 0.0 (ev_timer_again)."""
 
+@disjoint_base
 class Signal(Watcher):
     """The process got a signal ("ev_signal").
 
@@ -364,7 +388,9 @@ class Signal(Watcher):
     """
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self: ...
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(
+        self, loop: Loop, signum: int, callback: _Callback, data: object = None, priority: int = 0
+    ) -> None:
         """Signal(loop, signum, callback, data=None, priority=0).
 
         The loop may also stand after the kind's own arguments, as in mood.event 1.x.
@@ -375,6 +401,7 @@ class Signal(Watcher):
     def set(self, signum: int) -> None:
         """Replace the signal; Error while active."""
 
+@disjoint_base
 class Idle(Watcher):
     """Nothing of its priority or above is pending ("ev_idle").
 
@@ -382,28 +409,39 @@ class Idle(Watcher):
     """
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self: ...
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(
+        self, loop: Loop, callback: _Callback | None = None, data: object = None, priority: int = 0
+    ) -> None:
         """Idle(loop, callback=None, data=None, priority=0)."""
 
+@disjoint_base
 class Prepare(Watcher):
     """The loop is about to poll ("ev_prepare")."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self: ...
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(
+        self, loop: Loop, callback: _Callback, data: object = None, priority: int = 0
+    ) -> None:
         """Prepare(loop, callback, data=None, priority=0)."""
 
+@disjoint_base
 class Check(Watcher):
     """The loop has polled ("ev_check")."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self: ...
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(
+        self, loop: Loop, callback: _Callback, data: object = None, priority: int = 0
+    ) -> None:
         """Check(loop, callback, data=None, priority=0)."""
 
+@disjoint_base
 class Async(Watcher):
     """Another thread called send() ("ev_async")."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self: ...
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(
+        self, loop: Loop, callback: _Callback, data: object = None, priority: int = 0
+    ) -> None:
         """Async(loop, callback, data=None, priority=0)."""
     @property
     def sent(self) -> bool:
@@ -411,6 +449,7 @@ class Async(Watcher):
     def send(self) -> None:
         """Wake the loop, from any thread; nothing if the watcher is not active."""
 
+@final
 class Handle:
     """What call_soon() returns; isinstance(handle, asyncio.Handle) holds."""
 
@@ -431,6 +470,7 @@ class Handle:
     def _repr_info(self) -> list[str]: ...
     def __reduce__(self) -> Any: ...
 
+@final
 class TimerHandle:
     """What call_later() and call_at() return; isinstance(handle, asyncio.TimerHandle) holds.
 
@@ -465,12 +505,14 @@ class TimerHandle:
     def __ne__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
 
+@final
 class SockOp:
     """A sock_* call that waits for its socket."""
 
     def close(self) -> None: ...
     def __await__(self) -> Generator[Any, None, Any]: ...
 
+@final
 class StreamTransport(asyncio.Transport):
     """The asyncio.Transport of a TCP or Unix stream connection."""
 
@@ -493,6 +535,7 @@ class StreamTransport(asyncio.Transport):
     def _reset_empty_waiter(self) -> None: ...
     def __reduce__(self) -> Any: ...
 
+@final
 class Listener:
     """Accepts the connections of one listening socket; accept() is its reader's callback."""
 
@@ -509,6 +552,7 @@ class Listener:
     def accept(self) -> None: ...
     def __reduce__(self) -> Any: ...
 
+@disjoint_base
 class LoopBase:
     """The C half of moodloop.EventLoop; not for use by itself."""
 
@@ -564,8 +608,18 @@ class LoopBase:
         """Let run_forever() return after the current turn."""
     def create_future(self) -> Future[Any]:
         """asyncio.Future(loop=self)."""
-    def create_task(self, coro: Coroutine[Any, Any, _T], **kwargs: Any) -> Task[_T]:
-        """asyncio.Task(coro, loop=self, **kwargs), or what the task factory makes."""
+    if sys.version_info >= (3, 14):
+        def create_task(self, coro: Coroutine[Any, Any, _T], **kwargs: Any) -> Task[_T]:
+            """asyncio.Task(coro, loop=self, **kwargs), or what the task factory makes."""
+    else:
+        def create_task(
+            self,
+            coro: Coroutine[Any, Any, _T],
+            *,
+            name: str | None = None,
+            context: Context | None = None,
+        ) -> Task[_T]:
+            """asyncio.Task(coro, loop=self, ...), or what the task factory makes."""
     def add_reader(self, fd: _FileLike, callback: Callable[..., object], /, *args: Any) -> None:
         """Call callback(*args) whenever fd can be read.
 

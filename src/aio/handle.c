@@ -413,15 +413,15 @@ handle_repr_info(ml_handle *handle, PyObject *Py_UNUSED(unused))
 }
 
 /* Both types have these; a base type would have to be open to subclasses. */
-#define HANDLE_METHODS                                                                     \
-    {"cancel", (PyCFunction)handle_cancel, METH_NOARGS,                                    \
-     PyDoc_STR("cancel()\n--\n\nKeeps the callback from being called. Idempotent.")},      \
-        {"cancelled", (PyCFunction)handle_cancelled, METH_NOARGS,                          \
-         PyDoc_STR("cancelled()\n--\n\nTrue if cancel() was called.")},                    \
-        {"get_context", (PyCFunction)handle_context_method, METH_NOARGS,                   \
-         PyDoc_STR("get_context()\n--\n\nThe contextvars.Context the callback runs in.")}, \
-        {"_run", (PyCFunction)handle_run, METH_NOARGS, NULL},                              \
-        {"_repr_info", (PyCFunction)handle_repr_info, METH_NOARGS, NULL},                  \
+#define HANDLE_METHODS                                                                             \
+    {"cancel", (PyCFunction)handle_cancel, METH_NOARGS,                                            \
+     PyDoc_STR("cancel($self, /)\n--\n\nKeeps the callback from being called. Idempotent.")},      \
+        {"cancelled", (PyCFunction)handle_cancelled, METH_NOARGS,                                  \
+         PyDoc_STR("cancelled($self, /)\n--\n\nTrue if cancel() was called.")},                    \
+        {"get_context", (PyCFunction)handle_context_method, METH_NOARGS,                           \
+         PyDoc_STR("get_context($self, /)\n--\n\nThe contextvars.Context the callback runs in.")}, \
+        {"_run", (PyCFunction)handle_run, METH_NOARGS, NULL},                                      \
+        {"_repr_info", (PyCFunction)handle_repr_info, METH_NOARGS, NULL},                          \
         {"__reduce__", ml_no_pickle, METH_NOARGS, NULL},
 
 #define HANDLE_GETSET                                                      \
@@ -549,7 +549,7 @@ timer_richcompare(ml_timer *timer, PyObject *other, int op)
 
 static PyMethodDef timer_methods[] = {
     {"when", (PyCFunction)timer_when, METH_NOARGS,
-     PyDoc_STR("when()\n--\n\nThe time the callback is due, in seconds of loop.time().")},
+     PyDoc_STR("when($self, /)\n--\n\nThe time the callback is due, in seconds of loop.time().")},
     HANDLE_METHODS{NULL},
 };
 
