@@ -37,3 +37,13 @@ ml_no_pickle(PyObject *self, PyObject *Py_UNUSED(unused))
 {
     return PyErr_Format(PyExc_TypeError, "cannot pickle '%s' object", Py_TYPE(self)->tp_name);
 }
+
+int
+ml_no_delete(PyObject *value, const char *name)
+{
+    if (value == NULL) {
+        PyErr_Format(PyExc_AttributeError, "cannot delete %s", name);
+        return -1;
+    }
+    return 0;
+}

@@ -56,6 +56,9 @@ PyObject *ml_os_error(int errnum);
 /* CLOCK_MONOTONIC in seconds: the clock of time.monotonic() and of libev. */
 double ml_monotonic(void);
 
+/* For setters: -1 with AttributeError if `value` is NULL, which is a deletion. */
+int ml_no_delete(PyObject *value, const char *name);
+
 /* Raises TypeError "cannot pickle ..."; a METH_NOARGS for __reduce__ and __copy__. */
 PyObject *ml_no_pickle(PyObject *self, PyObject *unused);
 

@@ -147,11 +147,8 @@ io_set_events(ml_io *self, PyObject *value, void *Py_UNUSED(closure))
 {
     int events = 0;
 
-    if (value == NULL) {
-        PyErr_SetString(PyExc_AttributeError, "cannot delete events");
-        return -1;
-    }
-    if (ml_watcher_check(&self->base) < 0 || events_arg(&self->base, value, &events) < 0 ||
+    if (ml_no_delete(value, "events") < 0 || ml_watcher_check(&self->base) < 0 ||
+        events_arg(&self->base, value, &events) < 0 ||
         ml_watcher_check_inactive(&self->base, "set the events") < 0) {
         return -1;
     }

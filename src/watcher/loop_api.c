@@ -330,16 +330,6 @@ ML_WATCHER_KINDS(X)
 
 /* ---- attributes -------------------------------------------------------------------------- */
 
-static int
-no_delete(PyObject *value, const char *name)
-{
-    if (value == NULL) {
-        PyErr_Format(PyExc_AttributeError, "cannot delete %s", name);
-        return -1;
-    }
-    return 0;
-}
-
 static PyObject *
 get_callback(ml_loop *self, void *Py_UNUSED(closure))
 {
@@ -352,7 +342,7 @@ get_callback(ml_loop *self, void *Py_UNUSED(closure))
 static int
 set_callback(ml_loop *self, PyObject *value, void *Py_UNUSED(closure))
 {
-    if (no_delete(value, "callback") < 0 || ml_loop_check_open(self) < 0) {
+    if (ml_no_delete(value, "callback") < 0 || ml_loop_check_open(self) < 0) {
         return -1;
     }
     return ml_loop_set_hook(self, value);
@@ -367,7 +357,7 @@ get_data(ml_loop *self, void *Py_UNUSED(closure))
 static int
 set_data(ml_loop *self, PyObject *value, void *Py_UNUSED(closure))
 {
-    if (no_delete(value, "data") < 0) {
+    if (ml_no_delete(value, "data") < 0) {
         return -1;
     }
     Py_XSETREF(self->data, Py_NewRef(value));
@@ -383,7 +373,7 @@ get_debug(ml_loop *self, void *Py_UNUSED(closure))
 static int
 set_debug(ml_loop *self, PyObject *value, void *Py_UNUSED(closure))
 {
-    if (no_delete(value, "debug") < 0 || ml_loop_check_open(self) < 0) {
+    if (ml_no_delete(value, "debug") < 0 || ml_loop_check_open(self) < 0) {
         return -1;
     }
     int debug = PyObject_IsTrue(value);
@@ -403,7 +393,7 @@ get_interval(ml_loop *self, void *io)
 static int
 set_interval(ml_loop *self, PyObject *value, void *io)
 {
-    if (no_delete(value, "an interval") < 0 || ml_loop_check_open(self) < 0) {
+    if (ml_no_delete(value, "an interval") < 0 || ml_loop_check_open(self) < 0) {
         return -1;
     }
     return ml_loop_set_interval(self, value, io != NULL);

@@ -96,12 +96,8 @@ timer_set_repeat(ml_timer *self, PyObject *value, void *Py_UNUSED(closure))
 {
     double repeat;
 
-    if (value == NULL) {
-        PyErr_SetString(PyExc_AttributeError, "cannot delete repeat");
-        return -1;
-    }
-    if (ml_watcher_check(&self->base) < 0 || ml_float_arg(value, "repeat", 0., &repeat) < 0 ||
-        ml_watcher_check(&self->base) < 0) {
+    if (ml_no_delete(value, "repeat") < 0 || ml_watcher_check(&self->base) < 0 ||
+        ml_float_arg(value, "repeat", 0., &repeat) < 0 || ml_watcher_check(&self->base) < 0) {
         return -1;
     }
     self->ev.repeat = repeat;

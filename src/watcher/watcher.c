@@ -306,8 +306,8 @@ loop_first(ml_state *state, PyObject *args, int own)
     return sorted;
 }
 
-static int
-check_callback(ml_watcher *self, PyObject *callback)
+int
+ml_watcher_check_callback(ml_watcher *self, PyObject *callback)
 {
     if (PyCallable_Check(callback) || (callback == Py_None && self->kind->callback_optional)) {
         return 0;
@@ -317,8 +317,8 @@ check_callback(ml_watcher *self, PyObject *callback)
     return -1;
 }
 
-static int
-set_priority(ml_watcher *self, PyObject *value)
+int
+ml_watcher_set_priority(ml_watcher *self, PyObject *value)
 {
     if (!PyLong_Check(value)) {
         PyErr_Format(PyExc_TypeError, "an int is required, not %.200s", Py_TYPE(value)->tp_name);
@@ -387,10 +387,12 @@ ml_watcher_init(ml_watcher *self, PyObject *args, PyObject *kwargs)
         rc = -1;
     }
     if (rc == 0) {
-        rc = ml_loop_check_open((ml_loop *)values[0]) || check_callback(self, callback) ? -1 : 0;
+        rc = ml_loop_check_open((ml_loop *)values[0]) || ml_watcher_check_callback(self, callback)
+                 ? -1
+                 : 0;
     }
     if (rc == 0 && values[own + 3] != NULL) {
-        rc = set_priority(self, values[own + 3]);
+        rc = ml_watcher_set_priority(self, values[own + 3]);
     }
     if (rc == 0) {
         old = self->loop;
@@ -462,267 +464,7 @@ ml_watcher_dealloc(ml_watcher *self)
     Py_TRASHCAN_END
 }
 
-/* ---- Python's view ----------------------------------------------------------------------- */
-
-static PyObject *
-watcher_start(ml_watcher *self, PyObject *Py_UNUSED(unused))
-{
-    if (ml_watcher_start(self) < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
-}
-
-static PyObject *
-watcher_stop(ml_watcher *self, PyObject *Py_UNUSED(unused))
-{
-    if (ml_watcher_check(self) < 0) {
-        return NULL;
-    }
-    ml_watcher_stop(self);
-    Py_RETURN_NONE;
-}
-
-static int
-revents_arg(PyObject *arg, int *revents)
-{
-    long value = PyLong_AsLong(arg);
-
-    if (value == -1 && PyErr_Occurred()) {
-        return -1;
-    }
-    if (value < INT_MIN || value > INT_MAX) {
-        PyErr_SetString(PyExc_OverflowError, "revents does not fit a C int");
-        return -1;
-    }
-    *revents = (int)value;
-    return 0;
-}
-
-/* Outside of a run what must end it is raised here; inside it ends the run as well. */
-static PyObject *
-watcher_invoke(ml_watcher *self, PyObject *arg)
-{
-    int revents;
-
-    if (ml_watcher_check(self) < 0 || revents_arg(arg, &revents) < 0 ||
-        ml_watcher_check(self) < 0) {
-        return NULL;
-    }
-    ml_loop *loop = (ml_loop *)Py_NewRef((PyObject *)self->loop);
-    bool clear = loop->exc == NULL;
-    loop->invoking++;
-    if (revents & EV_ERROR) {
-        ml_watcher_error(self);
-    }
-    else if (self->callback != NULL) {
-        ml_loop_call(loop, self->callback, (PyObject *)self, revents);
-    }
-    loop->invoking--;
-    PyObject *exc = clear && loop->exc ? Py_NewRef(loop->exc) : NULL;
-    if (exc != NULL && loop->depth == 0) {
-        Py_CLEAR(loop->exc);
-    }
-    Py_DECREF(loop);
-    if (exc != NULL) {
-        ml_raise(exc);
-        return NULL;
-    }
-    Py_RETURN_NONE;
-}
-
-static PyObject *
-watcher_feed(ml_watcher *self, PyObject *arg)
-{
-    int revents;
-
-    if (ml_watcher_check(self) < 0 || revents_arg(arg, &revents) < 0 ||
-        ml_watcher_check(self) < 0) {
-        return NULL;
-    }
-    ev_feed_event(self->loop->ev, ml_watcher_ev(self), revents);
-    ml_watcher_sync(self);
-    ml_loop_changed(self->loop);
-    Py_RETURN_NONE;
-}
-
-static PyObject *
-watcher_clear(ml_watcher *self, PyObject *Py_UNUSED(unused))
-{
-    if (ml_watcher_check(self) < 0) {
-        return NULL;
-    }
-    int revents = ml_aside_take(self->loop, self);
-    revents |= ev_clear_pending(self->loop->ev, ml_watcher_ev(self));
-    ml_watcher_sync(self);
-    return PyLong_FromLong(revents);
-}
-
-static PyObject *
-get_loop(ml_watcher *self, void *Py_UNUSED(closure))
-{
-    return Py_NewRef(self->loop ? (PyObject *)self->loop : Py_None);
-}
-
-static PyObject *
-get_active(ml_watcher *self, void *Py_UNUSED(closure))
-{
-    bool open = self->loop != NULL && self->loop->ev != NULL;
-    return PyBool_FromLong(open && ev_is_active(ml_watcher_ev(self)));
-}
-
-static PyObject *
-get_pending(ml_watcher *self, void *Py_UNUSED(closure))
-{
-    bool open = self->loop != NULL && self->loop->ev != NULL;
-    return PyBool_FromLong(open && ml_watcher_pending(self));
-}
-
-static PyObject *
-get_callback(ml_watcher *self, void *Py_UNUSED(closure))
-{
-    if (ml_watcher_check(self) < 0) {
-        return NULL;
-    }
-    return Py_NewRef(self->callback ? self->callback : Py_None);
-}
-
-static int
-no_delete(PyObject *value, const char *name)
-{
-    if (value == NULL) {
-        PyErr_Format(PyExc_AttributeError, "cannot delete %s", name);
-        return -1;
-    }
-    return 0;
-}
-
-static int
-set_callback(ml_watcher *self, PyObject *value, void *Py_UNUSED(closure))
-{
-    if (no_delete(value, "callback") < 0 || ml_watcher_check(self) < 0 ||
-        check_callback(self, value) < 0) {
-        return -1;
-    }
-    Py_XSETREF(self->callback, value == Py_None ? NULL : Py_NewRef(value));
-    return 0;
-}
-
-static PyObject *
-get_data(ml_watcher *self, void *Py_UNUSED(closure))
-{
-    return Py_NewRef(self->data ? self->data : Py_None);
-}
-
-static int
-set_data(ml_watcher *self, PyObject *value, void *Py_UNUSED(closure))
-{
-    if (no_delete(value, "data") < 0) {
-        return -1;
-    }
-    Py_XSETREF(self->data, Py_NewRef(value));
-    return 0;
-}
-
-static PyObject *
-get_priority(ml_watcher *self, void *Py_UNUSED(closure))
-{
-    if (ml_watcher_check(self) < 0) {
-        return NULL;
-    }
-    return PyLong_FromLong(ev_priority(ml_watcher_ev(self)));
-}
-
-static int
-set_priority_attr(ml_watcher *self, PyObject *value, void *Py_UNUSED(closure))
-{
-    if (no_delete(value, "priority") < 0 ||
-        ml_watcher_check_inactive(self, "set the priority") < 0) {
-        return -1;
-    }
-    if (ml_watcher_pending(self)) {
-        PyErr_SetString(self->loop->state->Error, "cannot set the priority of a pending watcher");
-        return -1;
-    }
-    return set_priority(self, value);
-}
-
-static PyObject *
-get_ref(ml_watcher *self, void *Py_UNUSED(closure))
-{
-    if (ml_watcher_check(self) < 0) {
-        return NULL;
-    }
-    return PyBool_FromLong(!self->no_ref);
-}
-
-static int
-set_ref(ml_watcher *self, PyObject *value, void *Py_UNUSED(closure))
-{
-    if (no_delete(value, "ref") < 0 || ml_watcher_check(self) < 0) {
-        return -1;
-    }
-    int ref = PyObject_IsTrue(value);
-    if (ref < 0 || ml_watcher_check(self) < 0) {
-        return -1;
-    }
-    self->no_ref = !ref;
-    ml_watcher_sync(self);
-    ml_loop_changed(self->loop);
-    return 0;
-}
-
-static PyObject *
-watcher_repr(ml_watcher *self)
-{
-    const char *name = Py_TYPE(self)->tp_name;
-
-    if (self->loop == NULL) {
-        return PyUnicode_FromFormat("<%s uninitialised>", name);
-    }
-    ev_watcher *ev = ml_watcher_ev(self);
-    bool open = self->loop->ev != NULL;
-    const char *state = !open                      ? "loop closed"
-                        : ev_is_active(ev)         ? "active"
-                        : ml_watcher_pending(self) ? "pending"
-                                                   : "stopped";
-    if (self->kind->describe == NULL) {
-        return PyUnicode_FromFormat("<%s %s>", name, state);
-    }
-    PyObject *what = self->kind->describe(self);
-    PyObject *repr = what ? PyUnicode_FromFormat("<%s %s %U>", name, state, what) : NULL;
-    Py_XDECREF(what);
-    return repr;
-}
-
-static PyMethodDef watcher_methods[] = {
-    {"start", (PyCFunction)watcher_start, METH_NOARGS,
-     PyDoc_STR("start($self, /)\n--\n\nActivates the watcher; its loop keeps it alive.")},
-    {"stop", (PyCFunction)watcher_stop, METH_NOARGS,
-     PyDoc_STR("stop($self, /)\n--\n\nDeactivates the watcher and drops a pending event.")},
-    {"invoke", (PyCFunction)watcher_invoke, METH_O,
-     PyDoc_STR("invoke($self, revents, /)\n--\n\nCalls the callback now.")},
-    {"feed", (PyCFunction)watcher_feed, METH_O,
-     PyDoc_STR("feed($self, revents, /)\n--\n\nQueues an event for the callback.")},
-    {"clear", (PyCFunction)watcher_clear, METH_NOARGS,
-     PyDoc_STR("clear($self, /)\n--\n\nTakes back a pending event; its revents, or 0.")},
-    {"__reduce__", ml_no_pickle, METH_NOARGS, NULL},
-    {NULL},
-};
-
-static PyGetSetDef watcher_getset[] = {
-    {"loop", (getter)get_loop, NULL, PyDoc_STR("The Loop."), NULL},
-    {"active", (getter)get_active, NULL, PyDoc_STR("True between start() and stop()."), NULL},
-    {"pending", (getter)get_pending, NULL, PyDoc_STR("True if an event waits."), NULL},
-    {"callback", (getter)get_callback, (setter)set_callback,
-     PyDoc_STR("Called as callback(watcher, revents)."), NULL},
-    {"data", (getter)get_data, (setter)set_data, PyDoc_STR("Any object."), NULL},
-    {"priority", (getter)get_priority, (setter)set_priority_attr,
-     PyDoc_STR("EV_MINPRI to EV_MAXPRI; what is outside is clamped."), NULL},
-    {"ref", (getter)get_ref, (setter)set_ref,
-     PyDoc_STR("False: an active watcher does not keep start() from returning."), NULL},
-    {NULL},
-};
+/* ---- the type ---------------------------------------------------------------------------- */
 
 static PyMemberDef watcher_members[] = {
     {"__weaklistoffset__", T_PYSSIZET, offsetof(ml_watcher, weaklist), READONLY, NULL},
@@ -734,9 +476,9 @@ static PyType_Slot watcher_slots[] = {
     {Py_tp_dealloc, ml_watcher_dealloc},
     {Py_tp_traverse, ml_watcher_traverse},
     {Py_tp_clear, ml_watcher_clear},
-    {Py_tp_repr, watcher_repr},
-    {Py_tp_methods, watcher_methods},
-    {Py_tp_getset, watcher_getset},
+    {Py_tp_repr, ml_watcher_repr},
+    {Py_tp_methods, ml_watcher_methods},
+    {Py_tp_getset, ml_watcher_getset},
     {Py_tp_members, watcher_members},
     {0, NULL},
 };

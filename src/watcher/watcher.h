@@ -226,6 +226,13 @@ ml_watcher_pending(ml_watcher *self)
     return self->aside || ev_is_pending(ml_watcher_ev(self));
 }
 
+int ml_watcher_check_callback(ml_watcher *self, PyObject *callback);
+int ml_watcher_set_priority(ml_watcher *self, PyObject *value);
+/* watcher_api.c: what Python sees. */
+extern PyMethodDef ml_watcher_methods[];
+extern PyGetSetDef ml_watcher_getset[];
+PyObject *ml_watcher_repr(ml_watcher *self);
+
 PyObject *ml_watcher_alloc(PyTypeObject *type, const ml_kind *kind);
 /* The slots that every kind has: tp_new is its own, and calls ml_watcher_alloc(). */
 int ml_watcher_init(ml_watcher *self, PyObject *args, PyObject *kwargs);
