@@ -3,7 +3,10 @@
 #include "watcher.h"
 
 #include <errno.h>
-#include <fcntl.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 void
 ml_fdw_init(ml_fdw *fdw, ml_io_cb cb, void (*dead)(ml_loop *, ml_fdw *), int fd, int events)
@@ -142,12 +145,49 @@ ml_fdw_modify(ml_loop *loop, ml_fdw *fdw, int events)
     return 0;
 }
 
-/* Takes all watchers off a descriptor that is closed. */
+/* 0, or the errno for which libev would abort(): a closed descriptor; the loop's own epoll
+ * descriptor or one that contains it. The latter are epoll descriptors too, which as all anonymous
+ * inodes have no file type: those are tried. */
+static int
+examine(ml_loop *loop, int fd)
+{
+    struct stat st;
+
+    if (fstat(fd, &st) < 0 && errno == EBADF) {
+        return EBADF;
+    }
+    if (fd == loop->backend_fd) {
+        return EINVAL;
+    }
+    if ((st.st_mode & S_IFMT) != 0 || loop->backend_fd < 0 || loop->reset_due) {
+        return 0;
+    }
+    struct epoll_event event = {.events = 0};
+    if (epoll_ctl(loop->backend_fd, EPOLL_CTL_ADD, fd, &event) == 0) {
+        epoll_ctl(loop->backend_fd, EPOLL_CTL_DEL, fd, &event);
+        return 0;
+    }
+    return errno == EINVAL || errno == ELOOP ? errno : 0;
+}
+
+/* libev replaces its epoll descriptor right after this: the kernel gives the lowest number. */
+static void
+foresee_backend_fd(ml_loop *loop)
+{
+    int fd = eventfd(0, EFD_CLOEXEC);
+
+    if (fd >= 0) {
+        close(fd);
+        loop->backend_fd = fd < loop->backend_fd ? fd : loop->backend_fd;
+    }
+}
+
+/* Takes all watchers off a descriptor that libev would abort at. */
 static void
 check_fd(ml_loop *loop, int fd)
 {
     if (fd >= loop->fds_cap || loop->fds[fd] == NULL ||
-        (fcntl(fd, F_GETFD) >= 0 && fd != loop->backend_fd)) {
+        (loop->dead_errno = examine(loop, fd)) == 0) {
         return;
     }
     /* One at a time: dead() can free others of the chain, and the chain itself. */
@@ -166,6 +206,18 @@ check_fd(ml_loop *loop, int fd)
 void
 ml_fdw_check(ml_loop *loop)
 {
+    struct stat st;
+
+    if (loop->reset_due && loop->backend_fd >= 0) {
+        foresee_backend_fd(loop);
+    }
+    else if (loop->backend_fd >= 0 && (loop->changed_len > 0 || ev_iteration(loop->ev) == 0) &&
+             (fstat(loop->backend_fd, &st) < 0 || (st.st_mode & S_IFMT) != 0)) {
+        /* Closed, or its number is something else's: libev takes what epoll_ctl says for an error
+         * of the watcher and aborts. */
+        loop->syserr = EBADF;
+        return;
+    }
     /* poll() finds closed descriptors in its set, and io_uring is told of each again after each
      * event: there all of them matter. */
     if (loop->check_all || ev_backend(loop->ev) & ~(EVBACKEND_EPOLL | EVBACKEND_SELECT)) {

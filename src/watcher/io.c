@@ -10,11 +10,11 @@ typedef struct ml_io {
 } ml_io;
 
 static void
-io_dead(ml_loop *Py_UNUSED(loop), ml_fdw *fdw)
+io_dead(ml_loop *loop, ml_fdw *fdw)
 {
     ml_watcher *self = fdw->ev.data;
 
-    self->error = EBADF;
+    self->error = loop->dead_errno;
     ml_watcher_error(self);
 }
 

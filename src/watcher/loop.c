@@ -73,8 +73,8 @@ adopt(ml_loop *self, struct ev_loop *ev, int guess)
 }
 
 /* libev aborts, or spins, when it cannot have the descriptors that it needs at once: see first. */
-static int
-probe_descriptors(void)
+int
+ml_probe_descriptors(void)
 {
     int first = eventfd(0, EFD_CLOEXEC), second = first < 0 ? -1 : eventfd(0, EFD_CLOEXEC);
 
@@ -93,7 +93,7 @@ probe_descriptors(void)
 static int
 create(ml_loop *self, unsigned int flags)
 {
-    int guess = probe_descriptors();
+    int guess = ml_probe_descriptors();
 
     if (guess < 0) {
         return -1;
@@ -107,6 +107,23 @@ create(ml_loop *self, unsigned int flags)
     return 0;
 }
 
+/* libev's own SIGCHLD watcher calls waitpid(-1) and so reaps every child of the process. It is in
+ * no API, but the next one in the list of a watcher that is started after it. */
+static void
+detach_child(struct ev_loop *ev)
+{
+    ev_signal probe;
+
+    ev_signal_init(&probe, NULL, SIGCHLD);
+    ev_signal_start(ev, &probe);
+    ev_signal *child = (ev_signal *)probe.next;
+    if (child != NULL) {
+        ev_ref(ev); /* libev unref'd it */
+        ev_signal_stop(ev, child);
+    }
+    ev_signal_stop(ev, &probe);
+}
+
 /* The default loop. libev takes SIGCHLD for it at once, and would reap every child of the process:
  * it is given back, until a Child watcher wants it. */
 static int
@@ -115,7 +132,7 @@ create_default(ml_loop *self, unsigned int flags)
     struct sigaction before;
     static int default_fd = -1; /* libev keeps the loop, and with it the descriptor */
     bool made = self->state->default_made;
-    int guess = made ? default_fd : probe_descriptors();
+    int guess = made ? default_fd : ml_probe_descriptors();
 
     if (guess < 0 && !made) {
         return -1;
@@ -129,7 +146,7 @@ create_default(ml_loop *self, unsigned int flags)
     sigaction(SIGCHLD, NULL, &before);
     struct ev_loop *ev = ev_default_loop(flags);
     if (ev != NULL && !made) {
-        ml_signal_note_child();
+        detach_child(ev);
     }
     sigaction(SIGCHLD, &before, NULL);
     if (ev == NULL) {
@@ -304,6 +321,7 @@ ml_loop_after_fork(ml_loop *self)
 {
     ml_interrupt_after_fork(self);
     ev_loop_fork(self->ev);
+    self->reset_due = true;
     if (self->depth > 0 && self->owner != PyThread_get_thread_ident()) {
         self->depth = 0;
         self->owner = 0;

@@ -102,6 +102,7 @@ loop_reset(ml_loop *self, PyObject *Py_UNUSED(unused))
         return NULL;
     }
     ev_loop_fork(self->ev);
+    self->reset_due = true;
     Py_RETURN_NONE;
 }
 

@@ -18,12 +18,13 @@ syserr(const char *message)
 {
     int error = errno;
 
-    if (current == NULL) {
+    /* Where libev tries again until it works, returning would be an endless loop. */
+    if (current == NULL || ++current->syserr_count > 100) {
+        errno = error;
         perror(message);
         abort();
     }
-    current->syserr = error;
-    ev_break(current->ev, EVBREAK_ALL);
+    current->syserr = error; /* libev forgets an ev_break() here: see invoke_pending() */
 }
 
 static void
@@ -48,6 +49,7 @@ acquire_gil(struct ev_loop *ev) EV_NOEXCEPT
         PyEval_RestoreThread(tstate);
         loop->polling = false;
     }
+    loop->reset_due = false;
 }
 
 /* Runs in each iteration: the pending events; then Python's signal handlers; last, just before
@@ -264,6 +266,10 @@ ml_loop_run(ml_loop *loop, int flags, bool blocking)
     if (loop->exc != NULL) {
         return outcome(loop);
     }
+    if (loop->reset_due && ml_probe_descriptors() < 0) { /* libev would try for ever */
+        return -1;
+    }
+    loop->syserr_count = 0;
     bool was_blocking = loop->blocking;
     ml_loop *was_current = current;
     Py_INCREF(loop);

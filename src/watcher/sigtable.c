@@ -7,22 +7,9 @@
 static struct {
     ml_loop *loop; /* borrowed; NULL if no watcher is active */
     int count;     /* active watchers */
-    struct sigaction before;
+    struct sigaction before, ours;
     bool signalfd; /* libev blocked it, to read it from a signalfd (EVFLAG_SIGNALFD) */
 } table[NSIG];
-
-/* libev's handler of SIGCHLD. Its default loop counts as using it from the start, so starting a
- * watcher there does not install it again. */
-static struct sigaction child_action;
-static bool child_noted;
-
-void
-ml_signal_note_child(void)
-{
-    if (!child_noted) {
-        child_noted = sigaction(SIGCHLD, NULL, &child_action) == 0;
-    }
-}
 
 int
 ml_signal_check(ml_state *Py_UNUSED(state), int signum)
@@ -71,9 +58,7 @@ ml_signal_start(ml_loop *loop, ev_signal *ev)
     if (table[signum].count++ == 0) {
         pthread_sigmask(SIG_BLOCK, NULL, &after);
         table[signum].signalfd = !sigismember(&before, signum) && sigismember(&after, signum);
-        if (signum == SIGCHLD && loop->is_default && child_noted) {
-            sigaction(SIGCHLD, &child_action, NULL);
-        }
+        sigaction(signum, NULL, &table[signum].ours);
     }
     return 0;
 }
@@ -92,11 +77,16 @@ ml_signal_stop(ml_loop *loop, ev_signal *ev)
     }
     /* libev sets SIG_DFL; blocked, so that one that comes in between does not kill the process */
     sigset_t one, old;
+    struct sigaction now;
+
+    /* Who has put another handler there since (signal.signal) keeps it. */
+    sigaction(signum, NULL, &now);
+    bool replaced = now.sa_handler != table[signum].ours.sa_handler;
     sigemptyset(&one);
     sigaddset(&one, signum);
     pthread_sigmask(SIG_BLOCK, &one, &old);
     ev_signal_stop(loop->ev, ev);
-    sigaction(signum, &table[signum].before, NULL);
+    sigaction(signum, replaced ? &now : &table[signum].before, NULL);
     if (table[signum].signalfd) {
         sigdelset(&old, signum);
     }

@@ -71,8 +71,11 @@ struct ml_loop {
     ml_watcher **aside; /* watchers whose events came after `exc`: fed again after ev_run */
     int *aside_revents;
     Py_ssize_t aside_len, aside_cap;
-    int break_how; /* a stop() of another thread: applied after the poll; 0 */
-    int syserr;    /* errno that libev's backend reported, 0 if none */
+    int break_how;    /* a stop() of another thread: applied after the poll; 0 */
+    int syserr;       /* errno that libev's backend reported, 0 if none */
+    int syserr_count; /* reports in this run */
+    bool reset_due;   /* ev_loop_fork() was called, and no poll has been since */
+    int dead_errno;   /* why, while dead() is called */
 
     int backend_fd; /* libev's own epoll descriptor, which must not be watched; -1 */
     ev_async wake;  /* ends a poll from another thread; started with the loop, unref'd */
@@ -129,6 +132,8 @@ extern PyGetSetDef ml_loop_getset[];
 extern PyMemberDef ml_loop_members[];
 PyObject *ml_loop_repr(ml_loop *loop);
 
+/* The number of the descriptor that libev opens next; -1 with OSError if it cannot have two. */
+int ml_probe_descriptors(void);
 void ml_run_init(ml_loop *loop); /* sets libev's hooks on a new loop */
 /* Ends the run with the exception that is set: all nested ev_runs are left, and the outermost
  * ml_loop_run() raises it. A second one meanwhile goes to sys.unraisablehook. */
@@ -178,8 +183,6 @@ ml_loop_changed(ml_loop *loop)
 int ml_signal_check(ml_state *state, int signum);
 int ml_signal_start(ml_loop *loop, ev_signal *ev);
 void ml_signal_stop(ml_loop *loop, ev_signal *ev);
-/* Notes how libev's default loop handles SIGCHLD, just after that was made. */
-void ml_signal_note_child(void);
 /* The loop that a signal is on, borrowed, or NULL. */
 ml_loop *ml_signal_owner(int signum);
 
