@@ -226,3 +226,64 @@ def test_no_descriptors_left(isolated):
             except OSError: print("refused")
         """
     assert isolated(code).split() == ["refused"] * 3
+
+
+EPOLLS = """
+        def epolls():
+            names = [f"/proc/self/fd/{n}" for n in os.listdir("/proc/self/fd")]
+            names = [n for n in names if os.path.exists(n)]
+            return {int(n[14:]) for n in names if "eventpoll" in os.readlink(n)}
+"""
+
+
+def test_own_descriptor_closed(isolated):
+    code = f"""
+{EPOLLS}
+        for first in (False, True):
+            before = epolls()
+            loop = Loop(EVBACKEND_EPOLL|EVFLAG_NOENV)
+            polls = list(epolls() - before)
+            r, w = os.pipe()
+            io = loop.io(r, EV_READ, print); io.start()
+            if first: loop.start(EVRUN_NOWAIT)
+            os.close(polls[0])
+            try: loop.start(EVRUN_NOWAIT)
+            except OSError as exc: print(exc.errno == 9)
+            io.stop(); os.close(r); os.close(w)
+        """
+    assert set(isolated(code).split()) == {"True"}
+
+
+def test_copy_of_the_own_descriptor(isolated):
+    code = f"""
+{EPOLLS}
+        loop = Loop(EVBACKEND_EPOLL|EVFLAG_NOENV)
+        polls = list(epolls())
+        io = loop.io(os.dup(polls[0]), EV_READ, print); io.start()
+        try: loop.start(EVRUN_NOWAIT)
+        except OSError as exc: print("refused", exc.errno == 22)
+        """
+    assert isolated(code) == "refused True"
+
+
+def test_default_loop_leaves_children_alone(isolated):
+    code = """
+        import subprocess
+        loop = default_loop()
+        one = loop.signal(signal.SIGCHLD, lambda w, r: loop.stop()); one.start()
+        child = subprocess.Popen(["sh", "-c", "exit 5"])
+        loop.start()
+        print(child.wait())
+        """
+    assert isolated(code) == "5"
+
+
+def test_handler_set_meanwhile_is_kept(isolated):
+    code = """
+        loop = Loop()
+        one = loop.signal(signal.SIGUSR1, print); one.start()
+        signal.signal(signal.SIGUSR1, lambda *args: print("kept"))
+        one.stop()
+        os.kill(os.getpid(), signal.SIGUSR1)
+        """
+    assert isolated(code) == "kept"
