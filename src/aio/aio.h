@@ -191,8 +191,8 @@ PyObject *ml_base_call_later(ml_base *, PyObject *const *, Py_ssize_t, PyObject 
 PyObject *ml_base_call_at(ml_base *, PyObject *const *, Py_ssize_t, PyObject *);
 void ml_timer_start(ml_timer *timer, double now);
 void ml_timer_unschedule(ml_timer *timer); /* drops the list's reference */
-void ml_base_custom_due(ml_base *self);
-void ml_base_push_due(ml_base *self); /* the ring has room for all of them */
+int ml_base_custom_due(ml_base *self);     /* -1: must leave */
+void ml_base_push_due(ml_base *self);      /* the ring has room for all of them */
 
 /* ---- descriptors (fds.c) ----------------------------------------------------------------- */
 

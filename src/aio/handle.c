@@ -162,18 +162,14 @@ handle_traverse(ml_handle *handle, visitproc visit, void *arg)
     return 0;
 }
 
+/* Into the freelist, or back to the allocator. */
 static void
-handle_dealloc(ml_handle *handle)
+free_handle(ml_handle *handle)
 {
     PyTypeObject *type = Py_TYPE(handle);
     ml_base *loop = handle->loop;
     Py_ssize_t nargs = Py_SIZE(handle);
 
-    PyObject_GC_UnTrack(handle);
-    if (handle->weaklist != NULL) {
-        PyObject_ClearWeakRefs((PyObject *)handle);
-    }
-    handle_clear(handle);
     handle->loop = NULL;
     if (nargs < ML_FREELIST_ARGS && loop != NULL) {
         ml_aio *aio = loop->state->aio;
@@ -191,6 +187,19 @@ handle_dealloc(ml_handle *handle)
     Py_XDECREF(loop);
     type->tp_free(handle);
     Py_DECREF(type);
+}
+
+static void
+handle_dealloc(ml_handle *handle)
+{
+    PyObject_GC_UnTrack(handle);
+    Py_TRASHCAN_BEGIN(handle, handle_dealloc); /* handles may be arguments of handles, and so on */
+    if (handle->weaklist != NULL) {
+        PyObject_ClearWeakRefs((PyObject *)handle);
+    }
+    handle_clear(handle);
+    free_handle(handle);
+    Py_TRASHCAN_END;
 }
 
 /* ---- running and cancelling -------------------------------------------------------------- */

@@ -164,8 +164,8 @@ poll_events(ml_base *self)
     else {
         shrink(self);
     }
-    if (self->custom_time && self->timers != NULL) {
-        ml_base_custom_due(self);
+    if (self->custom_time && self->timers != NULL && ml_base_custom_due(self) < 0) {
+        return -1;
     }
     self->skipped = 0;
     self->poll_due = false;

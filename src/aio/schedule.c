@@ -195,7 +195,7 @@ ml_timer_unschedule(ml_timer *timer)
 /* With a patched or overridden time(), that clock decides: before each poll every timer is
  * compared with it, and armed anew with what is left by it. Costs a walk over all timers, and only
  * loops whose clock is not ours pay. */
-void
+int
 ml_base_custom_due(ml_base *self)
 {
     PyObject *result = PyObject_CallMethodNoArgs((PyObject *)self, self->state->str.time);
@@ -203,8 +203,7 @@ ml_base_custom_due(ml_base *self)
 
     Py_XDECREF(result);
     if (PyErr_Occurred()) {
-        ml_unraisable((PyObject *)self);
-        return;
+        return ml_base_handle_error(self, "the loop's time() failed", NULL, NULL);
     }
     for (ml_timer *timer = self->timers; timer != NULL; timer = timer->next) {
         if (timer->when != Py_HUGE_VAL) {
@@ -212,6 +211,7 @@ ml_base_custom_due(ml_base *self)
             arm(timer, now);
         }
     }
+    return 0;
 }
 
 static int

@@ -73,6 +73,9 @@ static PyObject *
 attempt_recv(ml_base *loop, request *self, bool *again)
 {
     int error = 0;
+    if (self->size == 0) { /* as the socket module: nothing to wait for */
+        return PyBytes_FromStringAndSize(NULL, 0);
+    }
     PyObject *bytes = ml_recv_bytes(loop, self->fd, self->size, self->size, &error);
 
     if (bytes == NULL && error != 0) {
@@ -84,7 +87,9 @@ attempt_recv(ml_base *loop, request *self, bool *again)
 static PyObject *
 attempt_recv_into(ml_base *Py_UNUSED(loop), request *self, bool *again)
 {
-    return count_or_error(ml_sock_recv(self->fd, self->buffer.buf, self->size), again);
+    return self->size == 0
+               ? PyLong_FromLong(0)
+               : count_or_error(ml_sock_recv(self->fd, self->buffer.buf, self->size), again);
 }
 
 /* For address families that only the socket module can print. */

@@ -145,7 +145,7 @@ connected(ml_listener *self, int fd, const struct sockaddr *peer, socklen_t peer
         return ml_base_handle_error(
             self->loop, "Error on transport creation for incoming connection", NULL, NULL);
     }
-    if (self->loop->debug) {
+    if (self->loop->debug && self->wrap == NULL) { /* with TLS it is not a transport yet */
         PyObject *log = ml_diagnostics(self->loop->state, "accepted");
         PyObject *done = log ? PyObject_CallFunctionObjArgs(
                                    log, self->server ? self->server : Py_None, transport, NULL)

@@ -189,19 +189,12 @@ sink_resume(ml_stream *stream)
 }
 
 static int
-schedule_lost(ml_transport *self)
-{
-    self->conn_lost++;
-    return ml_base_push_ready(self->loop, &self->lost);
-}
-
-static int
 sink_drained(ml_stream *stream)
 {
     ml_transport *self = transport_of(stream);
 
     if (self->closing) {
-        return self->conn_lost ? 0 : schedule_lost(self);
+        return self->conn_lost ? 0 : ml_transport_schedule_lost(self, NULL);
     }
     if (self->eof_sent) {
         ml_sock_shutdown_write(stream->fd);

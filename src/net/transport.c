@@ -75,7 +75,7 @@ run_lost(ml_ready *ready)
 {
     ml_transport *self = ML_CONTAINER_OF(ready, ml_transport, lost);
     ml_base *loop = self->loop;
-    PyObject *protocol = self->protocol, *exc = self->lost_exc;
+    PyObject *protocol = Py_XNewRef(self->protocol), *exc = self->lost_exc;
     int rc = 0;
 
     self->lost_exc = NULL;
@@ -96,6 +96,7 @@ run_lost(ml_ready *ready)
                                       (PyObject *)self, protocol);
         }
         Py_XDECREF(result);
+        Py_DECREF(protocol);
     }
     Py_XDECREF(exc);
     PyObject *raised = rc < 0 ? ml_take_exception() : NULL;
@@ -115,8 +116,8 @@ run_lost(ml_ready *ready)
     return rc;
 }
 
-static int
-schedule_lost(ml_transport *self, PyObject *exc)
+int
+ml_transport_schedule_lost(ml_transport *self, PyObject *exc)
 {
     if (ml_base_check_closed(self->loop) < 0) {
         return -1; /* nobody will call connection_lost(), as with stock asyncio */
@@ -140,7 +141,7 @@ ml_transport_close(ml_transport *self)
         /* sink_drained() goes on when all is sent */
         return ml_stream_untried(&self->stream) ? ml_stream_flush(&self->stream) : 0;
     }
-    return self->conn_lost ? 0 : schedule_lost(self, NULL);
+    return self->conn_lost ? 0 : ml_transport_schedule_lost(self, NULL);
 }
 
 int
@@ -154,7 +155,7 @@ ml_transport_force_close(ml_transport *self, PyObject *exc)
     if (ml_stream_stop(&self->stream) < 0) {
         return -1;
     }
-    return schedule_lost(self, exc);
+    return ml_transport_schedule_lost(self, exc);
 }
 
 int
@@ -208,23 +209,12 @@ ml_transport_check_owned(ml_transport *self)
 
 /* ---- events ------------------------------------------------------------------------------ */
 
-/* The first entry in the ring: connection_made(), then reading, then the waiter. */
 static int
-start(ml_transport *self)
+complete_waiter(ml_transport *self)
 {
     ml_base *loop = self->loop;
-    PyObject *result = PyObject_CallMethodOneArg(self->protocol, loop->state->str.connection_made,
-                                                 (PyObject *)self);
-
-    if (result == NULL && ml_base_handle_error(loop, "Exception in callback connection_made()",
-                                               (PyObject *)self, self->protocol) < 0) {
-        return -1;
-    }
-    Py_XDECREF(result);
-    if (!self->closing && !self->reading_paused && ml_stream_read(&self->stream, true) < 0) {
-        return -1;
-    }
     PyObject *waiter = self->waiter;
+
     self->waiter = NULL;
     if (waiter == NULL) {
         return 0;
@@ -233,7 +223,7 @@ start(ml_transport *self)
     int is_done = done ? PyObject_IsTrue(done) : -1;
     Py_XDECREF(done);
     if (is_done == 0) {
-        result = PyObject_CallMethodOneArg(waiter, loop->state->str.set_result, Py_None);
+        PyObject *result = PyObject_CallMethodOneArg(waiter, loop->state->str.set_result, Py_None);
         is_done = result ? 0 : -1;
         Py_XDECREF(result);
     }
@@ -241,6 +231,39 @@ start(ml_transport *self)
     return is_done < 0
                ? ml_base_handle_error(loop, "a transport's waiter failed", (PyObject *)self, NULL)
                : 0;
+}
+
+/* The first entry in the ring: connection_made(), then reading, then the waiter. The last two
+ * happen even if the first raises what leaves run_forever(): the loop may be run again. */
+static int
+start(ml_transport *self)
+{
+    ml_base *loop = self->loop;
+    PyObject *protocol = Py_NewRef(self->protocol), *left = NULL;
+    PyObject *result =
+        PyObject_CallMethodOneArg(protocol, loop->state->str.connection_made, (PyObject *)self);
+
+    if (result == NULL && ml_base_handle_error(loop, "Exception in callback connection_made()",
+                                               (PyObject *)self, protocol) < 0) {
+        left = ml_take_exception();
+    }
+    Py_XDECREF(result);
+    Py_DECREF(protocol);
+    int rc = 0;
+    if (!self->closing && !self->reading_paused) {
+        rc = ml_stream_read(&self->stream, true);
+    }
+    if (rc == 0) {
+        rc = complete_waiter(self);
+    }
+    if (left != NULL) {
+        if (rc < 0) {
+            ml_unraisable((PyObject *)self);
+        }
+        ml_raise(left);
+        rc = -1;
+    }
+    return rc;
 }
 
 static int

@@ -51,6 +51,8 @@ int ml_transport_check_owned(ml_transport *self);
 int ml_transport_fatal(ml_transport *self, const char *message);
 int ml_transport_force_close(ml_transport *self, PyObject *exc);
 int ml_transport_close(ml_transport *self);
+/* Has connection_lost(exc) called. */
+int ml_transport_schedule_lost(ml_transport *self, PyObject *exc);
 
 /* transport_api.c: what Python sees. */
 extern PyMethodDef ml_transport_methods[];

@@ -59,9 +59,8 @@ queue_data(ml_transport *self, PyObject *data)
     return rc;
 }
 
-/* 1: go on, 0: nothing to do, -1: an exception. */
 static int
-may_write(ml_transport *self)
+check_writable(ml_transport *self)
 {
     if (self->eof_sent) {
         PyErr_SetString(PyExc_RuntimeError, "Cannot call write() after write_eof()");
@@ -71,7 +70,7 @@ may_write(ml_transport *self)
         PyErr_SetString(PyExc_RuntimeError, "unable to write; sendfile is in progress");
         return -1;
     }
-    return 1;
+    return 0;
 }
 
 /* The connection is gone: the write is dropped, as in stock asyncio with a warning in the end. */
@@ -94,6 +93,17 @@ is_data(PyObject *data)
     return PyBytes_Check(data) || PyByteArray_Check(data) || PyMemoryView_Check(data);
 }
 
+/* Bytes in it, asked of the object itself: a subclass's __len__() may say or do anything. */
+static Py_ssize_t
+data_size(PyObject *data)
+{
+    if (PyBytes_Check(data)) {
+        return PyBytes_GET_SIZE(data);
+    }
+    return PyByteArray_Check(data) ? PyByteArray_GET_SIZE(data)
+                                   : PyMemoryView_GET_BUFFER(data)->len;
+}
+
 static int
 type_error(PyObject *data)
 {
@@ -109,12 +119,11 @@ transport_write(ml_transport *self, PyObject *data)
         type_error(data);
         return NULL;
     }
-    if (may_write(self) < 0) {
+    if (check_writable(self) < 0) {
         return NULL;
     }
-    Py_ssize_t length = PyObject_Size(data);
-    if (length <= 0) {
-        return none_or_error((int)length);
+    if (data_size(data) == 0) {
+        Py_RETURN_NONE;
     }
     if (self->conn_lost || self->stream.fd < 0) {
         return none_or_error(count_lost_write(self));
@@ -129,14 +138,14 @@ transport_write(ml_transport *self, PyObject *data)
 static PyObject *
 transport_writelines(ml_transport *self, PyObject *lines)
 {
-    if (may_write(self) < 0) {
+    if (check_writable(self) < 0) {
         return NULL;
     }
-    PyObject *list = PySequence_Fast(lines, "writelines() argument must be an iterable of data");
+    PyObject *list = PySequence_Tuple(lines); /* ours: nobody changes it meanwhile */
     if (list == NULL) {
         return NULL;
     }
-    Py_ssize_t count = PySequence_Fast_GET_SIZE(list);
+    Py_ssize_t count = PyTuple_GET_SIZE(list);
     PyObject **items = PySequence_Fast_ITEMS(list);
     int rc = 0;
     for (Py_ssize_t i = 0; rc == 0 && i < count; i++) {
@@ -147,8 +156,7 @@ transport_writelines(ml_transport *self, PyObject *lines)
     }
     else {
         for (Py_ssize_t i = 0; rc == 0 && i < count; i++) {
-            Py_ssize_t length = PyObject_Size(items[i]);
-            rc = length < 0 ? -1 : length > 0 ? queue_data(self, items[i]) : 0;
+            rc = data_size(items[i]) > 0 ? queue_data(self, items[i]) : 0;
         }
         if (rc == 0 && self->stream.queued > 0) {
             rc = ml_stream_queued(&self->stream);

@@ -33,6 +33,10 @@ loop_start(ml_loop *self, PyObject *args, PyObject *kwargs)
         PyErr_SetString(self->state->Error, "another thread is inside start() of this loop");
         return NULL;
     }
+    if (self->host_error != NULL) { /* its callbacks would not run, nor its stop() */
+        PyErr_SetString(self->state->Error, "an asyncio loop is running on this loop");
+        return NULL;
+    }
     Py_INCREF(self);
     PyObject *result = NULL;
     if (ml_interrupt_begin(self) == 0) {

@@ -452,16 +452,16 @@ ml_watcher_dealloc(ml_watcher *self)
 
     /* Never active or pending here: the loop would hold a reference. */
     PyObject_GC_UnTrack(self);
-    Py_TRASHCAN_BEGIN(self, ml_watcher_dealloc) /* watchers as each other's data, any number deep */
-        if (self->weaklist != NULL)
-    {
+    Py_TRASHCAN_BEGIN(self,
+                      ml_watcher_dealloc); /* watchers as each other's data, any number deep */
+    if (self->weaklist != NULL) {
         PyObject_ClearWeakRefs((PyObject *)self);
     }
     ml_watcher_clear(self);
     Py_CLEAR(self->loop);
     type->tp_free(self);
     Py_DECREF(type);
-    Py_TRASHCAN_END
+    Py_TRASHCAN_END;
 }
 
 /* ---- the type ---------------------------------------------------------------------------- */

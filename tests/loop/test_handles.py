@@ -291,3 +291,16 @@ class TestHash:
         assert a != b and a == a
         assert len({a, b}) == 2
         run_turns(loop)
+
+
+@pytest.mark.parametrize("timed", [False, True], ids=["soon", "later"])
+def test_long_chain_is_freed(new_loop, timed):
+    loop = new_loop()
+    handle = None
+    for _ in range(200_000):
+        if timed:
+            handle = loop.call_later(1000, print, handle)
+        else:
+            handle = loop.call_soon(print, handle)
+    loop.close()
+    del handle

@@ -526,3 +526,13 @@ def test_reading_from_a_transports_descriptor(loop, run, sockets, kind):
             await turns()
 
     run(main())
+
+
+def test_nothing_asked_for_nothing_awaited(loop, run, sockets):
+    a, _ = sockets()
+
+    async def main():
+        assert await loop.sock_recv(a, 0) == b""
+        assert await loop.sock_recv_into(a, bytearray()) == 0
+
+    run(main())

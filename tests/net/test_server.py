@@ -4,6 +4,8 @@ import asyncio
 import gc
 import os
 import socket
+import ssl
+import subprocess
 import weakref
 
 import pytest
@@ -534,3 +536,39 @@ class TestAccept:
             """
         )
         assert (done.rc, done.out) == (0, "closed\n"), done.err
+
+
+def test_tls_in_debug_mode(loop, run, reports, tmp_path):
+    """An accepted connection is told of in debug mode, also when TLS comes first."""
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost"
+    names = "subjectAltName=DNS:localhost"
+    subprocess.run(
+        [*command.split(), "-addext", names, "-keyout", key, "-out", certificate],
+        check=True,
+        capture_output=True,
+    )
+    server_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server_side.load_cert_chain(certificate, key)
+    client_side = ssl.create_default_context(cafile=certificate)
+
+    async def serve(reader, writer):
+        writer.write(await reader.readline())
+        writer.close()
+
+    async def main():
+        server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=server_side)
+        for _ in range(3):
+            reader, writer = await asyncio.open_connection(
+                *server.sockets[0].getsockname(), ssl=client_side, server_hostname="localhost"
+            )
+            writer.write(b"line\n")
+            assert await reader.read() == b"line\n"
+            writer.close()
+            await writer.wait_closed()
+        server.close()
+        await server.wait_closed()
+
+    loop.set_debug(True)
+    run(main())
+    assert reports == []

@@ -52,3 +52,12 @@ def test_fatal_ends_the_loop():
 
     with pytest.raises(ZeroDivisionError):
         moodloop.run(main())
+
+
+def test_start_inside_a_running_asyncio_loop():
+    async def main():
+        ev = asyncio.get_running_loop().ev
+        with pytest.raises(event.Error, match="asyncio loop is running"):
+            ev.start()
+
+    moodloop.run(main())

@@ -1,0 +1,82 @@
+"""Protocols and arguments that change things while they are being used."""
+
+import asyncio
+import socket
+
+import pytest
+from support.loops import run_guarded, turns
+
+
+@pytest.mark.parametrize("kind", [ValueError, TypeError])
+def test_protocol_replaced_in_connection_lost(loop, run, reports, kind):
+    class Leaving(asyncio.Protocol):
+        def connection_made(self, transport):
+            self.transport = transport
+
+        def connection_lost(self, exc):
+            transport, self.transport = self.transport, None
+            transport.set_protocol(asyncio.Protocol())
+            raise kind
+
+    async def main():
+        a, b = socket.socketpair()
+        a.setblocking(False)
+        await loop.create_connection(Leaving, sock=a)
+        b.close()
+        while not reports:
+            await turns(1)
+
+    run(main())
+    assert [type(c["exception"]) for c in reports] == [kind]
+
+
+@pytest.mark.moodloop_only
+def test_list_changed_by_what_is_in_it(loop, run):
+    """Stock asyncio believes __len__(), and so loses or repeats what is written."""
+
+    async def main():
+        a, b = socket.socketpair()
+        a.setblocking(False)
+        b.setblocking(False)
+        transport, _ = await loop.create_connection(asyncio.Protocol, sock=a)
+
+        class Odd(bytes):
+            def __len__(self):
+                lines.clear()
+                return 0
+
+        lines = [Odd(b"odd")] + [b"%d" % i for i in range(10)]
+        transport.writelines(lines)
+        await turns(2)
+        assert b.recv(100) == b"odd0123456789"
+        transport.close()
+        b.close()
+        await turns(3)
+
+    run(main())
+
+
+def test_interrupted_connection_made_reads_all_the_same(loop):
+    got = []
+
+    class Interrupting(asyncio.Protocol):
+        def connection_made(self, transport):
+            self.transport = transport
+            raise KeyboardInterrupt
+
+        def data_received(self, data):
+            got.append(data)
+            self.transport.close()
+            loop.stop()
+
+    a, b = socket.socketpair()
+    a.setblocking(False)
+    task = loop.create_task(loop.create_connection(Interrupting, sock=a))
+    with pytest.raises(KeyboardInterrupt):
+        run_guarded(loop)
+    b.send(b"still read")
+    run_guarded(loop)
+    assert got == [b"still read"]
+    assert task.done()
+    b.close()
+    loop.run_until_complete(turns(3))
