@@ -12,6 +12,13 @@ from pathlib import Path
 import pytest
 
 from moodloop import bench
+from moodloop.bench import measure
+from moodloop.bench.bar import bar_of, can_show_blocks
+from moodloop.bench.chart import chart
+from moodloop.bench.report import conclusion
+from moodloop.bench.servers import KeyValueStore
+from moodloop.bench.table import table
+from moodloop.bench.workloads import WORKLOADS
 
 SHORT = ["--rounds", "1", "--seconds", "0.05", "--loops", "asyncio"]
 
@@ -22,30 +29,31 @@ spec = importlib.util.spec_from_file_location("bench", {path!r})
 bench = importlib.util.module_from_spec(spec)
 sys.modules["bench"] = bench
 spec.loader.exec_module(bench)
+from bench import child, servers
 {lie}
-sys.exit(bench.child("server", "asyncio"))
+sys.exit(child.child("server", "asyncio"))
 """
 
 ECHO_LIE = """
-class Echo(bench.Echo):
+class Echo(servers.Echo):
     count = 0
     def data_received(self, data):
         Echo.count += 1
         if Echo.count > 50:
             data = data[:7] + bytes([data[7] ^ 1]) + data[8:]
         super().data_received(data)
-bench.Echo = Echo
+servers.Echo = Echo
 """
 
 STORE_LIE = """
-class Store(bench.KeyValueStore):
+class Store(servers.KeyValueStore):
     def _increment(self, key):
         return b"INT 41"
-bench.KeyValueStore = Store
+servers.KeyValueStore = Store
 """
 
 DEATH = """
-class Echo(bench.Echo):
+class Echo(servers.Echo):
     count = 0
     def data_received(self, data):
         Echo.count += 1
@@ -53,17 +61,17 @@ class Echo(bench.Echo):
             print("no more of this", file=sys.stderr, flush=True)
             os._exit(7)
         super().data_received(data)
-bench.Echo = Echo
+servers.Echo = Echo
 """
 
 SILENCE = """
-class Echo(bench.Echo):
+class Echo(servers.Echo):
     count = 0
     def data_received(self, data):
         Echo.count += 1
         if Echo.count < 50:
             super().data_received(data)
-bench.Echo = Echo
+servers.Echo = Echo
 """
 
 ABSENCE = "sys.exit('the server does not start')"
@@ -72,7 +80,7 @@ ABSENCE = "sys.exit('the server does not start')"
 @pytest.fixture
 def replace_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """A function that has the benchmark start another server."""
-    real = bench.child_command
+    real = measure.child_command
 
     def replace(lie: str) -> None:
         script = tmp_path / "liar.py"
@@ -81,19 +89,19 @@ def replace_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         def command(role: str, name: str, *more: str) -> list[str]:
             return [sys.executable, str(script)] if role == "server" else real(role, name, *more)
 
-        monkeypatch.setattr(bench, "child_command", command)
+        monkeypatch.setattr(measure, "child_command", command)
 
     return replace
 
 
 def test_quick_run_shows_table_and_chart() -> None:
-    command = [sys.executable, str(Path(bench.__file__)), "--quick", "--loops", "asyncio"]
+    command = [sys.executable, str(Path(bench.__file__).parent), "--quick", "--loops", "asyncio"]
     environment = {**os.environ, "PYTHONIOENCODING": "utf-8"}
     done = subprocess.run(
         command, capture_output=True, encoding="utf-8", timeout=60, env=environment
     )
     assert done.returncode == 0, done.stderr
-    for workload in bench.WORKLOADS:
+    for workload in WORKLOADS:
         assert done.stdout.count(workload.name) == 2  # a line of the table, a part of the chart
     assert "requests" in done.stdout
     assert "1.00x" in done.stdout
@@ -118,7 +126,7 @@ def test_json_has_the_documented_shape(tmp_path: Path) -> None:
     }
     assert list(report["loops"]) == ["asyncio"]
     assert report["settings"]["rounds"] == 2
-    assert [entry["workload"] for entry in report["results"]] == [w.name for w in bench.WORKLOADS]
+    assert [entry["workload"] for entry in report["results"]] == [w.name for w in WORKLOADS]
     for entry in report["results"]:
         assert entry["loop"] == "asyncio"
         for key in ("requests_per_second", "p50_us", "p99_us"):
@@ -167,11 +175,11 @@ def test_bad_arguments(arguments, capfd) -> None:
 
 def test_ascii_where_blocks_cannot_be_shown() -> None:
     ascii_only = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
-    assert not bench.can_show_blocks(ascii_only)
-    assert bench.bar_of(0.5, 10, blocks=False) == "#####"
-    assert bench.bar_of(0.55, 10, blocks=True) == "█████▌"
-    assert bench.bar_of(1.0, 10, blocks=True) == "█" * 10
-    assert bench.bar_of(0.0, 10, blocks=True) == ""
+    assert not can_show_blocks(ascii_only)
+    assert bar_of(0.5, 10, blocks=False) == "#####"
+    assert bar_of(0.55, 10, blocks=True) == "█████▌"
+    assert bar_of(1.0, 10, blocks=True) == "█" * 10
+    assert bar_of(0.0, 10, blocks=True) == ""
 
 
 def entry(workload: str, loop: str, speed: float, ratio: float) -> dict:
@@ -191,24 +199,24 @@ def entry(workload: str, loop: str, speed: float, ratio: float) -> dict:
 def test_what_is_concluded() -> None:
     results = [
         entry(workload.name, loop, speed, speed / 1000)
-        for workload in bench.WORKLOADS
+        for workload in WORKLOADS
         for loop, speed in (("asyncio", 1000.0), ("uvloop", 1600.0), ("moodloop", 2000.0))
     ]
-    assert bench.conclusion(results) == (
+    assert conclusion(results) == (
         "moodloop serves 2.00 times the requests of asyncio and 1.25 times the requests of uvloop."
     )
-    lines = bench.chart(results, 80, blocks=False).splitlines()
+    lines = chart(results, 80, blocks=False).splitlines()
     bars = [line.count("#") for line in lines if "#" in line]
     assert len(bars) == 9
     assert bars[0] * 2 == pytest.approx(bars[2], abs=1)
     assert max(len(line) for line in lines) <= 80
-    assert "2.00x" in bench.table(results)
+    assert "2.00x" in table(results)
     without = [e for e in results if e["loop"] != "moodloop"]
-    assert bench.conclusion(without) == ""
+    assert conclusion(without) == ""
 
 
 def test_the_line_protocol() -> None:
-    store = bench.KeyValueStore()
+    store = KeyValueStore()
     for line, reply in (
         (b"SET a some words", b"OK"),
         (b"GET a", b"VALUE some words"),
