@@ -132,7 +132,7 @@ struct ml_base {
     ml_loop *ev; /* owned; NULL until __init__ */
     bool own_ev; /* made by us: closed with us */
     bool closed, debug, stopping, running;
-    bool in_batch;        /* callbacks are running: writes may wait for the end of the batch */
+    bool in_batch;        /* callbacks are running: writes may wait for the end of theirs */
     bool sleeping;        /* in, or about to enter, a poll that may block */
     bool woken;           /* ... and has been told to leave it */
     bool poll_due;        /* the next turn must poll: I/O or a due timer may be waiting */

@@ -256,7 +256,7 @@ ml_stream_queued(ml_stream *stream)
     if (stream->blocked) {
         return ml_stream_check_marks(stream);
     }
-    /* Outside of callbacks there is no end of a batch to wait for; and whether the high mark is
+    /* Outside of callbacks there is no end to wait for; and whether the high mark is
      * reached only shows when the socket had its share. */
     if (!stream->loop->in_batch || stream->queued > stream->high) {
         int rc = ml_stream_flush(stream);
@@ -271,7 +271,7 @@ ml_stream_queued(ml_stream *stream)
     return 0;
 }
 
-/* At the end of a batch. One stream's failure does not keep the others waiting. */
+/* When a callback has returned. One stream's failure does not keep the others waiting. */
 int
 ml_base_flush(ml_base *self)
 {

@@ -1,8 +1,8 @@
 /* A byte stream: a descriptor, its ev_io, a write queue and the water marks. Knows nothing of
  * asyncio's protocols: what arrives and what happens goes to a sink.
  *
- * Writes wait for the end of the event that makes them (see ml_stream_flush) so that they go out
- * in one system call; EV_WRITE is only armed after a short write. */
+ * Writes wait for the end of the callback or task step that makes them (run.c) so that they go
+ * out in one system call; EV_WRITE is only armed after a short write. */
 #ifndef ML_STREAM_H
 #define ML_STREAM_H
 
@@ -54,7 +54,7 @@ int ml_stream_read(ml_stream *stream, bool on);
 int ml_stream_stop(ml_stream *stream);
 /* Queues a bytes object. -1 with an exception: MemoryError. */
 int ml_stream_queue(ml_stream *stream, PyObject *bytes, const char *data, size_t size);
-/* After queueing: sees to it that it is sent, now or at the end of the batch, and that the sink
+/* After queueing: sees to it that it is sent, now or when the callback ends, and that the sink
  * hears of the high mark. -1: must leave. */
 int ml_stream_queued(ml_stream *stream);
 /* Sends what it can now. -1: must leave. */
@@ -67,7 +67,7 @@ void ml_stream_discard(ml_stream *stream);
 void ml_stream_detach(ml_stream *stream);
 int ml_stream_traverse(ml_stream *stream, visitproc visit, void *arg);
 
-/* True while everything queued is only waiting for the end of the batch. */
+/* True while everything queued is only waiting for the end of the callback. */
 static inline bool
 ml_stream_untried(const ml_stream *stream)
 {

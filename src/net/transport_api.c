@@ -166,8 +166,8 @@ transport_writelines(ml_transport *self, PyObject *lines)
     return none_or_error(rc);
 }
 
-/* What was only waiting for the end of the batch is tried before its fate is asked or decided, so
- * that the caller sees what a transport that sends at once would show. */
+/* What was only waiting for the end of the callback is tried before its fate is asked or decided,
+ * so that the caller sees what a transport that sends at once would show. */
 static int
 try_now(ml_transport *self)
 {
