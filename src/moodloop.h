@@ -50,11 +50,9 @@
 #define ML_NAMES(X)           \
     X(Future)                 \
     X(Task)                   \
-    X(add_done_callback)      \
     X(buffer_updated)         \
     X(call_exception_handler) \
     X(callback)               \
-    X(cancelled)              \
     X(close)                  \
     X(connection_lost)        \
     X(connection_made)        \
@@ -62,18 +60,14 @@
     X(data_received)          \
     X(done)                   \
     X(eof_received)           \
-    X(exception)              \
     X(fileno)                 \
     X(get_buffer)             \
-    X(handle)                 \
     X(loop)                   \
-    X(message)                \
     X(pause_writing)          \
     X(protocol)               \
     X(resume_writing)         \
     X(set_exception)          \
     X(set_result)             \
-    X(socket)                 \
     X(time)                   \
     X(transport)              \
     X(_attach)                \

@@ -162,6 +162,16 @@ ml_base_touch(ml_base *self)
     self->touched = self->poll_due = true;
 }
 
+/* Ends a poll that waits, or is about to; at most one wake-up for each. */
+static inline void
+ml_base_wake(ml_base *self)
+{
+    if (self->sleeping && !self->woken) {
+        self->woken = true;
+        ml_loop_wake(self->ev);
+    }
+}
+
 /* Appends to the ring; takes its own reference. -1 with MemoryError. */
 int ml_base_push_handle(ml_base *self, ml_handle *handle);
 int ml_base_push_ready(ml_base *self, ml_ready *ready);
@@ -180,8 +190,6 @@ bool ml_base_watcher_failed(void *host, PyObject *callback);
 PyObject *ml_base_run(ml_base *self, PyObject *unused);
 char *ml_base_scratch(ml_base *self);
 PyObject *ml_base_create_future(ml_base *self, PyObject *unused);
-/* Calls self.call_soon-like scheduling of a C callable object without arguments but one. */
-int ml_base_call_soon(ml_base *self, PyObject *callback, PyObject *arg);
 /* moodloop._diagnostics.<name>, a new reference. */
 PyObject *ml_diagnostics(ml_state *state, const char *name);
 
@@ -222,7 +230,7 @@ void ml_base_slots_clear(ml_base *self);
 
 PyObject *ml_base_signal_start(ml_base *, PyObject *args);
 PyObject *ml_base_signal_stop(ml_base *, PyObject *arg);
-PyObject *ml_base_signal_numbers(ml_base *, PyObject *unused);
+PyObject *ml_base_signal_map(ml_base *, PyObject *unused);
 int ml_base_signals_traverse(ml_base *self, visitproc visit, void *arg);
 void ml_base_signals_clear(ml_base *self);
 

@@ -59,10 +59,9 @@ ml_base_transport_of(ml_base *self, int fd)
     return slot ? slot->transport : NULL;
 }
 
-/* A reader or writer that was left on a number when its file was closed must not hear of the
- * connection that has the number now. */
+/* Cancels what is registered, if anything. */
 static int
-drop_stale(ml_base *self, ml_rw *rw)
+unregister(ml_base *self, ml_rw *rw)
 {
     if (rw == NULL || rw->handle == NULL) {
         return 0;
@@ -80,8 +79,10 @@ ml_base_set_transport(ml_base *self, int fd, PyObject *transport)
 {
     ml_slot *slot = need_slot(self, fd);
 
-    if (slot == NULL || drop_stale(self, slot->rw[READER]) < 0 ||
-        drop_stale(self, self->slots[fd].rw[WRITER]) < 0) {
+    /* A reader or writer that was left on a number when its file was closed must not hear of the
+     * connection that has the number now. */
+    if (slot == NULL || unregister(self, slot->rw[READER]) < 0 ||
+        unregister(self, self->slots[fd].rw[WRITER]) < 0) {
         return -1;
     }
     slot = &self->slots[fd]; /* what was dropped may have run code */
@@ -323,12 +324,7 @@ remove_rw(ml_base *self, int direction, bool checked, PyObject *fileobj)
     if (self->closed || rw == NULL || rw->handle == NULL) {
         Py_RETURN_FALSE;
     }
-    ml_handle *handle = rw->handle;
-    rw->handle = NULL;
-    ml_fdw_stop(self->ev, &rw->fdw);
-    int rc = ml_handle_cancel(handle);
-    Py_DECREF(handle);
-    if (rc < 0) {
+    if (unregister(self, rw) < 0) {
         return NULL;
     }
     Py_RETURN_TRUE;

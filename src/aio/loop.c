@@ -120,10 +120,7 @@ static PyObject *
 base_stop(ml_base *self, PyObject *Py_UNUSED(unused))
 {
     self->stopping = true;
-    if (self->sleeping && !self->woken) { /* from a watcher's callback, or another thread */
-        self->woken = true;
-        ml_loop_wake(self->ev);
-    }
+    ml_base_wake(self); /* from a watcher's callback, or another thread */
     Py_RETURN_NONE;
 }
 
@@ -547,7 +544,7 @@ static PyMethodDef base_methods[] = {
     {"_remove_writer", (PyCFunction)ml_base_remove_writer_unchecked, METH_O, NULL},
     {"_signal_start", (PyCFunction)ml_base_signal_start, METH_VARARGS, NULL},
     {"_signal_stop", (PyCFunction)ml_base_signal_stop, METH_O, NULL},
-    {"_signal_map", (PyCFunction)ml_base_signal_numbers, METH_NOARGS, NULL},
+    {"_signal_map", (PyCFunction)ml_base_signal_map, METH_NOARGS, NULL},
     {"_check_closed", (PyCFunction)base_check_closed, METH_NOARGS, NULL},
     {"_ready_handles", (PyCFunction)base_ready_handles, METH_NOARGS, NULL},
     {"_scheduled_handles", (PyCFunction)base_scheduled_handles, METH_NOARGS, NULL},

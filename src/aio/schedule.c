@@ -94,21 +94,10 @@ ml_base_call_soon_threadsafe(ml_base *self, PyObject *const *args, Py_ssize_t na
 {
     ml_handle *handle = soon(self, "call_soon_threadsafe", true, args, nargs, kwnames);
 
-    if (handle != NULL && self->sleeping && !self->woken) {
-        self->woken = true;
-        ml_loop_wake(self->ev);
+    if (handle != NULL) {
+        ml_base_wake(self);
     }
     return (PyObject *)handle;
-}
-
-int
-ml_base_call_soon(ml_base *self, PyObject *callback, PyObject *arg)
-{
-    ml_handle *handle = ml_handle_new(self, callback, &arg, arg != NULL, NULL);
-    int rc = handle ? ml_base_push_handle(self, handle) : -1;
-
-    Py_XDECREF(handle);
-    return rc;
 }
 
 /* ---- timers ------------------------------------------------------------------------------ */

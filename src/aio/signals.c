@@ -129,9 +129,9 @@ ml_base_signal_stop(ml_base *self, PyObject *arg)
     Py_RETURN_TRUE;
 }
 
-/* _signal_handlers: {signum: handle}, a snapshot. */
+/* _signal_map(): {signum: handle}, a snapshot. */
 PyObject *
-ml_base_signal_numbers(ml_base *self, PyObject *Py_UNUSED(unused))
+ml_base_signal_map(ml_base *self, PyObject *Py_UNUSED(unused))
 {
     PyObject *result = PyDict_New();
 

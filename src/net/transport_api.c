@@ -204,12 +204,12 @@ transport_can_write_eof(ml_transport *Py_UNUSED(self), PyObject *Py_UNUSED(unuse
 void
 ml_transport_settle_waiter(ml_transport *self)
 {
-    PyObject *waiter = self->empty_waiter, *result = NULL;
-    PyObject *done = waiter ? PyObject_CallMethodNoArgs(waiter, self->loop->state->str.done) : NULL;
+    PyObject *waiter = Py_XNewRef(self->empty_waiter), *result = NULL;
 
     if (waiter == NULL) {
         return;
     }
+    PyObject *done = PyObject_CallMethodNoArgs(waiter, self->loop->state->str.done);
     if (done == Py_False && self->stream.fd >= 0) {
         result = PyObject_CallMethodOneArg(waiter, self->loop->state->str.set_result, Py_None);
     }
@@ -228,6 +228,7 @@ ml_transport_settle_waiter(ml_transport *self)
     }
     Py_XDECREF(result);
     Py_XDECREF(done);
+    Py_DECREF(waiter);
 }
 
 /* _make_empty_waiter(), _reset_empty_waiter(): between them the transport takes no writes, and
