@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import contextlib
 import errno
 import functools
 import inspect
@@ -21,6 +22,7 @@ import weakref
 from asyncio import constants, events
 from asyncio.base_events import _check_ssl_socket  # type: ignore[attr-defined]
 from asyncio.log import logger
+from collections.abc import Iterator
 from typing import Any
 
 from . import (
@@ -59,25 +61,63 @@ class EventLoop(_core.LoopBase, asyncio.BaseEventLoop):  # type: ignore[misc]
 
     def run_forever(self) -> None:
         """Run until stop(). RuntimeError if closed, or if a loop runs in this thread."""
-        self._check_closed()
-        self._check_running()  # type: ignore[attr-defined]
-        track: Any = self._set_coroutine_origin_tracking  # type: ignore[attr-defined]
-        track(self._debug)
-        hooks = sys.get_asyncgen_hooks()
+        hooks = self._enter()
         try:
-            self._thread_id = threading.get_ident()
-            sys.set_asyncgen_hooks(
-                firstiter=self._asyncgen_firstiter_hook,  # type: ignore[attr-defined]
-                finalizer=self._asyncgen_finalizer_hook,  # type: ignore[attr-defined]
-            )
-            events._set_running_loop(self)
             self._run()
         finally:
-            self._stopping = False
-            self._thread_id = None
-            events._set_running_loop(None)
-            track(False)
-            sys.set_asyncgen_hooks(*hooks)
+            self._leave(hooks)
+
+    @contextlib.contextmanager
+    def attached(self) -> Iterator[EventLoop]:
+        """Within the block the program runs the event.Loop, and this loop runs in it as a guest.
+
+            loop = moodloop.EventLoop(ev=ev)
+            with loop.attached():
+                task = loop.create_task(main())
+                ev.start()
+
+        Within the block this is the thread's running loop; its callbacks, timers, readers, signal
+        handlers and transports are served by `ev.start()`, which goes on as long as a watcher is
+        active or a task is not done. `stop()` ends that `start()` after the current turn. An
+        exception of a watcher's callback goes to this loop's exception handler. On leaving the
+        block all is as before; what is scheduled stays, for the next block or run_forever().
+
+        Raises RuntimeError if the loop is closed or running, or if a loop runs in this thread;
+        `ev.start()` in a callback of this loop, or in another thread, raises moodloop.event.Error.
+        """
+        hooks = self._enter()
+        try:
+            self._attach()
+            try:
+                yield self
+            finally:
+                self._detach()
+        finally:
+            self._leave(hooks)
+
+    def _enter(self) -> Any:
+        """Make this the thread's running loop; returns what _leave() puts back."""
+        self._check_closed()
+        self._check_running()  # type: ignore[attr-defined]
+        hooks = sys.get_asyncgen_hooks()
+        self._set_coroutine_origin_tracking(self._debug)  # type: ignore[attr-defined]
+        self._thread_id = threading.get_ident()
+        sys.set_asyncgen_hooks(
+            firstiter=self._asyncgen_firstiter_hook,  # type: ignore[attr-defined]
+            finalizer=self._asyncgen_finalizer_hook,  # type: ignore[attr-defined]
+        )
+        events._set_running_loop(self)
+        return hooks
+
+    def _leave(self, hooks: Any) -> None:
+        self._stopping = False
+        self._thread_id = None
+        events._set_running_loop(None)
+        self._set_coroutine_origin_tracking(False)  # type: ignore[attr-defined]
+        sys.set_asyncgen_hooks(*hooks)
+
+    def _has_tasks(self) -> bool:
+        return bool(asyncio.all_tasks(self))
 
     def close(self) -> None:
         """Drop what is scheduled and free everything. RuntimeError while running. Idempotent."""

@@ -132,6 +132,7 @@ struct ml_base {
     ml_loop *ev; /* owned; NULL until __init__ */
     bool own_ev; /* made by us: closed with us */
     bool closed, debug, stopping, running;
+    bool guest;           /* running, in a start() of the event.Loop: see guest.c */
     bool in_batch;        /* callbacks are running: writes may wait for the end of theirs */
     bool sleeping;        /* in, or about to enter, a poll that may block */
     bool woken;           /* ... and has been told to leave it */
@@ -143,6 +144,7 @@ struct ml_base {
     ml_batch io, due;                         /* what one poll brought */
     int skipped;                              /* turns since the last poll */
     double polled_at, released_at, active_at; /* monotonic seconds */
+    ev_idle guest_idle;                       /* active while a guest has work */
     ev_timer clock;   /* always active: reveals libev's cached time, see ml_base_libev_now */
     ml_timer *timers; /* scheduled ones, newest first */
     uint64_t timer_seq;
@@ -188,6 +190,14 @@ int ml_base_handle_error(ml_base *self, const char *message, PyObject *transport
                          PyObject *protocol);
 bool ml_base_watcher_failed(void *host, PyObject *callback);
 PyObject *ml_base_run(ml_base *self, PyObject *unused);
+/* Collects what the poll brought and runs what is ready. -1: must leave. */
+int ml_base_turn(ml_base *self);
+/* What waits in a loop that does not run can be garbage with it: the collector is told. */
+void ml_base_track_waiting(ml_base *self);
+/* Guest mode (guest.c). */
+PyObject *ml_base_attach(ml_base *self, PyObject *unused);
+PyObject *ml_base_detach(ml_base *self, PyObject *unused);
+void ml_base_end_guest(ml_base *self);
 char *ml_base_scratch(ml_base *self);
 PyObject *ml_base_create_future(ml_base *self, PyObject *unused);
 /* moodloop._diagnostics.<name>, a new reference. */

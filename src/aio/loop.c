@@ -333,9 +333,10 @@ base_clear(ml_base *self)
 {
     if (self->ev != NULL) {
         self->closed = true;
+        ml_base_end_guest(self);
         if (self->ev->host == self) {
             self->ev->host = NULL;
-            self->ev->host_error = NULL;
+            self->ev->host_ops = NULL;
         }
         drop_waiting(self);
         ml_base_signals_clear(self);
@@ -549,6 +550,8 @@ static PyMethodDef base_methods[] = {
     {"_ready_handles", (PyCFunction)base_ready_handles, METH_NOARGS, NULL},
     {"_scheduled_handles", (PyCFunction)base_scheduled_handles, METH_NOARGS, NULL},
     {"_run", (PyCFunction)ml_base_run, METH_NOARGS, NULL},
+    {"_attach", (PyCFunction)ml_base_attach, METH_NOARGS, NULL},
+    {"_detach", (PyCFunction)ml_base_detach, METH_NOARGS, NULL},
     {"_close", (PyCFunction)base_close, METH_NOARGS, NULL},
     {"_make_socket_transport", FAST(ml_make_socket_transport), METH_VARARGS | METH_KEYWORDS, NULL},
     {"_sock_recv", FAST(ml_sockop_recv), METH_FASTCALL, NULL},

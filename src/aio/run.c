@@ -287,10 +287,16 @@ run_batch(ml_base *self)
     return rc;
 }
 
+int
+ml_base_turn(ml_base *self)
+{
+    return collect(self) < 0 ? -1 : run_batch(self);
+}
+
 /* Leaving run_forever(): from now on the loop itself can be garbage, and with it what waits. New
  * timers stand at the head of the list, so only those not tracked yet are walked. */
-static void
-track_waiting(ml_base *self)
+void
+ml_base_track_waiting(ml_base *self)
 {
     for (size_t i = self->ready.head; i != self->ready.tail; i++) {
         uintptr_t entry = self->ready.slots[i & self->ready.mask];
@@ -303,6 +309,20 @@ track_waiting(ml_base *self)
         PyObject_GC_Track(timer);
     }
 }
+
+static int
+check_start(void *host)
+{
+    ml_base *self = host;
+
+    PyErr_SetString(self->state->Error, "an asyncio loop is running on this loop");
+    return -1; /* its callbacks would not run, nor its stop() */
+}
+
+static const ml_host_ops runner_ops = {
+    .failed = ml_base_watcher_failed,
+    .check_start = check_start,
+};
 
 /* LoopBase._run(): turns until stop(). The caller has set the running loop and the hooks. */
 PyObject *
@@ -321,7 +341,7 @@ ml_base_run(ml_base *self, PyObject *Py_UNUSED(unused))
     Py_INCREF(self);
     ev_ref(self->ev->ev); /* the poll waits even if nothing is registered */
     self->running = true;
-    self->ev->host_error = ml_base_watcher_failed;
+    self->ev->host_ops = &runner_ops;
     self->poll_due = true;
     self->released_at = self->active_at = ml_monotonic();
     int rc = 0;
@@ -332,9 +352,9 @@ ml_base_run(ml_base *self, PyObject *Py_UNUSED(unused))
         }
     } while (rc == 0 && !self->stopping);
     self->running = false;
-    self->ev->host_error = NULL;
+    self->ev->host_ops = NULL;
     ev_unref(self->ev->ev);
-    track_waiting(self);
+    ml_base_track_waiting(self);
     ml_interrupt_end(self->ev);
     Py_DECREF(self);
     if (rc < 0) {

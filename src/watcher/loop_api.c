@@ -19,6 +19,29 @@ none_or_error(int rc)
 
 /* ---- running ----------------------------------------------------------------------------- */
 
+/* With a guest the run goes on while that waits for what is no watcher (a task for another thread,
+ * say): the wake-up ends the poll. Asked only when no watcher is left. */
+static int
+run_for_guest(ml_loop *self, int flags)
+{
+    bool once = flags & (EVRUN_ONCE | EVRUN_NOWAIT), blocking = !(flags & EVRUN_NOWAIT);
+    int result = ml_loop_run(self, flags, blocking), waits;
+
+    while (result == 0 && self->host_ops != NULL &&
+           (waits = self->host_ops->waits(self->host)) != 0) {
+        if (waits < 0) {
+            return -1;
+        }
+        ev_ref(self->ev);
+        result = ml_loop_run(self, once ? flags : EVRUN_ONCE, blocking);
+        ev_unref(self->ev);
+        if (result == ML_RUN_ACTIVE && !once) {
+            result = ml_loop_run(self, flags, blocking);
+        }
+    }
+    return result;
+}
+
 static PyObject *
 loop_start(ml_loop *self, PyObject *args, PyObject *kwargs)
 {
@@ -33,16 +56,15 @@ loop_start(ml_loop *self, PyObject *args, PyObject *kwargs)
         PyErr_SetString(self->state->Error, "another thread is inside start() of this loop");
         return NULL;
     }
-    if (self->host_error != NULL) { /* its callbacks would not run, nor its stop() */
-        PyErr_SetString(self->state->Error, "an asyncio loop is running on this loop");
+    if (self->host_ops != NULL && self->host_ops->check_start(self->host) < 0) {
         return NULL;
     }
     Py_INCREF(self);
     PyObject *result = NULL;
     if (ml_interrupt_begin(self) == 0) {
-        int active = ml_loop_run(self, flags, !(flags & EVRUN_NOWAIT));
+        int ended = run_for_guest(self, flags);
         ml_interrupt_end(self);
-        result = active < 0 ? NULL : PyBool_FromLong(active);
+        result = ended < 0 ? NULL : PyBool_FromLong(ended & ML_RUN_ACTIVE);
     }
     Py_DECREF(self);
     return result;
@@ -61,7 +83,7 @@ loop_stop(ml_loop *self, PyObject *args, PyObject *kwargs)
         return NULL;
     }
     if (self->depth > 0 && self->owner == PyThread_get_thread_ident()) {
-        ev_break(self->ev, how);
+        ml_loop_break(self, how);
     }
     else if (self->depth > 0) {
         self->break_how = how;

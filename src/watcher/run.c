@@ -50,6 +50,7 @@ acquire_gil(struct ev_loop *ev) EV_NOEXCEPT
         loop->polling = false;
     }
     loop->reset_due = false;
+    loop->polled = true;
 }
 
 /* Runs in each iteration: the pending events; then Python's signal handlers; last, just before
@@ -82,14 +83,26 @@ invoke_pending(struct ev_loop *ev)
     if (loop->exc == NULL && PyErr_CheckSignals() < 0) {
         ml_loop_set_aside(loop, (PyObject *)loop);
     }
+    if (loop->exc == NULL && loop->host_ops != NULL && loop->host_ops->turn != NULL) {
+        bool polled = loop->polled;
+        loop->polled = false;
+        loop->host_ops->turn(loop->host, polled);
+    }
     ml_fdw_check(loop);
     if (loop->break_how) {
-        ev_break(ev, loop->break_how);
+        ml_loop_break(loop, loop->break_how);
         loop->break_how = 0;
     }
     if (loop->exc != NULL || loop->syserr) {
-        ev_break(ev, EVBREAK_ALL);
+        ml_loop_break(loop, EVBREAK_ALL);
     }
+}
+
+void
+ml_loop_break(ml_loop *loop, int how)
+{
+    loop->broken = how;
+    ev_break(loop->ev, how);
 }
 
 void
@@ -111,7 +124,7 @@ ml_loop_set_aside(ml_loop *loop, PyObject *source)
     if (loop->exc == NULL) {
         loop->exc = exc;
         if (loop->ev != NULL) {
-            ev_break(loop->ev, EVBREAK_ALL);
+            ml_loop_break(loop, EVBREAK_ALL);
             ml_loop_changed(loop);
         }
         return;
@@ -177,10 +190,10 @@ ml_loop_call(ml_loop *loop, PyObject *callback, PyObject *first, int revents)
         if (came_up(loop) || is_fatal(loop, callback)) {
             ml_loop_set_aside(loop, callback);
         }
-        else if (loop->host_error == NULL) {
+        else if (loop->host_ops == NULL) {
             ml_unraisable(callback);
         }
-        else if (!loop->host_error(loop->host, callback)) {
+        else if (!loop->host_ops->failed(loop->host, callback)) {
             ml_loop_set_aside(loop, callback);
         }
     }
@@ -271,6 +284,7 @@ ml_loop_run(ml_loop *loop, int flags, bool blocking)
     }
     loop->syserr_count = 0;
     bool was_blocking = loop->blocking;
+    int was_broken = loop->broken;
     ml_loop *was_current = current;
     Py_INCREF(loop);
     loop->owner = thread;
@@ -278,6 +292,7 @@ ml_loop_run(ml_loop *loop, int flags, bool blocking)
         loop->break_how = 0;
     }
     loop->blocking = blocking;
+    loop->broken = 0;
     current = loop;
     int active = ev_run(loop->ev, flags);
     current = was_current;
@@ -286,7 +301,11 @@ ml_loop_run(ml_loop *loop, int flags, bool blocking)
     if (loop->depth == 0) {
         loop->owner = 0;
     }
+    int broken = loop->broken;
+    if (broken != EVBREAK_ALL) { /* else it ends the outer runs as well */
+        loop->broken = was_broken;
+    }
     int rc = outcome(loop);
     Py_DECREF(loop);
-    return rc < 0 ? -1 : active != 0;
+    return rc < 0 ? -1 : (active ? ML_RUN_ACTIVE : 0) | (broken ? ML_RUN_BROKEN : 0);
 }

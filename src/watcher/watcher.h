@@ -39,9 +39,21 @@ void ml_fdw_unlink(ml_loop *loop, ml_fdw *fdw);
 
 /* ---- the loop (loop.c, run.c) ------------------------------------------------------------ */
 
-/* Handles the exception that is set, raised by `callback` of a watcher: returns true if it was
- * dealt with, false (exception still set) if the run must end with it. */
-typedef bool (*ml_error_hook)(void *host, PyObject *callback);
+/* What the asyncio loop on top, the host, does while it runs: either it runs this loop itself, or
+ * it is the guest of a program that calls start(). */
+typedef struct ml_host_ops {
+    /* An exception, raised by `callback` of a watcher, is set: true if it was dealt with, false
+     * (exception still set) if the run must end with it. */
+    bool (*failed)(void *host, PyObject *callback);
+    /* -1 with Error if start() cannot be called now. */
+    int (*check_start)(void *host);
+    /* A guest's part of each round, after the pending events were invoked and before the next poll;
+     * `polled`: there was a poll since the last call. NULL if the host runs the loop itself. */
+    void (*turn)(void *host, bool polled);
+    /* 1 if the guest has something to wait for that is no watcher, 0 if not, -1 with an exception.
+     */
+    int (*waits)(void *host);
+} ml_host_ops;
 
 struct ml_loop {
     PyObject_HEAD
@@ -72,6 +84,8 @@ struct ml_loop {
     int *aside_revents;
     Py_ssize_t aside_len, aside_cap;
     int break_how;    /* a stop() of another thread: applied after the poll; 0 */
+    int broken;       /* EVBREAK_*: how the innermost run was told to end, 0 if it was not */
+    bool polled;      /* there was a poll since the guest's last turn */
     int syserr;       /* errno that libev's backend reported, 0 if none */
     int syserr_count; /* reports in this run */
     bool reset_due;   /* ev_loop_fork() was called, and no poll has been since */
@@ -94,9 +108,9 @@ struct ml_loop {
     int wakeup_depth;
     int wakeup_old; /* the fd that was set before ours; what arrives is passed on to it */
 
-    /* The asyncio loop on top, or NULL, and its hook for exceptions of watchers. */
+    /* The asyncio loop on top, or NULL, and while it runs its functions. */
     void *host;
-    ml_error_hook host_error;
+    const ml_host_ops *host_ops;
 
     double io_interval, timeout_interval;
     bool suspended;
@@ -118,8 +132,12 @@ int ml_loop_check_open(ml_loop *loop);
 /* ev_run with every guard: one thread at a time, descriptors checked, Python's signal handlers
  * run, an exception raised by a watcher set aside and raised here, undelivered events kept.
  * `blocking` says whether the GIL is given away around the poll. Returns -1 with an exception, else
- * ev_run's result (0 or 1: watchers are left). */
+ * a set of these. */
+#define ML_RUN_ACTIVE 1 /* watchers are left */
+#define ML_RUN_BROKEN 2 /* it was told to end */
 int ml_loop_run(ml_loop *loop, int flags, bool blocking);
+/* ev_break, from inside of a run and in its thread. */
+void ml_loop_break(ml_loop *loop, int how);
 
 PyObject *ml_default_loop(PyObject *module, PyObject *args, PyObject *kwargs);
 int ml_loop_set_interval(ml_loop *loop, PyObject *value, bool io);

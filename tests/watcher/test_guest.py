@@ -1,0 +1,535 @@
+"""Guest mode: a program that runs event.Loop.start() hosts asyncio."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+import threading
+
+import pytest
+
+import moodloop
+from moodloop import event
+
+
+@pytest.fixture
+def guest(loop):
+    """An asyncio loop on `loop`."""
+    guest = moodloop.EventLoop(ev=loop)
+    yield guest
+    guest.close()
+
+
+def host(loop, guest, coro, flags=0):
+    """Run the event.Loop with `coro` as a task of its guest; the task's result."""
+    with guest.attached():
+        task = guest.create_task(coro)
+        while not task.done():
+            loop.start(flags)
+    return task.result()
+
+
+def test_task_runs_in_start(loop, guest):
+    async def main():
+        assert asyncio.get_running_loop() is guest
+        await asyncio.sleep(0)
+        await asyncio.sleep(0.001)
+        return loop.depth
+
+    assert host(loop, guest, main()) == 1
+
+
+def test_start_returns_when_the_guest_is_done(loop, guest):
+    with guest.attached():
+        task = guest.create_task(asyncio.sleep(0.001, "slept"))
+        assert loop.start() is False
+        assert task.result() == "slept"
+
+
+def test_start_goes_on_while_a_task_waits_for_a_thread(loop, guest):
+    gate = threading.Event()
+
+    async def main():
+        guest.call_later(0.01, gate.set)
+        return await asyncio.to_thread(gate.wait)
+
+    with guest.attached():
+        task = guest.create_task(main())
+        assert loop.start() is False
+        assert task.result() is True
+    guest.run_until_complete(guest.shutdown_default_executor())
+
+
+@pytest.mark.parametrize("flags", [event.EVRUN_ONCE, event.EVRUN_NOWAIT])
+def test_single_rounds(loop, guest, flags):
+    async def main():
+        await asyncio.sleep(0.002)
+        return await asyncio.to_thread(lambda: "thread")
+
+    assert host(loop, guest, main(), flags) == "thread"
+    guest.run_until_complete(guest.shutdown_default_executor())
+
+
+def test_once_says_that_a_task_waits(loop, guest):
+    with guest.attached():
+        future = guest.create_future()
+        task = guest.create_task(asyncio.wait_for(future, None))
+        assert loop.start(event.EVRUN_NOWAIT) is True
+        assert loop.start(event.EVRUN_NOWAIT) is True
+        guest.call_soon(future.set_result, "set")
+        while loop.start(event.EVRUN_NOWAIT):
+            pass
+        assert task.result() == "set"
+
+
+def test_order_is_that_of_asyncio(loop, guest):
+    order = []
+    with guest.attached():
+        for i in range(3):
+            guest.call_soon(order.append, i)
+        guest.call_soon(lambda: guest.call_soon(order.append, "next turn"))
+        guest.call_soon(order.append, 3)
+        loop.start()
+    assert order == [0, 1, 2, 3, "next turn"]
+
+
+def test_streams(loop, guest):
+    async def serve(reader, writer):
+        writer.write((await reader.readline()).upper())
+        writer.close()
+
+    async def main():
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        async with server:
+            reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+            writer.write(b"hello\n")
+            answer = await reader.read()
+            writer.close()
+            await writer.wait_closed()
+        return answer
+
+    assert host(loop, guest, main()) == b"HELLO\n"
+
+
+def test_readers_and_writers(loop, guest):
+    a, b = socket.socketpair()
+    got = []
+    with a, b, guest.attached():
+        guest.add_reader(a, lambda: (got.append(a.recv(10)), guest.remove_reader(a)))
+        guest.add_writer(b, lambda: (b.send(b"x"), guest.remove_writer(b)))
+        assert loop.start() is False
+    assert got == [b"x"]
+
+
+def test_signal_handlers(loop, guest):
+    got = []
+    with guest.attached():
+        guest.add_signal_handler(signal.SIGUSR1, got.append, "signal")
+        guest.add_signal_handler(signal.SIGUSR2, guest.stop)
+        os.kill(os.getpid(), signal.SIGUSR1)
+        os.kill(os.getpid(), signal.SIGUSR2)
+        loop.start()
+        guest.remove_signal_handler(signal.SIGUSR1)
+        guest.remove_signal_handler(signal.SIGUSR2)
+    assert got == ["signal"]
+
+
+@pytest.mark.parametrize("backend", ["epoll", "poll", "select"])
+def test_call_from_thread_wakes_a_sleeping_host(backend):
+    ev = event.Loop(getattr(event, f"EVBACKEND_{backend.upper()}"))
+    guest = moodloop.EventLoop(ev=ev)
+    slow = ev.timer(3600, 0, lambda w, r: None)
+    slow.start()
+    sleeping = threading.Event()
+    prepare = ev.prepare(lambda w, r: sleeping.set())
+    prepare.start()
+
+    def other():
+        sleeping.wait()
+        guest.call_from_thread(guest.stop)
+
+    thread = threading.Thread(target=other)
+    with guest.attached():
+        thread.start()
+        assert ev.start() is True
+    thread.join()
+    guest.close()
+    ev.close()
+
+
+def test_stop_finishes_the_turn(loop, guest):
+    ran = []
+    with guest.attached():
+        guest.call_soon(guest.stop)
+        guest.call_soon(ran.append, 1)
+        guest.call_soon(lambda: guest.call_soon(ran.append, 2))
+        loop.start()
+        assert ran == [1]
+        loop.start()
+        assert ran == [1, 2]
+
+
+def test_stop_before_start_gives_one_turn(loop, guest):
+    ran = []
+    keep = loop.timer(3600, 0, lambda w, r: None)
+    keep.start()
+    with guest.attached():
+        guest.stop()
+        guest.call_soon(ran.append, 1)
+        assert loop.start() is True
+        assert ran == [1]
+
+
+def test_stop_from_a_watcher(loop, guest):
+    keep = loop.timer(3600, 0, lambda w, r: None)
+    keep.start()
+    with guest.attached():
+        timer = loop.timer(0.001, 0, lambda w, r: guest.stop())
+        timer.start()
+        assert loop.start() is True
+
+
+def test_stop_of_a_nested_start_leaves_the_outer_one(loop, guest):
+    steps = []
+
+    def nest(watcher, revents):
+        guest.call_soon(guest.stop)
+        steps.append(("inner", loop.start()))
+        guest.call_soon(steps.append, "after")
+
+    keep = loop.timer(3600, 0, lambda w, r: None)
+    keep.start()
+    last = loop.timer(0.02, 0, lambda w, r: loop.stop(event.EVBREAK_ALL))
+    last.start()
+    with guest.attached():
+        timer = loop.timer(0.001, 0, nest)
+        timer.start()
+        loop.start()
+    assert steps == [("inner", True), "after"]
+
+
+def test_the_loop_stop_breaks_off_although_a_task_waits(loop, guest):
+    with guest.attached():
+        future = guest.create_future()
+
+        async def wait():
+            await future
+
+        task = guest.create_task(wait())
+        timer = loop.timer(0.001, 0, lambda w, r: loop.stop())
+        timer.start()
+        assert loop.start() is False
+        assert not task.done()
+        future.set_result(None)
+        loop.start()
+        assert task.done()
+
+
+def test_running_state(loop, guest):
+    assert not guest.is_running()
+    before = sys.get_asyncgen_hooks()
+    with guest.attached() as attached:
+        assert attached is guest
+        assert guest.is_running()
+        assert asyncio.get_running_loop() is guest
+        assert sys.get_asyncgen_hooks() != before
+        coro = asyncio.sleep(0)
+        with pytest.raises(RuntimeError, match="already running"):
+            guest.run_until_complete(coro)
+        coro.close()
+        with pytest.raises(RuntimeError, match="already running"):
+            guest.run_forever()
+        with pytest.raises(RuntimeError):
+            with guest.attached():
+                pass
+        with pytest.raises(RuntimeError, match="Cannot close a running"):
+            guest.close()
+        with pytest.raises(event.Error):
+            loop.close()
+    assert not guest.is_running()
+    assert sys.get_asyncgen_hooks() == before
+    with pytest.raises(RuntimeError):
+        asyncio.get_running_loop()
+    assert guest.run_until_complete(asyncio.sleep(0, "runs again")) == "runs again"
+
+
+def test_what_waits_stays_for_later(loop, guest):
+    ran = []
+    with guest.attached():
+        guest.call_soon(ran.append, "soon")
+        guest.call_later(0.001, ran.append, "later")
+    assert loop.start(event.EVRUN_NOWAIT) is not None  # not attached: asyncio does not run
+    assert ran == []
+    guest.run_until_complete(asyncio.sleep(0.01))
+    assert ran == ["soon", "later"]
+
+
+def test_left_by_an_exception(loop, guest):
+    with pytest.raises(ZeroDivisionError):
+        with guest.attached():
+            1 / 0
+    assert not guest.is_running()
+    host(loop, guest, asyncio.sleep(0))
+
+
+def test_closed_loop_cannot_be_attached(loop):
+    guest = moodloop.EventLoop(ev=loop)
+    guest.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        with guest.attached():
+            pass
+
+
+def test_start_inside_a_callback_of_the_guest(loop, guest):
+    async def main():
+        with pytest.raises(event.Error, match="cannot run the loop it runs in"):
+            loop.start()
+        return "refused"
+
+    assert host(loop, guest, main()) == "refused"
+
+
+def test_start_in_another_thread(loop, guest):
+    errors = []
+
+    def other():
+        try:
+            loop.start(event.EVRUN_NOWAIT)
+        except event.Error as exc:
+            errors.append(str(exc))
+
+    with guest.attached():
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join()
+    assert errors == ["an asyncio loop is attached in another thread"]
+
+
+def test_start_while_asyncio_runs_itself(loop, guest):
+    async def main():
+        with pytest.raises(event.Error, match="is running on this loop"):
+            loop.start()
+
+    guest.run_until_complete(main())
+
+
+def test_second_guest_is_refused(loop, guest):
+    with pytest.raises(RuntimeError):
+        moodloop.EventLoop(ev=loop)
+
+
+def test_watchers_and_tasks_side_by_side(loop, guest):
+    ticks = []
+
+    async def main():
+        event_ = asyncio.Event()
+        timer = loop.timer(0.001, 0.001, lambda w, r: (ticks.append(1), event_.set()))
+        timer.start()
+        await event_.wait()
+        timer.stop()
+        return len(ticks) > 0
+
+    assert host(loop, guest, main())
+
+
+def test_exception_in_a_watcher_goes_to_the_exception_handler(loop, guest):
+    contexts = []
+    guest.set_exception_handler(lambda _, context: contexts.append(context))
+
+    def fail(watcher, revents):
+        raise ZeroDivisionError
+
+    with guest.attached():
+        timer = loop.timer(0.001, 0, fail)
+        timer.start()
+        loop.start()
+    assert [type(c["exception"]) for c in contexts] == [ZeroDivisionError]
+
+
+def test_exception_in_a_callback_of_asyncio(loop, guest):
+    contexts = []
+    ran = []
+    guest.set_exception_handler(lambda _, context: contexts.append(context))
+    with guest.attached():
+        guest.call_soon(lambda: 1 / 0)
+        guest.call_soon(ran.append, 1)
+        loop.start()
+    assert len(contexts) == 1
+    assert ran == [1]
+
+
+@pytest.mark.parametrize("exception", [KeyboardInterrupt, SystemExit])
+def test_fatal_exception_leaves_start(loop, guest, exception):
+    ran = []
+
+    def fail():
+        raise exception("out")
+
+    with guest.attached():
+        guest.call_soon(fail)
+        guest.call_soon(ran.append, "kept")
+        with pytest.raises(exception, match="out"):
+            loop.start()
+        assert ran == []
+        loop.start()
+        assert ran == ["kept"]
+
+
+def test_fatal_exception_of_a_watcher_keeps_the_events_of_asyncio(loop, guest):
+    a, b = socket.socketpair()
+    got = []
+
+    @event.fatal
+    def fail(watcher, revents):
+        raise ZeroDivisionError
+
+    with a, b, guest.attached():
+        b.send(b"x")
+        guest.add_reader(a, lambda: (got.append(a.recv(10)), guest.remove_reader(a)))
+        timer = loop.timer(0, 0, fail)
+        timer.start()
+        with pytest.raises(ZeroDivisionError):
+            loop.start()
+        loop.start()
+    assert got == [b"x"]
+
+
+def test_busy_descriptor_does_not_starve_the_guest(loop, guest):
+    """An Io watcher that is always ready, at the highest priority."""
+    r, w = os.pipe()
+    turns = []
+    busy = loop.io(w, event.EV_WRITE, lambda w, r: turns.append(1), priority=event.EV_MAXPRI)
+    busy.start()
+
+    async def main():
+        for _ in range(50):
+            await asyncio.sleep(0)
+        busy.stop()
+
+    host(loop, guest, main())
+    assert len(turns) < 200
+    os.close(r)
+    os.close(w)
+
+
+def test_idle_watchers_run_when_the_guest_is_quiet(loop, guest):
+    seen = []
+    idle = loop.idle(lambda w, r: (seen.append(1), w.stop()))
+    idle.start()
+    with guest.attached():
+        guest.call_later(0.005, lambda: None)
+        loop.start()
+    assert seen == [1]
+
+
+def test_hook_of_the_loop(loop, guest):
+    calls = []
+
+    def hook(loop):
+        calls.append(loop.pending)
+        loop.invoke()
+
+    loop.callback = hook
+
+    async def main():
+        await asyncio.sleep(0.001)
+        return "done"
+
+    assert host(loop, guest, main()) == "done"
+    assert calls
+
+
+def test_own_clock(loop):
+    class Clock(moodloop.EventLoop):
+        now = 0.0
+
+        def time(self):
+            return self.now
+
+    guest = Clock(ev=loop)
+    ran = []
+    with guest.attached():
+        guest.call_later(1000, ran.append, "due")
+        guest.call_soon(setattr, guest, "now", 2000.0)
+        loop.start()
+    assert ran == ["due"]
+    guest.close()
+
+
+def test_default_loop_hosts(isolated):
+    isolated(
+        """
+        import asyncio, moodloop
+        from moodloop import event
+        ev = event.default_loop()
+        guest = moodloop.EventLoop(ev=ev)
+        with guest.attached():
+            task = guest.create_task(asyncio.sleep(0.001, 5))
+            ev.start()
+        assert task.result() == 5
+        guest.close()
+        ev.close()
+        """
+    )
+
+
+def test_detached_inside_a_callback(loop, guest):
+    """The block ends while start() goes on: nothing of asyncio runs from then on."""
+    ran = []
+    context = guest.attached()
+
+    def enter(watcher, revents):
+        context.__enter__()
+        guest.call_soon(ran.append, 1)
+
+    def leave(watcher, revents):
+        guest.call_soon(ran.append, 2)
+        context.__exit__(None, None, None)
+
+    first = loop.timer(0.001, 0, enter)
+    second = loop.timer(0.01, 0, leave)
+    third = loop.timer(0.02, 0, lambda w, r: None)
+    for timer in first, second, third:
+        timer.start()
+    loop.start()
+    assert ran == [1]
+    guest.run_until_complete(asyncio.sleep(0))
+    assert ran == [1, 2]
+
+
+def test_left_inside_a_callback_of_the_guest(loop, guest):
+    context = guest.attached()
+    context.__enter__()
+    ran = []
+    guest.call_soon(context.__exit__, None, None, None)
+    guest.call_soon(ran.append, 1)
+    loop.start()
+    assert not guest.is_running()
+    guest.run_until_complete(asyncio.sleep(0))
+    assert ran == [1]
+
+
+def test_collected_while_attached(isolated):
+    isolated(
+        """
+        import gc, moodloop, warnings
+        warnings.simplefilter("ignore")
+        ev = event.Loop()
+        guest = moodloop.EventLoop(ev=ev)
+        context = guest.attached()
+        context.__enter__()
+        guest.call_soon(print)
+        del guest, context
+        gc.collect()
+        ev.start(event.EVRUN_NOWAIT)
+        """
+    )
+
+
+def test_libev_is_consistent_afterwards(loop, guest):
+    for _ in range(3):
+        host(loop, guest, asyncio.sleep(0.001))
+        loop.verify()
+        assert loop.watchers() == []
+        assert loop.start() is False
