@@ -35,6 +35,9 @@ module_exec(PyObject *module)
 {
     ml_state *state = ml_state_of_module(module);
 
+    if (ml_reserve_init() < 0) {
+        return -1;
+    }
     state->Error = PyErr_NewExceptionWithDoc("moodloop.event.Error", "A misuse of the watcher API.",
                                              PyExc_Exception, NULL);
     if (state->Error == NULL || PyModule_AddObjectRef(module, "Error", state->Error) < 0 ||

@@ -252,7 +252,7 @@ register_handle(ml_base *self, int fd, int direction, ml_handle *handle)
     ml_slot *slot = need_slot(self, fd);
     ml_rw *rw = slot ? slot->rw[direction] : NULL;
 
-    if (slot == NULL) {
+    if (slot == NULL || ml_reserve_check() < 0) {
         return -1;
     }
     if (rw == NULL) {

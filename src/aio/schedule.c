@@ -250,7 +250,8 @@ schedule(ml_base *self, const char *name, double when, double now, PyObject *cal
         (self->debug && debug_checks(self, name, callback, true) < 0)) {
         return NULL;
     }
-    ml_timer *timer = ml_timer_new(self, when, callback, args, nargs, context);
+    ml_timer *timer =
+        ml_reserve_check() < 0 ? NULL : ml_timer_new(self, when, callback, args, nargs, context);
     if (timer != NULL) {
         ml_timer_start(timer, now);
     }

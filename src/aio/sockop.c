@@ -365,7 +365,7 @@ op_new(ml_base *loop, request *asked)
     self->ready = (ml_ready){.run = op_run, .owner = (PyObject *)self};
     ml_fdw_init(&self->fdw, op_event, op_dead, asked->fd, asked->events);
     self->future = ml_base_create_future(loop, NULL);
-    if (self->future == NULL || ml_fdw_start(loop->ev, &self->fdw) < 0) {
+    if (self->future == NULL || ml_reserve_check() < 0 || ml_fdw_start(loop->ev, &self->fdw) < 0) {
         Py_DECREF(self);
         return NULL;
     }

@@ -93,7 +93,7 @@ ml_probe_descriptors(void)
 static int
 create(ml_loop *self, unsigned int flags)
 {
-    int guess = ml_probe_descriptors();
+    int guess = ml_reserve_check() < 0 ? -1 : ml_probe_descriptors();
 
     if (guess < 0) {
         return -1;

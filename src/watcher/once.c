@@ -146,7 +146,8 @@ ml_loop_once(ml_loop *loop, PyObject *args, PyObject *kwargs)
         ml_float_arg(timeout_object, "timeout", -Py_HUGE_VAL, &timeout) < 0) {
         return NULL;
     }
-    if (ml_loop_check_open(loop) < 0) { /* the conversions may have closed it */
+    if (ml_loop_check_open(loop) < 0 || /* the conversions may have closed it */
+        ml_reserve_check() < 0) {
         return NULL;
     }
     ml_once *once = PyMem_RawCalloc(1, sizeof(*once));

@@ -98,7 +98,7 @@ ml_watcher_start(ml_watcher *self)
     if (ev_is_active(ml_watcher_ev(self))) {
         return 0;
     }
-    if (self->kind->start(self) < 0) {
+    if (ml_reserve_check() < 0 || self->kind->start(self) < 0) {
         return -1;
     }
     ml_watcher_sync(self);

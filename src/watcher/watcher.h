@@ -5,6 +5,8 @@
 
 #include "../util.h"
 
+#include <stdatomic.h>
+
 typedef struct ml_loop ml_loop;
 typedef struct ml_watcher ml_watcher;
 typedef struct ml_fdw ml_fdw;
@@ -36,6 +38,19 @@ int ml_fdw_modify(ml_loop *loop, ml_fdw *fdw, int events);
 void ml_fdw_check(ml_loop *loop);
 /* For one that libev stopped by itself (EV_ERROR): stopped here too. */
 void ml_fdw_unlink(ml_loop *loop, ml_fdw *fdw);
+
+/* ---- memory kept back for libev (reserve.c) ---------------------------------------------- */
+
+extern _Atomic(void *) ml_reserve; /* NULL once libev had to be given it */
+int ml_reserve_init(void);
+int ml_reserve_refill(void);
+
+/* Before anything is started: -1 with MemoryError if libev could be out of memory next. */
+static inline int
+ml_reserve_check(void)
+{
+    return atomic_load_explicit(&ml_reserve, memory_order_relaxed) ? 0 : ml_reserve_refill();
+}
 
 /* ---- the loop (loop.c, run.c) ------------------------------------------------------------ */
 

@@ -74,7 +74,7 @@ watcher_feed(ml_watcher *self, PyObject *arg)
     int revents;
 
     if (ml_watcher_check(self) < 0 || revents_arg(arg, &revents) < 0 ||
-        ml_watcher_check(self) < 0) {
+        ml_watcher_check(self) < 0 || ml_reserve_check() < 0) {
         return NULL;
     }
     ev_feed_event(self->loop->ev, ml_watcher_ev(self), revents);
