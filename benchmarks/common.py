@@ -206,7 +206,7 @@ def server(command: Sequence[str], core: int | None) -> Iterator[tuple[subproces
 # C programs
 
 _C_FLAGS = ("-std=c11", "-O2", "-Wall", "-Wextra")
-_C_LIBRARIES = {"echo_libev": ("-lev",)}
+_C_LIBRARIES = {"echo_libev": ("-lev",), "watchers": ("-lev",)}
 
 
 def _cache_dir() -> Path:

@@ -1,0 +1,220 @@
+"""libev's watchers as `async for` loops: file changes, ticks, cron times, signals, processes.
+
+    async for stat in watch.path("settings.toml"):
+        reload()
+
+Each call watches from then on, on the running moodloop.EventLoop, and stops when the loop over it
+is left, cancelled or garbage collected, or by its `close()`. Raises RuntimeError where no loop
+runs, TypeError where one of another kind does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import datetime
+import os
+import signal
+import weakref
+import zoneinfo
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+from . import event as _event
+from .loop import EventLoop
+
+__all__ = ["Watch", "cron", "every", "path", "process", "signals"]
+
+T = TypeVar("T")
+
+
+class Watch(Generic[T]):
+    """An asynchronous iterator over events, for one task at a time.
+
+    Events that come while the body of the loop runs are kept for the next round; path(), every()
+    and cron() keep one, the newest.
+    """
+
+    def __init__(self, keep: int | None) -> None:
+        self._watchers: list[_event.Watcher] = []
+        self._loop = _running_loop()
+        self._events: collections.deque[T] = collections.deque(maxlen=keep)
+        self._waiter: asyncio.Future[None] | None = None
+        self._closed = False
+
+    def __aiter__(self) -> Watch[T]:
+        return self
+
+    async def __anext__(self) -> T:
+        while not self._events:
+            if self._closed:
+                raise StopAsyncIteration
+            if self._waiter is not None:
+                raise RuntimeError("another task is waiting for this watch")
+            self._waiter = self._loop.create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        return self._events.popleft()
+
+    def close(self) -> None:
+        """Stop watching: the loop over it ends. Idempotent."""
+        self._closed = True
+        self._events.clear()
+        self._stop()
+        self._wake()
+
+    def __del__(self) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
+        for watcher in self._watchers:
+            if watcher.active:
+                watcher.stop()
+        self._watchers.clear()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _start(self, watcher: _event.Watcher) -> None:
+        self._watchers.append(watcher)
+        watcher.start()
+
+    def _put(self, item: T) -> None:
+        self._events.append(item)
+        self._wake()
+
+    def _on(self, convert: Callable[[Watch[T], Any], T]) -> Callable[[Any, int], None]:
+        """A watcher's callback. The loop keeps an active watcher alive, but not what watches."""
+        reference = weakref.ref(self)
+
+        def callback(watcher: Any, revents: int) -> None:
+            watch = reference()
+            if watch is not None:
+                watch._put(convert(watch, watcher))
+
+        return callback
+
+
+def _running_loop() -> EventLoop:
+    loop = asyncio.get_running_loop()
+    if not isinstance(loop, EventLoop):
+        raise TypeError(
+            f"moodloop.watch needs a moodloop.EventLoop to run, not {type(loop).__name__}: "
+            f"start the program with moodloop.run()"
+        )
+    return loop
+
+
+def path(file: str | bytes | os.PathLike[Any], interval: float = 0.0) -> Watch[_event.Statdata]:
+    """Changes of a file or directory, each as the Statdata after it; st_nlink is 0 if it is gone.
+
+    The file need not exist. Changes come at once where the system reports them (inotify), else
+    when it is looked at every `interval` seconds (0: libev's 5 s). Raises as event.Stat().
+    """
+    watch: Watch[_event.Statdata] = Watch(keep=1)
+    changed = watch._on(lambda _, watcher: watcher.current)
+    watch._start(_event.Stat(watch._loop.ev, file, interval, changed))
+    return watch
+
+
+def every(seconds: float) -> Watch[int]:
+    """Ticks of a repeating timer: how many there were since the last round, mostly 1.
+
+    The first comes after `seconds`, which must be positive and finite: else ValueError.
+    """
+    if not 0 < seconds < float("inf"):
+        raise ValueError(f"seconds must be positive and finite, not {seconds!r}")
+    watch: Watch[int] = Watch(keep=1)
+    tick = watch._on(lambda watch, _: 1 + (watch._events[0] if watch._events else 0))
+    watch._start(_event.Timer(watch._loop.ev, seconds, seconds, tick))
+    return watch
+
+
+def cron(expression: str, *, tz: datetime.tzinfo | None = None) -> Watch[datetime.datetime]:
+    """The times of a cron expression, as aware datetimes, when they are reached.
+
+    They are wall-clock times in the zone `tz` (None: the system's), and follow the clock when it is
+    set. Needs the package croniter, `pip install moodloop[cron]` (ImportError); raises its
+    ValueErrors for an expression it does not understand.
+    """
+    try:
+        import croniter
+    except ImportError:
+        raise ImportError("moodloop.watch.cron() needs croniter: pip install moodloop[cron]")
+    zone = tz if tz is not None else _local_zone()
+    croniter.croniter(expression)
+
+    def reschedule(watcher: Any, now: float) -> float:
+        start = datetime.datetime.fromtimestamp(now, zone)
+        return float(croniter.croniter(expression, start).get_next(datetime.datetime).timestamp())
+
+    def due(watch: Any, watcher: Any) -> datetime.datetime:
+        # the watcher has its next time already
+        now = datetime.datetime.fromtimestamp(watcher.loop.now() + 0.001, zone)
+        time: datetime.datetime = croniter.croniter(expression, now).get_prev(datetime.datetime)
+        return time
+
+    watch: Watch[datetime.datetime] = Watch(keep=1)
+    watch._start(_event.Scheduler(watch._loop.ev, reschedule, watch._on(due)))
+    return watch
+
+
+def _local_zone() -> datetime.tzinfo:
+    """The system's zone with its rules, which datetime.astimezone() would leave out."""
+    name = os.environ.get("TZ")
+    if name:
+        return zoneinfo.ZoneInfo(name.removeprefix(":"))
+    try:
+        with open("/etc/localtime", "rb") as file:
+            return zoneinfo.ZoneInfo.from_file(file)
+    except FileNotFoundError:
+        return datetime.UTC
+
+
+def signals(*signums: int) -> Watch[signal.Signals]:
+    """The signals that arrive. Raises as event.Signal(), ValueError for none."""
+    if not signums:
+        raise ValueError("signals() needs at least one signal")
+    watch: Watch[signal.Signals] = Watch(keep=None)
+    arrived = watch._on(lambda _, watcher: signal.Signals(watcher.signum))
+    for signum in signums:
+        watch._start(_event.Signal(watch._loop.ev, signum, arrived))
+    return watch
+
+
+async def process(pid: int, *, reap: bool = False) -> int | None:
+    """Wait for a process to end; its return code as subprocess has it, None if it is no child.
+
+    Any process can be waited for. The exit status of a child stays for Popen.wait(), os.waitpid()
+    and the like, unless `reap` is true. Raises ProcessLookupError if there is no such process.
+    """
+    loop = _running_loop()
+    fd = os.pidfd_open(pid)
+    ended: asyncio.Future[None] = loop.create_future()
+
+    def readable(watcher: Any, revents: int) -> None:
+        watcher.stop()
+        if not ended.done():
+            ended.set_result(None)
+
+    watcher = _event.Io(loop.ev, fd, _event.EV_READ, readable)
+    try:
+        watcher.start()
+        await ended
+        return _return_code(fd, reap)
+    finally:
+        if watcher.active:
+            watcher.stop()
+        os.close(fd)
+
+
+def _return_code(fd: int, reap: bool) -> int | None:
+    try:
+        status = os.waitid(os.P_PIDFD, fd, os.WEXITED | (0 if reap else os.WNOWAIT))
+    except ChildProcessError:
+        return None
+    assert status is not None
+    return status.si_status if status.si_code == os.CLD_EXITED else -status.si_status
