@@ -143,6 +143,7 @@ struct ml_base {
     ml_ring ready;
     ml_batch io, due;                         /* what one poll brought */
     int skipped;                              /* turns since the last poll */
+    int looks, waits;                         /* see wait_for_events() in run.c */
     double polled_at, released_at, active_at; /* monotonic seconds */
     ev_idle guest_idle;                       /* active while a guest has work */
     ev_timer clock;   /* always active: reveals libev's cached time, see ml_base_libev_now */
@@ -207,6 +208,8 @@ PyObject *ml_base_call_soon_method(ml_base *, PyObject *const *, Py_ssize_t, PyO
 PyObject *ml_base_call_soon_threadsafe(ml_base *, PyObject *const *, Py_ssize_t, PyObject *);
 PyObject *ml_base_call_later(ml_base *, PyObject *const *, Py_ssize_t, PyObject *);
 PyObject *ml_base_call_at(ml_base *, PyObject *const *, Py_ssize_t, PyObject *);
+/* libev's own idea of time.monotonic(), of its last poll. */
+double ml_base_libev_now(ml_base *self);
 void ml_timer_start(ml_timer *timer, double now);
 void ml_timer_unschedule(ml_timer *timer); /* drops the list's reference */
 int ml_base_custom_due(ml_base *self);     /* -1: must leave */

@@ -143,26 +143,79 @@ may_skip(ml_base *self, double now)
            now - self->polled_at < MAX_SKIPPED_SECONDS && now - self->active_at > QUIET_SECONDS;
 }
 
+/* Waiting costs more than looking: the GIL is given away, and for the timeout libev and the kernel
+ * read clocks, together a fifth of the turn of a reader that is always ready. So where looking
+ * found something of late, look first; where it did not, only now and then. */
+#define LOOK_AGAIN 16 /* waits until the next look */
+#define LOOKS_MAX 8
+
+static bool
+found_work(ml_base *self)
+{
+    return self->io.len + self->due.len + ml_ring_len(&self->ready) > 0 || self->stopping;
+}
+
+/* True if this poll is to look before it waits. */
+static bool
+may_look(ml_base *self)
+{
+    if (self->looks == 0 && ++self->waits >= LOOK_AGAIN) {
+        self->waits = 0;
+        self->looks = 1;
+    }
+    return self->looks > 0 && self->polled_at - self->released_at < GIL_INTERVAL;
+}
+
+/* Runs libev with nothing to do until it brings something. */
+static int
+wait_for_events(ml_base *self)
+{
+    self->sleeping = true;
+    if (may_look(self)) {
+        int rc = ml_loop_run(self->ev, EVRUN_NOWAIT, false);
+        if (rc < 0 || found_work(self)) {
+            self->looks += self->looks < LOOKS_MAX;
+            self->sleeping = false;
+            self->polled_at = ml_base_libev_now(self);
+            return rc;
+        }
+        self->looks /= 2;
+    }
+    int rc = ml_loop_run(self->ev, EVRUN_ONCE, true);
+    self->sleeping = false;
+    self->polled_at = self->released_at = ml_base_libev_now(self);
+    return rc;
+}
+
+/* A turn with callbacks ready: false if it may go without a poll. */
+static bool
+poll_is_due(ml_base *self)
+{
+    double now = ml_monotonic();
+
+    if (may_skip(self, now)) {
+        self->skipped++;
+        return false;
+    }
+    self->polled_at = now;
+    if (now - self->released_at > GIL_INTERVAL) {
+        self->released_at = now;
+        Py_BEGIN_ALLOW_THREADS;
+        Py_END_ALLOW_THREADS;
+    }
+    return true;
+}
+
 static int
 poll_events(ml_base *self)
 {
     bool block = ml_ring_len(&self->ready) == 0 && !self->stopping;
 
-    if (!block) {
-        double now = ml_monotonic();
-        if (may_skip(self, now)) {
-            self->skipped++;
-            return 0;
-        }
-        self->polled_at = now;
-        if (now - self->released_at > GIL_INTERVAL) {
-            self->released_at = now;
-            Py_BEGIN_ALLOW_THREADS;
-            Py_END_ALLOW_THREADS;
-        }
-    }
-    else {
+    if (block) {
         shrink(self);
+    }
+    else if (!poll_is_due(self)) {
+        return 0;
     }
     if (self->custom_time && self->timers != NULL && ml_base_custom_due(self) < 0) {
         return -1;
@@ -170,12 +223,7 @@ poll_events(ml_base *self)
     self->skipped = 0;
     self->poll_due = false;
     self->woken = false;
-    self->sleeping = block;
-    int rc = ml_loop_run(self->ev, block ? EVRUN_ONCE : EVRUN_NOWAIT, block);
-    self->sleeping = false;
-    if (block) {
-        self->polled_at = self->released_at = ml_monotonic();
-    }
+    int rc = block ? wait_for_events(self) : ml_loop_run(self->ev, EVRUN_NOWAIT, false);
     if (self->touched || self->io.len > 0 || self->due.len > 0) {
         self->active_at = self->polled_at;
         self->touched = false;

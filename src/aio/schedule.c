@@ -104,8 +104,8 @@ ml_base_call_soon_threadsafe(ml_base *self, PyObject *const *args, Py_ssize_t na
 
 /* libev adds its own cached time to a timer's `after`, so that is what `after` must be relative
  * to; the always active `clock` reveals it (ev_now() is wall-clock time). */
-static double
-libev_now(ml_base *self)
+double
+ml_base_libev_now(ml_base *self)
 {
     return self->clock.at - ev_timer_remaining(self->ev->ev, &self->clock);
 }
@@ -125,7 +125,7 @@ arm(ml_timer *timer, double now)
     double after;
 
     if (timer->when > now) {
-        after = self->custom_time ? timer->when - now : timer->when - libev_now(self);
+        after = self->custom_time ? timer->when - now : timer->when - ml_base_libev_now(self);
     }
     else {
         after = 0.; /* NaN too: stock asyncio runs such a callback at once */

@@ -482,16 +482,15 @@ def test_detached_inside_a_callback(loop, guest):
     def enter(watcher, revents):
         context.__enter__()
         guest.call_soon(ran.append, 1)
+        guest.call_soon(second.start)
 
     def leave(watcher, revents):
         guest.call_soon(ran.append, 2)
         context.__exit__(None, None, None)
 
-    first = loop.timer(0.001, 0, enter)
-    second = loop.timer(0.01, 0, leave)
-    third = loop.timer(0.02, 0, lambda w, r: None)
-    for timer in first, second, third:
-        timer.start()
+    first = loop.timer(0, 0, enter)
+    second = loop.timer(0, 0, leave)
+    first.start()
     loop.start()
     assert ran == [1]
     guest.run_until_complete(asyncio.sleep(0))
