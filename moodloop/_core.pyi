@@ -14,6 +14,7 @@ from typing import Any, Protocol, Self, TypeAlias, TypeVar, final
 from typing_extensions import disjoint_base
 
 _T = TypeVar("_T")
+_AnyLoop = TypeVar("_AnyLoop", bound=Loop)
 
 class _HasFileno(Protocol):
     def fileno(self) -> int: ...
@@ -126,6 +127,7 @@ def embeddable_backends() -> int:
 def feed_signal(signum: int, /) -> None:
     """As if the process had got the signal (ev_feed_signal). ValueError if out of range."""
 
+def _default_loop_as(cls: type[_AnyLoop], /, *args: Any, **kwargs: Any) -> _AnyLoop: ...
 def _after_fork() -> None: ...
 
 @disjoint_base

@@ -111,6 +111,8 @@ PyMethodDef ml_functions[] = {
      PyDoc_STR("embeddable_backends()\n--\n\nEVBACKEND_* bits.")},
     {"feed_signal", feed_signal, METH_O,
      PyDoc_STR("feed_signal(signum, /)\n--\n\nAs if the process had got the signal.")},
+    {"_default_loop_as", (PyCFunction)(void (*)(void))ml_default_loop_as,
+     METH_VARARGS | METH_KEYWORDS, NULL},
     {"_after_fork", after_fork, METH_NOARGS, NULL},
     {NULL},
 };

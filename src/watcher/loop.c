@@ -288,11 +288,9 @@ loop_init(ml_loop *self, PyObject *args, PyObject *kwargs)
     return init(self, args, kwargs, false);
 }
 
-/* moodloop.event.default_loop() */
-PyObject *
-ml_default_loop(PyObject *module, PyObject *args, PyObject *kwargs)
+static PyObject *
+default_loop(ml_state *state, PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    ml_state *state = ml_state_of_module(module);
 
     if (state->default_loop != NULL) {
         bool given = PyTuple_GET_SIZE(args) > 0 || (kwargs != NULL && PyDict_GET_SIZE(kwargs) > 0);
@@ -302,7 +300,7 @@ ml_default_loop(PyObject *module, PyObject *args, PyObject *kwargs)
         }
         return Py_NewRef((PyObject *)state->default_loop);
     }
-    ml_loop *self = alloc(state->Loop);
+    ml_loop *self = alloc(type);
     if (self == NULL) {
         return NULL;
     }
@@ -312,6 +310,33 @@ ml_default_loop(PyObject *module, PyObject *args, PyObject *kwargs)
     }
     state->default_loop = (ml_loop *)Py_NewRef((PyObject *)self);
     return (PyObject *)self;
+}
+
+/* moodloop.event.default_loop() */
+PyObject *
+ml_default_loop(PyObject *module, PyObject *args, PyObject *kwargs)
+{
+    ml_state *state = ml_state_of_module(module);
+
+    return default_loop(state, state->Loop, args, kwargs);
+}
+
+/* _default_loop_as(type, ...): default_loop(...), which if it is made now is of that type. */
+PyObject *
+ml_default_loop_as(PyObject *module, PyObject *args, PyObject *kwargs)
+{
+    ml_state *state = ml_state_of_module(module);
+    PyObject *type = PyTuple_GET_SIZE(args) > 0 ? PyTuple_GET_ITEM(args, 0) : NULL;
+
+    if (type == NULL || !PyType_Check(type) ||
+        !PyType_IsSubtype((PyTypeObject *)type, state->Loop)) {
+        PyErr_SetString(PyExc_TypeError, "a subclass of Loop is required");
+        return NULL;
+    }
+    PyObject *rest = PyTuple_GetSlice(args, 1, PyTuple_GET_SIZE(args));
+    PyObject *loop = rest ? default_loop(state, (PyTypeObject *)type, rest, kwargs) : NULL;
+    Py_XDECREF(rest);
+    return loop;
 }
 
 /* The epoll set is still shared with the parent. If the loop was running in another thread, that is

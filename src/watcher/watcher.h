@@ -155,6 +155,7 @@ int ml_loop_run(ml_loop *loop, int flags, bool blocking);
 void ml_loop_break(ml_loop *loop, int how);
 
 PyObject *ml_default_loop(PyObject *module, PyObject *args, PyObject *kwargs);
+PyObject *ml_default_loop_as(PyObject *module, PyObject *args, PyObject *kwargs);
 int ml_loop_set_interval(ml_loop *loop, PyObject *value, bool io);
 /* In a forked child. */
 void ml_loop_after_fork(ml_loop *loop);

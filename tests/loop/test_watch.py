@@ -1,0 +1,414 @@
+"""moodloop.watch: watchers as `async for` loops."""
+
+import asyncio
+import datetime
+import gc
+import os
+import signal
+import subprocess
+import sys
+import weakref
+import zoneinfo
+
+import pytest
+
+import moodloop
+from moodloop import event, watch
+
+pytestmark = pytest.mark.moodloop_only
+
+
+@pytest.fixture
+def run():
+    """Run a coroutine function; no watcher may be left."""
+
+    def run(main):
+        async def wrapper():
+            result = await asyncio.wait_for(main(), 30)
+            gc.collect()
+            left = asyncio.get_running_loop().ev.watchers()
+            assert not left, left
+            return result
+
+        return moodloop.run(wrapper())
+
+    return run
+
+
+def active():
+    """The active watchers of the running loop."""
+    return asyncio.get_running_loop().ev.watchers()
+
+
+# ---- all of them -------------------------------------------------------------------------
+
+MAKERS = {
+    "path": lambda: watch.path("/nonexistent"),
+    "every": lambda: watch.every(3600),
+    "cron": lambda: watch.cron("0 0 1 1 *"),
+    "signals": lambda: watch.signals(signal.SIGUSR1, signal.SIGUSR2),
+}
+
+
+@pytest.fixture(params=list(MAKERS))
+def make(request):
+    return MAKERS[request.param]
+
+
+def test_watches_at_once_and_stops_when_dropped(run, make):
+    async def main():
+        watcher = make()
+        assert active()
+        del watcher
+        assert not active()
+
+    run(main)
+
+
+def test_close_ends_the_loop(run, make):
+    async def main():
+        watching = make()
+        asyncio.get_running_loop().call_soon(watching.close)
+        async for _ in watching:
+            raise AssertionError
+        assert not active()
+        watching.close()
+        with pytest.raises(StopAsyncIteration):
+            await anext(watching)
+
+    run(main)
+
+
+def test_cancelled_while_it_waits(run, make):
+    async def main():
+        async def body():
+            async for _ in make():
+                raise AssertionError
+
+        task = asyncio.create_task(body())
+        await asyncio.sleep(0)
+        assert active()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        del task
+        assert not active()
+
+    run(main)
+
+
+def test_a_cancelled_wait_can_be_repeated(run):
+    async def main():
+        ticks = watch.every(0.01)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(anext(ticks), 0.001)
+        assert await anext(ticks) >= 1
+
+    run(main)
+
+
+def test_one_task_at_a_time(run, make):
+    async def main():
+        watching = make()
+        task = asyncio.ensure_future(anext(watching))
+        await asyncio.sleep(0)
+        with pytest.raises(RuntimeError, match="another task"):
+            await anext(watching)
+        watching.close()
+        with pytest.raises(StopAsyncIteration):
+            await task
+
+    run(main)
+
+
+def test_is_garbage_while_it_is_active(run, make):
+    async def main():
+        watching = make()
+        watching.me = watching
+        reference = weakref.ref(watching)
+        del watching
+        gc.collect()
+        assert reference() is None
+        assert not active()
+
+    run(main)
+
+
+def test_loop_closed_with_an_active_watch(make):
+    loop = moodloop.new_event_loop()
+
+    async def main():
+        return make()
+
+    watching = loop.run_until_complete(main())
+    loop.close()
+    watching.close()
+
+
+def test_needs_a_running_loop(make):
+    with pytest.raises(RuntimeError):
+        make()
+
+
+def test_needs_a_loop_of_ours(make):
+    async def main():
+        with pytest.raises(TypeError, match=r"moodloop\.run\(\)"):
+            make()
+        with pytest.raises(TypeError, match=r"moodloop\.run\(\)"):
+            await watch.process(1)
+
+    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+        runner.run(main())
+
+
+# ---- path --------------------------------------------------------------------------------
+
+
+def test_path(run, tmp_path):
+    file = tmp_path / "file"
+    file.write_text("1")
+
+    async def main():
+        sizes = []
+        async for stat in watch.path(file):
+            sizes.append(stat.st_size if stat.st_nlink else None)
+            if len(sizes) == 1:
+                file.unlink()
+            elif len(sizes) == 2:
+                file.write_text("hello")
+            else:
+                break
+            assert len(sizes) < 10
+        return sizes
+
+    async def outer():
+        asyncio.get_running_loop().call_soon(file.write_text, "12")
+        return await main()
+
+    sizes = run(outer)
+    assert sizes[:2] == [2, None]
+    assert sizes[2] in (0, 5)  # between open() and write() it is empty
+
+
+def test_path_keeps_the_newest(run, tmp_path):
+    file = tmp_path / "file"
+
+    async def main():
+        changes = watch.path(str(file).encode(), 0.1)
+        for text in "a", "ab", "abc":
+            file.write_text(text)
+            await asyncio.sleep(0.2)
+        stat = await anext(changes)
+        assert stat.st_size == 3
+        assert not changes._events
+
+    run(main)
+
+
+@pytest.mark.parametrize("path, error", [("a\0b", ValueError), (5, TypeError)])
+def test_path_refuses(run, path, error):
+    async def main():
+        with pytest.raises(error):
+            watch.path(path)
+
+    run(main)
+
+
+# ---- every -------------------------------------------------------------------------------
+
+
+def test_every(run):
+    async def main():
+        counts = []
+        async for count in watch.every(0.001):
+            counts.append(count)
+            if len(counts) == 3:
+                break
+        return counts
+
+    assert min(run(main)) >= 1
+
+
+def test_every_counts_missed_ticks(run):
+    async def main():
+        ticks = watch.every(0.001)
+        for _ in range(3):
+            await asyncio.sleep(0.005)
+        assert await anext(ticks) >= 3
+
+    run(main)
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf")])
+def test_every_refuses(run, seconds):
+    async def main():
+        with pytest.raises(ValueError, match="positive"):
+            watch.every(seconds)
+
+    run(main)
+
+
+# ---- cron --------------------------------------------------------------------------------
+
+
+def test_cron_every_second(run):
+    async def main():
+        seen = []
+        async for time in watch.cron("* * * * * *"):
+            seen.append(time)
+            if len(seen) == 2:
+                break
+        return seen
+
+    first, second = run(main)
+    assert first.tzinfo is not None
+    assert (first.microsecond, second - first) == (0, datetime.timedelta(seconds=1))
+    assert abs(datetime.datetime.now(datetime.UTC) - second) < datetime.timedelta(seconds=20)
+
+
+def test_cron_next_time(run):
+    zone = zoneinfo.ZoneInfo("Asia/Kolkata")
+
+    async def main():
+        watching = watch.cron("30 4 * * *", tz=zone)
+        (scheduler,) = active()
+        due = datetime.datetime.fromtimestamp(scheduler.at, zone)
+        del scheduler
+        assert (due.hour, due.minute, due.second) == (4, 30, 0)
+        assert due > datetime.datetime.now(zone)
+        watching.close()
+
+    run(main)
+
+
+@pytest.mark.parametrize("name", ["Europe/Berlin", ":Europe/Berlin"])
+def test_cron_in_the_zone_of_the_system(run, monkeypatch, name):
+    monkeypatch.setenv("TZ", name)
+    assert watch._local_zone() == zoneinfo.ZoneInfo("Europe/Berlin")
+    monkeypatch.delenv("TZ")
+    assert watch._local_zone().utcoffset(datetime.datetime(2024, 1, 1)) is not None
+
+
+def test_cron_refuses(run):
+    async def main():
+        with pytest.raises(ValueError):
+            watch.cron("no such time")
+        with pytest.raises(ValueError):
+            watch.cron("0 0 31 2 *")  # never
+
+    run(main)
+
+
+def test_cron_without_croniter(run, monkeypatch):
+    monkeypatch.setitem(sys.modules, "croniter", None)
+
+    async def main():
+        with pytest.raises(ImportError, match=r"pip install moodloop\[cron\]"):
+            watch.cron("* * * * *")
+
+    run(main)
+
+
+# ---- signals -----------------------------------------------------------------------------
+
+
+def test_signals(run):
+    before = signal.getsignal(signal.SIGUSR1)
+
+    async def main():
+        got = []
+        asyncio.get_running_loop().call_soon(os.kill, os.getpid(), signal.SIGUSR1)
+        async for signum in watch.signals(signal.SIGUSR1, signal.SIGUSR2):
+            got.append(signum)
+            if len(got) == 2:
+                break
+            os.kill(os.getpid(), signal.SIGUSR2)
+        return got
+
+    got = run(main)
+    assert got == [signal.SIGUSR1, signal.SIGUSR2]
+    assert type(got[0]) is signal.Signals
+    assert signal.getsignal(signal.SIGUSR1) == before
+
+
+def test_signals_refuses(run):
+    async def main():
+        with pytest.raises(ValueError):
+            watch.signals()
+        with pytest.raises(ValueError):
+            watch.signals(signal.SIGUSR1, signal.SIGKILL)
+        gc.collect()
+        assert not active()
+        other = event.Loop()
+        taken = other.signal(signal.SIGUSR2, lambda w, r: None)
+        taken.start()
+        with pytest.raises(event.Error):
+            watch.signals(signal.SIGUSR1, signal.SIGUSR2)
+        other.close()
+
+    run(main)
+
+
+# ---- process -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("code, status", [("raise SystemExit(3)", 3), ("0", 0)])
+def test_process(run, code, status):
+    async def main():
+        process = subprocess.Popen([sys.executable, "-c", code])
+        assert await watch.process(process.pid) == status
+        assert process.wait() == status
+
+    run(main)
+
+
+def test_process_that_a_signal_ends(run):
+    async def main():
+        process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+        process.kill()
+        assert await watch.process(process.pid, reap=True) == -signal.SIGKILL
+        process.stdin.close()
+        with pytest.raises(ChildProcessError):
+            os.waitpid(process.pid, 0)
+        process.returncode = -signal.SIGKILL
+
+    run(main)
+
+
+def test_process_that_is_no_child(run):
+    async def main():
+        parent = subprocess.Popen(
+            ["sh", "-c", "sleep 0.1 & echo $!"], stdout=subprocess.PIPE, text=True
+        )
+        pid = int(parent.stdout.readline())
+        assert await watch.process(pid) is None
+        parent.wait()
+        parent.stdout.close()
+
+    run(main)
+
+
+def test_process_cancelled(run):
+    async def main():
+        process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+        task = asyncio.create_task(watch.process(process.pid))
+        await asyncio.sleep(0)
+        assert active()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert not active()
+        process.communicate(b"\n")
+
+    run(main)
+
+
+def test_process_that_does_not_exist(run):
+    process = subprocess.Popen([sys.executable, "-c", "0"])
+    process.wait()
+
+    async def main():
+        with pytest.raises(ProcessLookupError):
+            await watch.process(process.pid)
+
+    run(main)
