@@ -252,6 +252,10 @@ class Loop:
         """Timer(loop, ...)."""
     def __timer__(self, *args: Any, **kwargs: Any) -> Timer:
         """Timer(loop, ...)."""
+    def periodic(self, *args: Any, **kwargs: Any) -> Periodic:
+        """Periodic(loop, ...)."""
+    def __periodic__(self, *args: Any, **kwargs: Any) -> Periodic:
+        """Periodic(loop, ...)."""
     def signal(self, *args: Any, **kwargs: Any) -> Signal:
         """Signal(loop, ...)."""
     def __signal__(self, *args: Any, **kwargs: Any) -> Signal:
@@ -378,6 +382,42 @@ class Timer(Watcher):
         """Replace the arguments; Error while active."""
     def reset(self) -> None:
         """Start anew with `repeat`, or stop if that is 0.0 (ev_timer_again)."""
+
+@disjoint_base
+class Periodic(Watcher):
+    """A point in time has come, on the wall clock ("ev_periodic").
+
+    With interval 0.0: once, at `offset`, in seconds since the epoch. Else whenever the time is
+    `offset` modulo `interval` seconds; it follows the clock when that is set. Raises ValueError:
+    offset or interval NaN or infinite, interval negative or between 0 and 1/8192, and with an
+    interval an offset that is negative or above it.
+    """
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self: ...
+    def __init__(
+        self,
+        loop: Loop,
+        offset: float,
+        interval: float,
+        callback: _Callback,
+        data: object = None,
+        priority: int = 0,
+    ) -> None:
+        """Periodic(loop, offset, interval, callback, data=None, priority=0).
+
+        The loop may also stand after the kind's own arguments, as in mood.event 1.x.
+        """
+    offset: float
+    """May be set while active, and counts from the next event or reset() on. ValueError."""
+    interval: float
+    """May be set while active, and counts from the next event or reset() on. ValueError."""
+    @property
+    def at(self) -> float:
+        """When, in seconds since the epoch; 0.0 before the first start()."""
+    def set(self, offset: float, interval: float) -> None:
+        """Replace the arguments; Error while active."""
+    def reset(self) -> None:
+        """Start anew, with the offset and interval of now (ev_periodic_again)."""
 
 @disjoint_base
 class Signal(Watcher):

@@ -30,6 +30,7 @@ __all__ += [
     "Idle",
     "Io",
     "Loop",
+    "Periodic",
     "Prepare",
     "Signal",
     "Timer",

@@ -26,6 +26,7 @@
 #define ML_WATCHER_KINDS(X) \
     X(Io, io)               \
     X(Timer, timer)         \
+    X(Periodic, periodic)   \
     X(Signal, signal)       \
     X(Idle, idle)           \
     X(Prepare, prepare)     \

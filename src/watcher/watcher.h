@@ -212,6 +212,7 @@ ml_loop *ml_signal_owner(int signum);
 typedef struct ml_kind {
     const char *name;
     const char *args[ML_MAX_ARGS + 1]; /* names of its own arguments, NULL at the end */
+    const char *aliases[ML_MAX_ARGS];  /* other keywords for them, or NULL */
     bool callback_optional;
     size_t ev_offset; /* of the ev_X in the object */
     /* Checks its own arguments and puts them into the (inactive) ev_X. -1 with an exception. */
@@ -219,6 +220,9 @@ typedef struct ml_kind {
     int (*start)(ml_watcher *self);          /* ev_X_start with its guards; -1 with an exception */
     void (*stop)(ml_watcher *self);          /* ev_X_stop; clears a pending event too */
     PyObject *(*describe)(ml_watcher *self); /* its arguments, for repr(); NULL: none */
+    /* For kinds that hold objects of their own. The garbage collector may clear an active one. */
+    int (*traverse)(ml_watcher *self, visitproc visit, void *arg);
+    void (*clear)(ml_watcher *self);
 } ml_kind;
 
 struct ml_watcher {

@@ -16,6 +16,7 @@ NAMES = (
     "Loop",
     "Io",
     "Timer",
+    "Periodic",
     "Signal",
     "Async",
     "Context",
