@@ -4,6 +4,7 @@ Use it through `moodloop.event` and `moodloop.EventLoop`. Sections named are tho
 """
 
 import asyncio
+import os
 import sys
 from asyncio import Future, Task
 from collections.abc import Callable, Coroutine, Generator, Iterable
@@ -11,6 +12,7 @@ from contextvars import Context
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeAlias, TypeVar, final
 
+from _typeshed import structseq
 from typing_extensions import disjoint_base
 
 _T = TypeVar("_T")
@@ -260,6 +262,10 @@ class Loop:
         """Signal(loop, ...)."""
     def __signal__(self, *args: Any, **kwargs: Any) -> Signal:
         """Signal(loop, ...)."""
+    def stat(self, *args: Any, **kwargs: Any) -> Stat:
+        """Stat(loop, ...)."""
+    def __stat__(self, *args: Any, **kwargs: Any) -> Stat:
+        """Stat(loop, ...)."""
     def idle(self, *args: Any, **kwargs: Any) -> Idle:
         """Idle(loop, ...)."""
     def __idle__(self, *args: Any, **kwargs: Any) -> Idle:
@@ -440,6 +446,109 @@ class Signal(Watcher):
         """The signal's number."""
     def set(self, signum: int) -> None:
         """Replace the signal; Error while active."""
+
+@final
+class Statdata(
+    structseq[float], tuple[int, int, int, int, int, int, int, int, float, float, float]
+):
+    """What lstat() says about the path of a Stat watcher: a struct sequence of 11 fields."""
+
+    __match_args__ = (
+        "dev",
+        "rdev",
+        "ino",
+        "size",
+        "nlink",
+        "mode",
+        "uid",
+        "gid",
+        "atime",
+        "mtime",
+        "ctime",
+    )
+    @property
+    def dev(self) -> int:
+        """Device of the file."""
+    @property
+    def rdev(self) -> int:
+        """Device that a special file is."""
+    @property
+    def ino(self) -> int:
+        """Inode number."""
+    @property
+    def size(self) -> int:
+        """In bytes."""
+    @property
+    def nlink(self) -> int:
+        """Number of hard links; 0: there is no such file, and the other fields are of no use."""
+    @property
+    def mode(self) -> int:
+        """Type and permissions, as the module stat knows them."""
+    @property
+    def uid(self) -> int:
+        """Owner."""
+    @property
+    def gid(self) -> int:
+        """Group."""
+    @property
+    def atime(self) -> float:
+        """Last access, in seconds since the epoch."""
+    @property
+    def mtime(self) -> float:
+        """Last change of the content, in seconds since the epoch."""
+    @property
+    def ctime(self) -> float:
+        """Last change of the content or of these, in seconds since the epoch."""
+
+@disjoint_base
+class Stat(Watcher):
+    """What lstat() says about a path has changed ("ev_stat").
+
+    The path need not exist: it appears, changes and goes. Where the system tells of changes (inotify
+    on local file systems) `interval` does not matter; else the path is looked at every `interval`
+    seconds, 0.0 being libev's choice of about 5. A change of the times alone within one second
+    is not seen. Raises TypeError (path neither str, bytes nor os.PathLike), ValueError (a NUL in
+    it, interval negative or NaN).
+    """
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self: ...
+    def __init__(
+        self,
+        loop: Loop,
+        path: str | bytes | os.PathLike[str] | os.PathLike[bytes],
+        interval: float,
+        callback: _Callback,
+        data: object = None,
+        priority: int = 0,
+    ) -> None:
+        """Stat(loop, path, interval, callback, data=None, priority=0).
+
+        The loop may also stand after the kind's own arguments, as in mood.event 1.x.
+        """
+    @property
+    def path(self) -> str | bytes:
+        """The path: str for str and os.PathLike, bytes for bytes."""
+    @property
+    def interval(self) -> float:
+        """In seconds; start() raises what is above 0 but below 0.1074891 to that."""
+    @property
+    def current(self) -> Statdata | None:
+        """What is known; None before start() or stat()."""
+    @property
+    def attr(self) -> Statdata | None:
+        """Another name of current."""
+    @property
+    def previous(self) -> Statdata | None:
+        """What was known before the newest change; None before the first one."""
+    @property
+    def prev(self) -> Statdata | None:
+        """Another name of previous."""
+    def set(
+        self, path: str | bytes | os.PathLike[str] | os.PathLike[bytes], interval: float
+    ) -> None:
+        """Replace the arguments, and forget what is known; Error while active."""
+    def stat(self) -> None:
+        """Look at the path now; a change found so is not told to the callback (ev_stat_stat)."""
 
 @disjoint_base
 class Idle(Watcher):

@@ -33,6 +33,8 @@ __all__ += [
     "Periodic",
     "Prepare",
     "Signal",
+    "Stat",
+    "Statdata",
     "Timer",
     "Watcher",
     "abi_version",

@@ -28,6 +28,7 @@
     X(Timer, timer)         \
     X(Periodic, periodic)   \
     X(Signal, signal)       \
+    X(Stat, stat)           \
     X(Idle, idle)           \
     X(Prepare, prepare)     \
     X(Check, check)         \
@@ -82,6 +83,7 @@ typedef struct ml_state {
     ML_WATCHER_KINDS(X)
     ML_AIO_TYPES(X)
 #undef X
+    PyTypeObject *Statdata; /* a struct sequence */
     struct {
 #define X(name) PyObject *name;
         ML_NAMES(X)

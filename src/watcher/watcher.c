@@ -465,6 +465,9 @@ ml_watcher_dealloc(ml_watcher *self)
         PyObject_ClearWeakRefs((PyObject *)self);
     }
     ml_watcher_clear(self);
+    if (self->kind->free != NULL) {
+        self->kind->free(self);
+    }
     Py_CLEAR(self->loop);
     type->tp_free(self);
     Py_DECREF(type);

@@ -220,9 +220,11 @@ typedef struct ml_kind {
     int (*start)(ml_watcher *self);          /* ev_X_start with its guards; -1 with an exception */
     void (*stop)(ml_watcher *self);          /* ev_X_stop; clears a pending event too */
     PyObject *(*describe)(ml_watcher *self); /* its arguments, for repr(); NULL: none */
-    /* For kinds that hold objects of their own. The garbage collector may clear an active one. */
+    /* For kinds that hold objects of their own. The garbage collector may clear an active watcher;
+     * what libev uses of it is for `free`. */
     int (*traverse)(ml_watcher *self, visitproc visit, void *arg);
     void (*clear)(ml_watcher *self);
+    void (*free)(ml_watcher *self);
 } ml_kind;
 
 struct ml_watcher {
@@ -281,6 +283,9 @@ void ml_watcher_error(ml_watcher *self);
 /* A float that is not NaN, and not below `least`. -1 with ValueError naming it. As all conversions
  * of arguments it can run Python code, so what the state allows is to be checked after it. */
 int ml_float_arg(PyObject *object, const char *name, double least, double *value);
+
+/* stat.c: makes Statdata. */
+int ml_stat_add_types(PyObject *module, ml_state *state);
 
 #define ML_NEW(lower)                                                           \
     static PyObject *lower##_new(PyTypeObject *type, PyObject *Py_UNUSED(args), \

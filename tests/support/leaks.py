@@ -18,6 +18,7 @@ NAMES = (
     "Timer",
     "Periodic",
     "Signal",
+    "Stat",
     "Async",
     "Context",
     "Future",

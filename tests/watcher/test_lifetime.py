@@ -8,12 +8,13 @@ import pytest
 
 from moodloop import event
 
-KINDS = ["Io", "Timer", "Periodic", "Signal", "Idle", "Prepare", "Check", "Async"]
+KINDS = ["Io", "Timer", "Periodic", "Signal", "Stat", "Idle", "Prepare", "Check", "Async"]
 OWN = {
     "Io": (0, event.EV_READ),
     "Timer": (0.0, 0.0),
     "Periodic": (0.0, 0.0),
     "Signal": (10,),
+    "Stat": (".", 0.0),
 }
 
 
