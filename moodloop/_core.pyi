@@ -22,6 +22,7 @@ class _HasFileno(Protocol):
 
 _FileLike: TypeAlias = int | _HasFileno
 _Callback: TypeAlias = Callable[[Any, int], object]
+_Reschedule: TypeAlias = Callable[[Any, float], float]
 
 build_flags: str
 """The compiler flags the core was built with."""
@@ -258,6 +259,10 @@ class Loop:
         """Periodic(loop, ...)."""
     def __periodic__(self, *args: Any, **kwargs: Any) -> Periodic:
         """Periodic(loop, ...)."""
+    def scheduler(self, *args: Any, **kwargs: Any) -> Scheduler:
+        """Scheduler(loop, ...)."""
+    def __scheduler__(self, *args: Any, **kwargs: Any) -> Scheduler:
+        """Scheduler(loop, ...)."""
     def signal(self, *args: Any, **kwargs: Any) -> Signal:
         """Signal(loop, ...)."""
     def __signal__(self, *args: Any, **kwargs: Any) -> Signal:
@@ -424,6 +429,49 @@ class Periodic(Watcher):
         """Replace the arguments; Error while active."""
     def reset(self) -> None:
         """Start anew, with the offset and interval of now (ev_periodic_again)."""
+
+@disjoint_base
+class Scheduler(Watcher):
+    """A point in time has come that a callable computes ("ev_periodic", reschedule callback).
+
+    reschedule(watcher, now) returns the next time, at or after `now`; both are in seconds since the
+    epoch. It is asked by start() and reset(), at each event just before the callbacks, and after
+    the clock was set, also by Loop.resume(). Raises TypeError (reschedule is not callable).
+
+    When it raises, or returns what is no number, not finite or in the past (TypeError, Error), the
+    watcher is stopped with a RuntimeWarning and the exception goes where those of callbacks go:
+    one that is fatal ends the run, and is raised by a start() or reset() that asked; any other is
+    reported, and start() returns with the watcher stopped. The event of the time that has come
+    is still told.
+
+    It cannot change the loop or its watchers, but for their `data`: attempts raise Error.
+    """
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self: ...
+    def __init__(
+        self,
+        loop: Loop,
+        reschedule: _Reschedule,
+        callback: _Callback,
+        data: object = None,
+        priority: int = 0,
+    ) -> None:
+        """Scheduler(loop, reschedule, callback, data=None, priority=0).
+
+        The loop may also stand after the kind's own arguments, as in mood.event 1.x, and the
+        keyword of reschedule may be `scheduler`.
+        """
+    reschedule: Any
+    """Called as reschedule(watcher, now); a new one is asked at the next event."""
+    scheduler: Any
+    """Another name of reschedule."""
+    @property
+    def at(self) -> float:
+        """When, in seconds since the epoch; 0.0 before the first start()."""
+    def set(self, reschedule: _Reschedule) -> None:
+        """Replace the callable; Error while active."""
+    def reset(self) -> None:
+        """Ask again and start anew (ev_periodic_again)."""
 
 @disjoint_base
 class Signal(Watcher):

@@ -32,6 +32,7 @@ __all__ += [
     "Loop",
     "Periodic",
     "Prepare",
+    "Scheduler",
     "Signal",
     "Stat",
     "Statdata",

@@ -27,6 +27,7 @@
     X(Io, io)               \
     X(Timer, timer)         \
     X(Periodic, periodic)   \
+    X(Scheduler, scheduler) \
     X(Signal, signal)       \
     X(Stat, stat)           \
     X(Idle, idle)           \

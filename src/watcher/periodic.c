@@ -93,7 +93,7 @@ const ml_kind ml_periodic_kind = {
 static PyObject *
 periodic_reset(ml_periodic *self, PyObject *Py_UNUSED(unused))
 {
-    if (ml_watcher_check(&self->base) < 0) {
+    if (ml_watcher_check_change(&self->base) < 0) {
         return NULL;
     }
     ev_periodic_again(self->base.loop->ev, &self->ev);
@@ -125,11 +125,11 @@ static int
 periodic_set_time(ml_periodic *self, PyObject *value, void *interval)
 {
     if (ml_no_delete(value, interval ? "interval" : "offset") < 0 ||
-        ml_watcher_check(&self->base) < 0) {
+        ml_watcher_check_change(&self->base) < 0) {
         return -1;
     }
     double seconds = PyFloat_AsDouble(value);
-    if ((seconds == -1. && PyErr_Occurred()) || ml_watcher_check(&self->base) < 0 ||
+    if ((seconds == -1. && PyErr_Occurred()) || ml_watcher_check_change(&self->base) < 0 ||
         check_times(interval ? self->ev.offset : seconds, interval ? seconds : self->ev.interval) <
             0) {
         return -1;

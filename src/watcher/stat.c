@@ -200,7 +200,7 @@ const ml_kind ml_stat_kind = {
 static PyObject *
 stat_stat(ml_stat *self, PyObject *Py_UNUSED(unused))
 {
-    if (check_path(self) < 0) {
+    if (ml_watcher_check_change(&self->base) < 0 || check_path(self) < 0) {
         return NULL;
     }
     ev_stat_stat(self->base.loop->ev, &self->ev);

@@ -20,9 +20,15 @@ ml_watcher_check(ml_watcher *self)
 }
 
 int
+ml_watcher_check_change(ml_watcher *self)
+{
+    return ml_watcher_check(self) < 0 ? -1 : ml_loop_check_change(self->loop);
+}
+
+int
 ml_watcher_check_inactive(ml_watcher *self, const char *what)
 {
-    if (ml_watcher_check(self) < 0) {
+    if (ml_watcher_check_change(self) < 0) {
         return -1;
     }
     if (ev_is_active(ml_watcher_ev(self))) {
@@ -92,7 +98,7 @@ ml_watcher_sync(ml_watcher *self)
 int
 ml_watcher_start(ml_watcher *self)
 {
-    if (ml_watcher_check(self) < 0) {
+    if (ml_watcher_check_change(self) < 0) {
         return -1;
     }
     if (ev_is_active(ml_watcher_ev(self))) {
@@ -391,7 +397,7 @@ ml_watcher_init(ml_watcher *self, PyObject *args, PyObject *kwargs)
         rc = -1;
     }
     if (rc == 0) {
-        rc = ml_loop_check_open((ml_loop *)values[0]) || ml_watcher_check_callback(self, callback)
+        rc = ml_loop_check_change((ml_loop *)values[0]) || ml_watcher_check_callback(self, callback)
                  ? -1
                  : 0;
     }

@@ -8,6 +8,7 @@
 typedef struct ml_loop ml_loop;
 typedef struct ml_watcher ml_watcher;
 typedef struct ml_fdw ml_fdw;
+typedef struct ml_scheduler ml_scheduler;
 
 /* ---- a descriptor's ev_io (fdw.c) -------------------------------------------------------- */
 
@@ -96,6 +97,10 @@ struct ml_loop {
     ev_fork forked; /* pending just before libev registers all descriptors anew */
     bool check_all; /* ml_fdw_check() is to look at all descriptors, changed or not */
 
+    ml_scheduler *due, *due_last; /* Schedulers that are to be asked for their next time */
+    unsigned long rescheduling;   /* thread inside of a reschedule callable, 0 if none */
+    unsigned int invoked;         /* ev_iteration() when events were last invoked */
+
     /* descriptors */
     ml_fdw **fds; /* by number: the active ml_fdw's of it */
     int fds_cap;
@@ -128,6 +133,9 @@ int ml_once_traverse(ml_loop *loop, visitproc visit, void *arg);
 PyObject *ml_loop_once(ml_loop *loop, PyObject *args, PyObject *kwargs);
 /* -1 with Error "loop is closed". */
 int ml_loop_check_open(ml_loop *loop);
+/* For what changes the loop or a watcher of it, but for their `data`: -1 with Error also inside of
+ * a reschedule callable. */
+int ml_loop_check_change(ml_loop *loop);
 
 /* ev_run with every guard: one thread at a time, descriptors checked, Python's signal handlers
  * run, an exception raised by a watcher set aside and raised here, undelivered events kept.
@@ -166,6 +174,11 @@ void ml_loop_balance(ml_loop *loop);
 /* Calls callback(first, revents) for an event and deals with what it raises: reported, or set
  * aside to end the run. */
 void ml_loop_call(ml_loop *loop, PyObject *callback, PyObject *first, int revents);
+/* The second half of that, for the exception that is set. */
+void ml_loop_report(ml_loop *loop, PyObject *callback);
+/* After calls outside of libev, whose caller can take an exception: -1 with what was set aside if
+ * nothing was before. Inside of a run it ends that, too. */
+int ml_loop_raise_aside(ml_loop *loop, bool nothing_before);
 
 /* Between these two, a signal to the process ends the loop's poll at once, although CPython's C
  * handler only sets a flag (it may run just before the poll, or in another thread): the signal
@@ -269,6 +282,8 @@ int ml_watcher_clear(ml_watcher *self);
 void ml_watcher_dealloc(ml_watcher *self);
 /* -1 with Error: __init__ was not called, or the loop is closed. */
 int ml_watcher_check(ml_watcher *self);
+/* The same for what changes the watcher, see ml_loop_check_change(). */
+int ml_watcher_check_change(ml_watcher *self);
 /* -1 with Error while active. */
 int ml_watcher_check_inactive(ml_watcher *self, const char *what);
 int ml_watcher_start(ml_watcher *self);
@@ -284,6 +299,8 @@ void ml_watcher_error(ml_watcher *self);
  * of arguments it can run Python code, so what the state allows is to be checked after it. */
 int ml_float_arg(PyObject *object, const char *name, double least, double *value);
 
+/* scheduler.c: asks those that are due, just before callbacks are called. */
+void ml_scheduler_ask_due(ml_loop *loop);
 /* stat.c: makes Statdata. */
 int ml_stat_add_types(PyObject *module, ml_state *state);
 

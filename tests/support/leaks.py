@@ -17,6 +17,7 @@ NAMES = (
     "Io",
     "Timer",
     "Periodic",
+    "Scheduler",
     "Signal",
     "Stat",
     "Async",
