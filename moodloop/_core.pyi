@@ -4,6 +4,7 @@ Use it through `moodloop.event` and `moodloop.EventLoop`. Sections named are tho
 """
 
 import asyncio
+import os
 import sys
 from asyncio import Future, Task
 from collections.abc import Callable, Coroutine, Generator, Iterable
@@ -11,6 +12,7 @@ from contextvars import Context
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeAlias, TypeVar, final
 
+from _typeshed import structseq
 from typing_extensions import disjoint_base
 
 _T = TypeVar("_T")
@@ -21,6 +23,7 @@ class _HasFileno(Protocol):
 
 _FileLike: TypeAlias = int | _HasFileno
 _Callback: TypeAlias = Callable[[Any, int], object]
+_Reschedule: TypeAlias = Callable[[Any, float], float]
 
 build_flags: str
 """The compiler flags the core was built with."""
@@ -254,10 +257,22 @@ class Loop:
         """Timer(loop, ...)."""
     def __timer__(self, *args: Any, **kwargs: Any) -> Timer:
         """Timer(loop, ...)."""
+    def periodic(self, *args: Any, **kwargs: Any) -> Periodic:
+        """Periodic(loop, ...)."""
+    def __periodic__(self, *args: Any, **kwargs: Any) -> Periodic:
+        """Periodic(loop, ...)."""
+    def scheduler(self, *args: Any, **kwargs: Any) -> Scheduler:
+        """Scheduler(loop, ...)."""
+    def __scheduler__(self, *args: Any, **kwargs: Any) -> Scheduler:
+        """Scheduler(loop, ...)."""
     def signal(self, *args: Any, **kwargs: Any) -> Signal:
         """Signal(loop, ...)."""
     def __signal__(self, *args: Any, **kwargs: Any) -> Signal:
         """Signal(loop, ...)."""
+    def stat(self, *args: Any, **kwargs: Any) -> Stat:
+        """Stat(loop, ...)."""
+    def __stat__(self, *args: Any, **kwargs: Any) -> Stat:
+        """Stat(loop, ...)."""
     def idle(self, *args: Any, **kwargs: Any) -> Idle:
         """Idle(loop, ...)."""
     def __idle__(self, *args: Any, **kwargs: Any) -> Idle:
@@ -382,6 +397,85 @@ class Timer(Watcher):
         """Start anew with `repeat`, or stop if that is 0.0 (ev_timer_again)."""
 
 @disjoint_base
+class Periodic(Watcher):
+    """A point in time has come, on the wall clock ("ev_periodic").
+
+    With interval 0.0: once, at `offset`, in seconds since the epoch. Else whenever the time is
+    `offset` modulo `interval` seconds; it follows the clock when that is set. Raises ValueError:
+    offset or interval NaN or infinite, interval negative or between 0 and 1/8192, and with an
+    interval an offset that is negative or above it.
+    """
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self: ...
+    def __init__(
+        self,
+        loop: Loop,
+        offset: float,
+        interval: float,
+        callback: _Callback,
+        data: object = None,
+        priority: int = 0,
+    ) -> None:
+        """Periodic(loop, offset, interval, callback, data=None, priority=0).
+
+        The loop may also stand after the kind's own arguments, as in mood.event 1.x.
+        """
+    offset: float
+    """May be set while active, and counts from the next event or reset() on. ValueError."""
+    interval: float
+    """May be set while active, and counts from the next event or reset() on. ValueError."""
+    @property
+    def at(self) -> float:
+        """When, in seconds since the epoch; 0.0 before the first start()."""
+    def set(self, offset: float, interval: float) -> None:
+        """Replace the arguments; Error while active."""
+    def reset(self) -> None:
+        """Start anew, with the offset and interval of now (ev_periodic_again)."""
+
+@disjoint_base
+class Scheduler(Watcher):
+    """A point in time has come that a callable computes ("ev_periodic", reschedule callback).
+
+    reschedule(watcher, now) returns the next time, at or after `now`; both are in seconds since the
+    epoch. It is asked by start() and reset(), at each event just before the callbacks, and after
+    the clock was set, also by Loop.resume(). Raises TypeError (reschedule is not callable).
+
+    When it raises, or returns what is no number, not finite or in the past (TypeError, Error), the
+    watcher is stopped with a RuntimeWarning and the exception goes where those of callbacks go:
+    one that is fatal ends the run, and is raised by a start() or reset() that asked; any other is
+    reported, and start() returns with the watcher stopped. The event of the time that has come
+    is still told.
+
+    It cannot change the loop or its watchers, but for their `data`: attempts raise Error.
+    """
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self: ...
+    def __init__(
+        self,
+        loop: Loop,
+        reschedule: _Reschedule,
+        callback: _Callback,
+        data: object = None,
+        priority: int = 0,
+    ) -> None:
+        """Scheduler(loop, reschedule, callback, data=None, priority=0).
+
+        The loop may also stand after the kind's own arguments, as in mood.event 1.x, and the
+        keyword of reschedule may be `scheduler`.
+        """
+    reschedule: Any
+    """Called as reschedule(watcher, now); a new one is asked at the next event."""
+    scheduler: Any
+    """Another name of reschedule."""
+    @property
+    def at(self) -> float:
+        """When, in seconds since the epoch; 0.0 before the first start()."""
+    def set(self, reschedule: _Reschedule) -> None:
+        """Replace the callable; Error while active."""
+    def reset(self) -> None:
+        """Ask again and start anew (ev_periodic_again)."""
+
+@disjoint_base
 class Signal(Watcher):
     """The process got a signal ("ev_signal").
 
@@ -402,6 +496,109 @@ class Signal(Watcher):
         """The signal's number."""
     def set(self, signum: int) -> None:
         """Replace the signal; Error while active."""
+
+@final
+class Statdata(
+    structseq[float], tuple[int, int, int, int, int, int, int, int, float, float, float]
+):
+    """What lstat() says about the path of a Stat watcher: a struct sequence of 11 fields."""
+
+    __match_args__ = (
+        "dev",
+        "rdev",
+        "ino",
+        "size",
+        "nlink",
+        "mode",
+        "uid",
+        "gid",
+        "atime",
+        "mtime",
+        "ctime",
+    )
+    @property
+    def dev(self) -> int:
+        """Device of the file."""
+    @property
+    def rdev(self) -> int:
+        """Device that a special file is."""
+    @property
+    def ino(self) -> int:
+        """Inode number."""
+    @property
+    def size(self) -> int:
+        """In bytes."""
+    @property
+    def nlink(self) -> int:
+        """Number of hard links; 0: there is no such file, and the other fields are of no use."""
+    @property
+    def mode(self) -> int:
+        """Type and permissions, as the module stat knows them."""
+    @property
+    def uid(self) -> int:
+        """Owner."""
+    @property
+    def gid(self) -> int:
+        """Group."""
+    @property
+    def atime(self) -> float:
+        """Last access, in seconds since the epoch."""
+    @property
+    def mtime(self) -> float:
+        """Last change of the content, in seconds since the epoch."""
+    @property
+    def ctime(self) -> float:
+        """Last change of the content or of these, in seconds since the epoch."""
+
+@disjoint_base
+class Stat(Watcher):
+    """What lstat() says about a path has changed ("ev_stat").
+
+    The path need not exist: it appears, changes and goes. Where the system tells of changes (inotify
+    on local file systems) `interval` does not matter; else the path is looked at every `interval`
+    seconds, 0.0 being libev's choice of about 5. A change of the times alone within one second
+    is not seen. Raises TypeError (path neither str, bytes nor os.PathLike), ValueError (a NUL in
+    it, interval negative or NaN).
+    """
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self: ...
+    def __init__(
+        self,
+        loop: Loop,
+        path: str | bytes | os.PathLike[str] | os.PathLike[bytes],
+        interval: float,
+        callback: _Callback,
+        data: object = None,
+        priority: int = 0,
+    ) -> None:
+        """Stat(loop, path, interval, callback, data=None, priority=0).
+
+        The loop may also stand after the kind's own arguments, as in mood.event 1.x.
+        """
+    @property
+    def path(self) -> str | bytes:
+        """The path: str for str and os.PathLike, bytes for bytes."""
+    @property
+    def interval(self) -> float:
+        """In seconds; start() raises what is above 0 but below 0.1074891 to that."""
+    @property
+    def current(self) -> Statdata | None:
+        """What is known; None before start() or stat()."""
+    @property
+    def attr(self) -> Statdata | None:
+        """Another name of current."""
+    @property
+    def previous(self) -> Statdata | None:
+        """What was known before the newest change; None before the first one."""
+    @property
+    def prev(self) -> Statdata | None:
+        """Another name of previous."""
+    def set(
+        self, path: str | bytes | os.PathLike[str] | os.PathLike[bytes], interval: float
+    ) -> None:
+        """Replace the arguments, and forget what is known; Error while active."""
+    def stat(self) -> None:
+        """Look at the path now; a change found so is not told to the callback (ev_stat_stat)."""
 
 @disjoint_base
 class Idle(Watcher):

@@ -56,7 +56,8 @@ module_exec(PyObject *module)
     }
     ML_WATCHER_KINDS(X)
 #undef X
-    if (ml_aio_init(module, state) < 0 || ml_add_constants(module) < 0) {
+    if (ml_stat_add_types(module, state) < 0 || ml_aio_init(module, state) < 0 ||
+        ml_add_constants(module) < 0) {
         return -1;
     }
     return PyModule_AddStringConstant(module, "build_flags", MOODLOOP_BUILD_FLAGS);
@@ -69,6 +70,7 @@ module_traverse(PyObject *module, visitproc visit, void *arg)
 
     Py_VISIT(state->Error);
     Py_VISIT(state->default_loop);
+    Py_VISIT(state->Statdata);
 #define X(Name, lower) Py_VISIT(state->Name);
     ML_CORE_TYPES(X)
     ML_WATCHER_KINDS(X)
@@ -85,6 +87,7 @@ module_clear(PyObject *module)
     ml_aio_clear(state);
     Py_CLEAR(state->Error);
     Py_CLEAR(state->default_loop);
+    Py_CLEAR(state->Statdata);
 #define X(Name, lower) Py_CLEAR(state->Name);
     ML_CORE_TYPES(X)
     ML_WATCHER_KINDS(X)

@@ -26,7 +26,10 @@
 #define ML_WATCHER_KINDS(X) \
     X(Io, io)               \
     X(Timer, timer)         \
+    X(Periodic, periodic)   \
+    X(Scheduler, scheduler) \
     X(Signal, signal)       \
+    X(Stat, stat)           \
     X(Idle, idle)           \
     X(Prepare, prepare)     \
     X(Check, check)         \
@@ -81,6 +84,7 @@ typedef struct ml_state {
     ML_WATCHER_KINDS(X)
     ML_AIO_TYPES(X)
 #undef X
+    PyTypeObject *Statdata; /* a struct sequence */
     struct {
 #define X(name) PyObject *name;
         ML_NAMES(X)

@@ -110,8 +110,8 @@ io_modify(ml_io *self, PyObject *arg)
 {
     int events = 0;
 
-    if (ml_watcher_check(&self->base) < 0 || events_arg(&self->base, arg, &events) < 0 ||
-        ml_watcher_check(&self->base) < 0) {
+    if (ml_watcher_check_change(&self->base) < 0 || events_arg(&self->base, arg, &events) < 0 ||
+        ml_watcher_check_change(&self->base) < 0) {
         return NULL;
     }
     if (!ev_is_active(&self->fdw.ev)) {
@@ -147,7 +147,7 @@ io_set_events(ml_io *self, PyObject *value, void *Py_UNUSED(closure))
 {
     int events = 0;
 
-    if (ml_no_delete(value, "events") < 0 || ml_watcher_check(&self->base) < 0 ||
+    if (ml_no_delete(value, "events") < 0 || ml_watcher_check_change(&self->base) < 0 ||
         events_arg(&self->base, value, &events) < 0 ||
         ml_watcher_check_inactive(&self->base, "set the events") < 0) {
         return -1;

@@ -23,6 +23,16 @@ ml_loop_check_open(ml_loop *loop)
     return 0;
 }
 
+int
+ml_loop_check_change(ml_loop *loop)
+{
+    if (loop->rescheduling != 0 && loop->rescheduling == PyThread_get_thread_ident()) {
+        PyErr_SetString(loop->state->Error, "a reschedule callable cannot change its loop");
+        return -1;
+    }
+    return ml_loop_check_open(loop);
+}
+
 static void
 wake_event(struct ev_loop *Py_UNUSED(ev), ev_async *Py_UNUSED(async), int Py_UNUSED(revents))
 {
@@ -213,7 +223,7 @@ ml_loop_set_interval(ml_loop *self, PyObject *value, bool io)
     double interval;
 
     if (ml_float_arg(value, io ? "io_interval" : "timeout_interval", 0., &interval) < 0 ||
-        ml_loop_check_open(self) < 0) {
+        ml_loop_check_change(self) < 0) {
         return -1;
     }
     set_interval(self, interval, io);
@@ -345,6 +355,9 @@ void
 ml_loop_after_fork(ml_loop *self)
 {
     ml_interrupt_after_fork(self);
+    if (self->rescheduling != PyThread_get_thread_ident()) {
+        self->rescheduling = 0;
+    }
     ev_loop_fork(self->ev);
     self->reset_due = true;
     if (self->depth > 0 && self->owner != PyThread_get_thread_ident()) {

@@ -49,7 +49,7 @@ loop_start(ml_loop *self, PyObject *args, PyObject *kwargs)
     int flags = 0;
 
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|i:start", keywords, &flags) ||
-        ml_loop_check_open(self) < 0) {
+        ml_loop_check_change(self) < 0) {
         return NULL;
     }
     if (self->depth > 0 && self->owner != PyThread_get_thread_ident()) {
@@ -79,7 +79,7 @@ loop_stop(ml_loop *self, PyObject *args, PyObject *kwargs)
     int how = EVBREAK_ONE;
 
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|i:stop", keywords, &how) ||
-        ml_loop_check_open(self) < 0) {
+        ml_loop_check_change(self) < 0) {
         return NULL;
     }
     if (self->depth > 0 && self->owner == PyThread_get_thread_ident()) {
@@ -95,7 +95,7 @@ loop_stop(ml_loop *self, PyObject *args, PyObject *kwargs)
 static PyObject *
 loop_invoke(ml_loop *self, PyObject *Py_UNUSED(unused))
 {
-    if (ml_loop_check_open(self) < 0) {
+    if (ml_loop_check_change(self) < 0) {
         return NULL;
     }
     if (self->depth > 0 && self->owner != PyThread_get_thread_ident()) {
@@ -120,7 +120,7 @@ loop_invoke(ml_loop *self, PyObject *Py_UNUSED(unused))
 static PyObject *
 loop_reset(ml_loop *self, PyObject *Py_UNUSED(unused))
 {
-    if (ml_loop_check_open(self) < 0) {
+    if (ml_loop_check_change(self) < 0) {
         return NULL;
     }
     if (self->preparing) {
@@ -145,6 +145,9 @@ loop_now(ml_loop *self, PyObject *args, PyObject *kwargs)
         return NULL;
     }
     if (update) {
+        if (ml_loop_check_change(self) < 0) {
+            return NULL;
+        }
         ev_now_update(self->ev);
     }
     return PyFloat_FromDouble(ev_now(self->ev));
@@ -153,7 +156,7 @@ loop_now(ml_loop *self, PyObject *args, PyObject *kwargs)
 static PyObject *
 loop_update(ml_loop *self, PyObject *Py_UNUSED(unused))
 {
-    if (ml_loop_check_open(self) < 0) {
+    if (ml_loop_check_change(self) < 0) {
         return NULL;
     }
     ev_now_update(self->ev);
@@ -163,7 +166,7 @@ loop_update(ml_loop *self, PyObject *Py_UNUSED(unused))
 static PyObject *
 suspend_or_resume(ml_loop *self, bool suspend)
 {
-    if (ml_loop_check_open(self) < 0) {
+    if (ml_loop_check_change(self) < 0) {
         return NULL;
     }
     if (self->suspended == suspend) {
@@ -193,7 +196,7 @@ loop_resume(ml_loop *self, PyObject *Py_UNUSED(unused))
 static PyObject *
 loop_ref(ml_loop *self, PyObject *Py_UNUSED(unused))
 {
-    if (ml_loop_check_open(self) < 0) {
+    if (ml_loop_check_change(self) < 0) {
         return NULL;
     }
     self->refs++;
@@ -227,7 +230,7 @@ ml_loop_balance(ml_loop *self)
 static PyObject *
 loop_unref(ml_loop *self, PyObject *Py_UNUSED(unused))
 {
-    if (ml_loop_check_open(self) < 0) {
+    if (ml_loop_check_change(self) < 0) {
         return NULL;
     }
     if (reasons(self) <= 0) {
@@ -249,11 +252,11 @@ loop_feed_fd_event(ml_loop *self, PyObject *args)
     int revents;
 
     if (!PyArg_ParseTuple(args, "Oi:feed_fd_event", &object, &revents) ||
-        ml_loop_check_open(self) < 0) {
+        ml_loop_check_change(self) < 0) {
         return NULL;
     }
     int fd = ml_fd_from_object(object);
-    if (fd < 0 || ml_loop_check_open(self) < 0) {
+    if (fd < 0 || ml_loop_check_change(self) < 0) {
         return NULL;
     }
     ev_feed_fd_event(self->ev, fd, revents);
@@ -266,7 +269,7 @@ loop_feed_signal_event(ml_loop *self, PyObject *arg)
 {
     long signum = PyLong_AsLong(arg);
 
-    if ((signum == -1 && PyErr_Occurred()) || ml_loop_check_open(self) < 0) {
+    if ((signum == -1 && PyErr_Occurred()) || ml_loop_check_change(self) < 0) {
         return NULL;
     }
     if (signum <= 0 || signum >= NSIG) {
@@ -369,7 +372,7 @@ get_callback(ml_loop *self, void *Py_UNUSED(closure))
 static int
 set_callback(ml_loop *self, PyObject *value, void *Py_UNUSED(closure))
 {
-    if (ml_no_delete(value, "callback") < 0 || ml_loop_check_open(self) < 0) {
+    if (ml_no_delete(value, "callback") < 0 || ml_loop_check_change(self) < 0) {
         return -1;
     }
     return ml_loop_set_hook(self, value);
@@ -400,7 +403,7 @@ get_debug(ml_loop *self, void *Py_UNUSED(closure))
 static int
 set_debug(ml_loop *self, PyObject *value, void *Py_UNUSED(closure))
 {
-    if (ml_no_delete(value, "debug") < 0 || ml_loop_check_open(self) < 0) {
+    if (ml_no_delete(value, "debug") < 0 || ml_loop_check_change(self) < 0) {
         return -1;
     }
     int debug = PyObject_IsTrue(value);
@@ -420,7 +423,7 @@ get_interval(ml_loop *self, void *io)
 static int
 set_interval(ml_loop *self, PyObject *value, void *io)
 {
-    if (ml_no_delete(value, "an interval") < 0 || ml_loop_check_open(self) < 0) {
+    if (ml_no_delete(value, "an interval") < 0 || ml_loop_check_change(self) < 0) {
         return -1;
     }
     return ml_loop_set_interval(self, value, io != NULL);

@@ -132,7 +132,7 @@ ml_loop_once(ml_loop *loop, PyObject *args, PyObject *kwargs)
 
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OiOO:once", keywords, &fd_object, &events,
                                      &timeout_object, &callback) ||
-        ml_loop_check_open(loop) < 0 || fd_arg(loop, fd_object, &fd) < 0) {
+        ml_loop_check_change(loop) < 0 || fd_arg(loop, fd_object, &fd) < 0) {
         return NULL;
     }
     if (!PyCallable_Check(callback)) {
@@ -146,7 +146,7 @@ ml_loop_once(ml_loop *loop, PyObject *args, PyObject *kwargs)
         ml_float_arg(timeout_object, "timeout", -Py_HUGE_VAL, &timeout) < 0) {
         return NULL;
     }
-    if (ml_loop_check_open(loop) < 0 || /* the conversions may have closed it */
+    if (ml_loop_check_change(loop) < 0 || /* the conversions may have closed it */
         ml_reserve_check() < 0) {
         return NULL;
     }

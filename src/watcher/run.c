@@ -60,6 +60,10 @@ invoke_pending(struct ev_loop *ev)
 {
     ml_loop *loop = ev_userdata(ev);
 
+    loop->invoked = ev_iteration(ev);
+    if (loop->due != NULL) {
+        ml_scheduler_ask_due(loop);
+    }
     unsigned int pending = ev_pending_count(ev);
 
     if (ev_is_pending(&loop->forked)) { /* for us only: nothing that the hook is called for */
@@ -176,6 +180,34 @@ came_up(ml_loop *loop)
 }
 
 void
+ml_loop_report(ml_loop *loop, PyObject *callback)
+{
+    if (came_up(loop) || is_fatal(loop, callback)) {
+        ml_loop_set_aside(loop, callback);
+    }
+    else if (loop->host_ops == NULL) {
+        ml_unraisable(callback);
+    }
+    else if (!loop->host_ops->failed(loop->host, callback)) {
+        ml_loop_set_aside(loop, callback);
+    }
+}
+
+int
+ml_loop_raise_aside(ml_loop *loop, bool nothing_before)
+{
+    if (!nothing_before || loop->exc == NULL) {
+        return 0;
+    }
+    PyObject *exc = Py_NewRef(loop->exc);
+    if (loop->depth == 0) {
+        Py_CLEAR(loop->exc);
+    }
+    ml_raise(exc);
+    return -1;
+}
+
+void
 ml_loop_call(ml_loop *loop, PyObject *callback, PyObject *first, int revents)
 {
     PyObject *result = NULL, *number = PyLong_FromLong(revents);
@@ -187,15 +219,7 @@ ml_loop_call(ml_loop *loop, PyObject *callback, PyObject *first, int revents)
         Py_DECREF(number);
     }
     if (result == NULL) {
-        if (came_up(loop) || is_fatal(loop, callback)) {
-            ml_loop_set_aside(loop, callback);
-        }
-        else if (loop->host_ops == NULL) {
-            ml_unraisable(callback);
-        }
-        else if (!loop->host_ops->failed(loop->host, callback)) {
-            ml_loop_set_aside(loop, callback);
-        }
+        ml_loop_report(loop, callback);
     }
     Py_XDECREF(result);
     Py_DECREF(callback);

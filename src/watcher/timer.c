@@ -71,7 +71,7 @@ const ml_kind ml_timer_kind = {
 static PyObject *
 timer_reset(ml_timer *self, PyObject *Py_UNUSED(unused))
 {
-    if (ml_watcher_check(&self->base) < 0) {
+    if (ml_watcher_check_change(&self->base) < 0) {
         return NULL;
     }
     if (self->ev.repeat == 0.) {
@@ -96,8 +96,9 @@ timer_set_repeat(ml_timer *self, PyObject *value, void *Py_UNUSED(closure))
 {
     double repeat;
 
-    if (ml_no_delete(value, "repeat") < 0 || ml_watcher_check(&self->base) < 0 ||
-        ml_float_arg(value, "repeat", 0., &repeat) < 0 || ml_watcher_check(&self->base) < 0) {
+    if (ml_no_delete(value, "repeat") < 0 || ml_watcher_check_change(&self->base) < 0 ||
+        ml_float_arg(value, "repeat", 0., &repeat) < 0 ||
+        ml_watcher_check_change(&self->base) < 0) {
         return -1;
     }
     self->ev.repeat = repeat;

@@ -20,9 +20,15 @@ ml_watcher_check(ml_watcher *self)
 }
 
 int
+ml_watcher_check_change(ml_watcher *self)
+{
+    return ml_watcher_check(self) < 0 ? -1 : ml_loop_check_change(self->loop);
+}
+
+int
 ml_watcher_check_inactive(ml_watcher *self, const char *what)
 {
-    if (ml_watcher_check(self) < 0) {
+    if (ml_watcher_check_change(self) < 0) {
         return -1;
     }
     if (ev_is_active(ml_watcher_ev(self))) {
@@ -92,7 +98,7 @@ ml_watcher_sync(ml_watcher *self)
 int
 ml_watcher_start(ml_watcher *self)
 {
-    if (ml_watcher_check(self) < 0) {
+    if (ml_watcher_check_change(self) < 0) {
         return -1;
     }
     if (ev_is_active(ml_watcher_ev(self))) {
@@ -231,10 +237,10 @@ ml_float_arg(PyObject *object, const char *name, double least, double *value)
 
 /* Sorts positional and keyword arguments into `values`, by `names`. */
 static int
-collect(const char *function, PyObject *args, Py_ssize_t from, PyObject *kwargs,
-        const char *const *names, int count, PyObject **values)
+collect(const char *function, PyObject *args, PyObject *kwargs, const char *const *names,
+        const char *const *aliases, int count, PyObject **values)
 {
-    Py_ssize_t given = PyTuple_GET_SIZE(args) - from, used = 0;
+    Py_ssize_t given = PyTuple_GET_SIZE(args), used = 0;
 
     if (given > count) {
         PyErr_Format(PyExc_TypeError, "%s() takes at most %d arguments (%zd given)", function,
@@ -242,10 +248,13 @@ collect(const char *function, PyObject *args, Py_ssize_t from, PyObject *kwargs,
         return -1;
     }
     for (Py_ssize_t i = 0; i < given; i++) {
-        values[i] = PyTuple_GET_ITEM(args, from + i);
+        values[i] = PyTuple_GET_ITEM(args, i);
     }
     for (int i = 0; kwargs != NULL && i < count; i++) {
         PyObject *value = PyDict_GetItemString(kwargs, names[i]);
+        if (value == NULL && aliases[i] != NULL) {
+            value = PyDict_GetItemString(kwargs, aliases[i]);
+        }
         if (value == NULL) {
             continue;
         }
@@ -358,7 +367,7 @@ int
 ml_watcher_init(ml_watcher *self, PyObject *args, PyObject *kwargs)
 {
     const ml_kind *kind = self->kind;
-    const char *names[ML_MAX_ARGS + 4] = {"loop"};
+    const char *names[ML_MAX_ARGS + 4] = {"loop"}, *aliases[ML_MAX_ARGS + 4] = {NULL};
     PyObject *values[ML_MAX_ARGS + 4] = {NULL};
     int own = arg_count(kind), count = own + 4;
     ml_state *state = ml_state_of_type(Py_TYPE(self));
@@ -371,12 +380,13 @@ ml_watcher_init(ml_watcher *self, PyObject *args, PyObject *kwargs)
         return -1;
     }
     memcpy(names + 1, kind->args, (size_t)own * sizeof(*names));
+    memcpy(aliases + 1, kind->aliases, (size_t)own * sizeof(*aliases));
     names[own + 1] = "callback";
     names[own + 2] = "data";
     names[own + 3] = "priority";
     ml_loop *old = NULL;
     PyObject *sorted = loop_first(state, args, own);
-    int rc = sorted ? collect(kind->name, sorted, 0, kwargs, names, count, values) : -1;
+    int rc = sorted ? collect(kind->name, sorted, kwargs, names, aliases, count, values) : -1;
     if (rc == 0) {
         rc = require(kind->name, names, values, 0, own + (kind->callback_optional ? 1 : 2));
     }
@@ -387,7 +397,7 @@ ml_watcher_init(ml_watcher *self, PyObject *args, PyObject *kwargs)
         rc = -1;
     }
     if (rc == 0) {
-        rc = ml_loop_check_open((ml_loop *)values[0]) || ml_watcher_check_callback(self, callback)
+        rc = ml_loop_check_change((ml_loop *)values[0]) || ml_watcher_check_callback(self, callback)
                  ? -1
                  : 0;
     }
@@ -420,7 +430,7 @@ ml_watcher_set(ml_watcher *self, PyObject *args, PyObject *kwargs)
     int own = arg_count(self->kind);
 
     if (ml_watcher_check_inactive(self, "set the arguments") < 0 ||
-        collect("set", args, 0, kwargs, self->kind->args, own, values) < 0 ||
+        collect("set", args, kwargs, self->kind->args, self->kind->aliases, own, values) < 0 ||
         require("set", self->kind->args, values, 0, own) < 0 || self->kind->set(self, values) < 0) {
         return NULL;
     }
@@ -434,7 +444,7 @@ ml_watcher_traverse(ml_watcher *self, visitproc visit, void *arg)
     Py_VISIT(self->loop);
     Py_VISIT(self->callback);
     Py_VISIT(self->data);
-    return 0;
+    return self->kind->traverse ? self->kind->traverse(self, visit, arg) : 0;
 }
 
 int
@@ -442,6 +452,9 @@ ml_watcher_clear(ml_watcher *self)
 {
     Py_CLEAR(self->callback);
     Py_CLEAR(self->data);
+    if (self->kind->clear != NULL) {
+        self->kind->clear(self);
+    }
     return 0;
 }
 
@@ -458,6 +471,9 @@ ml_watcher_dealloc(ml_watcher *self)
         PyObject_ClearWeakRefs((PyObject *)self);
     }
     ml_watcher_clear(self);
+    if (self->kind->free != NULL) {
+        self->kind->free(self);
+    }
     Py_CLEAR(self->loop);
     type->tp_free(self);
     Py_DECREF(type);

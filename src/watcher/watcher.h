@@ -10,6 +10,7 @@
 typedef struct ml_loop ml_loop;
 typedef struct ml_watcher ml_watcher;
 typedef struct ml_fdw ml_fdw;
+typedef struct ml_scheduler ml_scheduler;
 
 /* ---- a descriptor's ev_io (fdw.c) -------------------------------------------------------- */
 
@@ -111,6 +112,10 @@ struct ml_loop {
     ev_fork forked; /* pending just before libev registers all descriptors anew */
     bool check_all; /* ml_fdw_check() is to look at all descriptors, changed or not */
 
+    ml_scheduler *due, *due_last; /* Schedulers that are to be asked for their next time */
+    unsigned long rescheduling;   /* thread inside of a reschedule callable, 0 if none */
+    unsigned int invoked;         /* ev_iteration() when events were last invoked */
+
     /* descriptors */
     ml_fdw **fds; /* by number: the active ml_fdw's of it */
     int fds_cap;
@@ -143,6 +148,9 @@ int ml_once_traverse(ml_loop *loop, visitproc visit, void *arg);
 PyObject *ml_loop_once(ml_loop *loop, PyObject *args, PyObject *kwargs);
 /* -1 with Error "loop is closed". */
 int ml_loop_check_open(ml_loop *loop);
+/* For what changes the loop or a watcher of it, but for their `data`: -1 with Error also inside of
+ * a reschedule callable. */
+int ml_loop_check_change(ml_loop *loop);
 
 /* ev_run with every guard: one thread at a time, descriptors checked, Python's signal handlers
  * run, an exception raised by a watcher set aside and raised here, undelivered events kept.
@@ -182,6 +190,11 @@ void ml_loop_balance(ml_loop *loop);
 /* Calls callback(first, revents) for an event and deals with what it raises: reported, or set
  * aside to end the run. */
 void ml_loop_call(ml_loop *loop, PyObject *callback, PyObject *first, int revents);
+/* The second half of that, for the exception that is set. */
+void ml_loop_report(ml_loop *loop, PyObject *callback);
+/* After calls outside of libev, whose caller can take an exception: -1 with what was set aside if
+ * nothing was before. Inside of a run it ends that, too. */
+int ml_loop_raise_aside(ml_loop *loop, bool nothing_before);
 
 /* Between these two, a signal to the process ends the loop's poll at once, although CPython's C
  * handler only sets a flag (it may run just before the poll, or in another thread): the signal
@@ -228,6 +241,7 @@ ml_loop *ml_signal_owner(int signum);
 typedef struct ml_kind {
     const char *name;
     const char *args[ML_MAX_ARGS + 1]; /* names of its own arguments, NULL at the end */
+    const char *aliases[ML_MAX_ARGS];  /* other keywords for them, or NULL */
     bool callback_optional;
     size_t ev_offset; /* of the ev_X in the object */
     /* Checks its own arguments and puts them into the (inactive) ev_X. -1 with an exception. */
@@ -235,6 +249,11 @@ typedef struct ml_kind {
     int (*start)(ml_watcher *self);          /* ev_X_start with its guards; -1 with an exception */
     void (*stop)(ml_watcher *self);          /* ev_X_stop; clears a pending event too */
     PyObject *(*describe)(ml_watcher *self); /* its arguments, for repr(); NULL: none */
+    /* For kinds that hold objects of their own. The garbage collector may clear an active watcher;
+     * what libev uses of it is for `free`. */
+    int (*traverse)(ml_watcher *self, visitproc visit, void *arg);
+    void (*clear)(ml_watcher *self);
+    void (*free)(ml_watcher *self);
 } ml_kind;
 
 struct ml_watcher {
@@ -279,6 +298,8 @@ int ml_watcher_clear(ml_watcher *self);
 void ml_watcher_dealloc(ml_watcher *self);
 /* -1 with Error: __init__ was not called, or the loop is closed. */
 int ml_watcher_check(ml_watcher *self);
+/* The same for what changes the watcher, see ml_loop_check_change(). */
+int ml_watcher_check_change(ml_watcher *self);
 /* -1 with Error while active. */
 int ml_watcher_check_inactive(ml_watcher *self, const char *what);
 int ml_watcher_start(ml_watcher *self);
@@ -293,6 +314,11 @@ void ml_watcher_error(ml_watcher *self);
 /* A float that is not NaN, and not below `least`. -1 with ValueError naming it. As all conversions
  * of arguments it can run Python code, so what the state allows is to be checked after it. */
 int ml_float_arg(PyObject *object, const char *name, double least, double *value);
+
+/* scheduler.c: asks those that are due, just before callbacks are called. */
+void ml_scheduler_ask_due(ml_loop *loop);
+/* stat.c: makes Statdata. */
+int ml_stat_add_types(PyObject *module, ml_state *state);
 
 #define ML_NEW(lower)                                                           \
     static PyObject *lower##_new(PyTypeObject *type, PyObject *Py_UNUSED(args), \

@@ -13,7 +13,7 @@ watcher_start(ml_watcher *self, PyObject *Py_UNUSED(unused))
 static PyObject *
 watcher_stop(ml_watcher *self, PyObject *Py_UNUSED(unused))
 {
-    if (ml_watcher_check(self) < 0) {
+    if (ml_watcher_check_change(self) < 0) {
         return NULL;
     }
     ml_watcher_stop(self);
@@ -42,12 +42,12 @@ watcher_invoke(ml_watcher *self, PyObject *arg)
 {
     int revents;
 
-    if (ml_watcher_check(self) < 0 || revents_arg(arg, &revents) < 0 ||
-        ml_watcher_check(self) < 0) {
+    if (ml_watcher_check_change(self) < 0 || revents_arg(arg, &revents) < 0 ||
+        ml_watcher_check_change(self) < 0) {
         return NULL;
     }
     ml_loop *loop = (ml_loop *)Py_NewRef((PyObject *)self->loop);
-    bool clear = loop->exc == NULL;
+    bool nothing_before = loop->exc == NULL;
     loop->invoking++;
     if (revents & EV_ERROR) {
         ml_watcher_error(self);
@@ -56,13 +56,9 @@ watcher_invoke(ml_watcher *self, PyObject *arg)
         ml_loop_call(loop, self->callback, (PyObject *)self, revents);
     }
     loop->invoking--;
-    PyObject *exc = clear && loop->exc ? Py_NewRef(loop->exc) : NULL;
-    if (exc != NULL && loop->depth == 0) {
-        Py_CLEAR(loop->exc);
-    }
+    int rc = ml_loop_raise_aside(loop, nothing_before);
     Py_DECREF(loop);
-    if (exc != NULL) {
-        ml_raise(exc);
+    if (rc < 0) {
         return NULL;
     }
     Py_RETURN_NONE;
@@ -73,8 +69,8 @@ watcher_feed(ml_watcher *self, PyObject *arg)
 {
     int revents;
 
-    if (ml_watcher_check(self) < 0 || revents_arg(arg, &revents) < 0 ||
-        ml_watcher_check(self) < 0 || ml_reserve_check() < 0) {
+    if (ml_watcher_check_change(self) < 0 || revents_arg(arg, &revents) < 0 ||
+        ml_watcher_check_change(self) < 0 || ml_reserve_check() < 0) {
         return NULL;
     }
     ev_feed_event(self->loop->ev, ml_watcher_ev(self), revents);
@@ -86,7 +82,7 @@ watcher_feed(ml_watcher *self, PyObject *arg)
 static PyObject *
 watcher_clear(ml_watcher *self, PyObject *Py_UNUSED(unused))
 {
-    if (ml_watcher_check(self) < 0) {
+    if (ml_watcher_check_change(self) < 0) {
         return NULL;
     }
     int revents = ml_aside_take(self->loop, self);
@@ -127,7 +123,7 @@ get_callback(ml_watcher *self, void *Py_UNUSED(closure))
 static int
 set_callback(ml_watcher *self, PyObject *value, void *Py_UNUSED(closure))
 {
-    if (ml_no_delete(value, "callback") < 0 || ml_watcher_check(self) < 0 ||
+    if (ml_no_delete(value, "callback") < 0 || ml_watcher_check_change(self) < 0 ||
         ml_watcher_check_callback(self, value) < 0) {
         return -1;
     }
@@ -186,11 +182,11 @@ get_ref(ml_watcher *self, void *Py_UNUSED(closure))
 static int
 set_ref(ml_watcher *self, PyObject *value, void *Py_UNUSED(closure))
 {
-    if (ml_no_delete(value, "ref") < 0 || ml_watcher_check(self) < 0) {
+    if (ml_no_delete(value, "ref") < 0 || ml_watcher_check_change(self) < 0) {
         return -1;
     }
     int ref = PyObject_IsTrue(value);
-    if (ref < 0 || ml_watcher_check(self) < 0) {
+    if (ref < 0 || ml_watcher_check_change(self) < 0) {
         return -1;
     }
     self->no_ref = !ref;

@@ -2,7 +2,7 @@ import sys
 import textwrap
 
 import pytest
-from support import hygiene
+from support import hygiene, wallclock
 from support.snippet import run_snippet
 
 from moodloop import event
@@ -71,6 +71,15 @@ def guarded(loop):
         return result
 
     return run
+
+
+@pytest.fixture
+def jumping(isolated, tmp_path):
+    """As `isolated`, in a process whose code can jump(seconds) on the wall clock."""
+    if not wallclock.compiler():
+        pytest.skip("no C compiler to build the clock with")
+    env = wallclock.build(tmp_path)
+    return lambda code: isolated(wallclock.PRELUDE + textwrap.dedent(code), env=env)
 
 
 @pytest.fixture

@@ -8,8 +8,26 @@ import pytest
 
 from moodloop import event
 
-KINDS = ["Io", "Timer", "Signal", "Idle", "Prepare", "Check", "Async"]
-OWN = {"Io": (0, event.EV_READ), "Timer": (0.0, 0.0), "Signal": (10,)}
+KINDS = [
+    "Io",
+    "Timer",
+    "Periodic",
+    "Scheduler",
+    "Signal",
+    "Stat",
+    "Idle",
+    "Prepare",
+    "Check",
+    "Async",
+]
+OWN = {
+    "Io": (0, event.EV_READ),
+    "Timer": (0.0, 0.0),
+    "Periodic": (0.0, 0.0),
+    "Scheduler": (lambda watcher, now: now + 3600,),
+    "Signal": (10,),
+    "Stat": (".", 0.0),
+}
 
 
 def nothing(*args):
