@@ -127,6 +127,7 @@ def feed_signal(signum: int, /) -> None:
     """As if the process had got the signal (ev_feed_signal). ValueError if out of range."""
 
 def _after_fork() -> None: ...
+def _at_exit() -> None: ...
 
 @disjoint_base
 class Loop:
@@ -230,7 +231,7 @@ class Loop:
     def verify(self) -> None:
         """libev's self-check (ev_verify)."""
     def close(self) -> None:
-        """Stop all watchers and free the loop. Idempotent.
+        """Call the Cleanup watchers, stop all watchers and free the loop. Idempotent.
 
         Raises Error inside a callback, and for a loop that an asyncio loop runs on.
         """
@@ -272,6 +273,14 @@ class Loop:
         """Async(loop, ...)."""
     def __async__(self, *args: Any, **kwargs: Any) -> Async:
         """Async(loop, ...)."""
+    def fork(self, *args: Any, **kwargs: Any) -> Fork:
+        """Fork(loop, ...)."""
+    def __fork__(self, *args: Any, **kwargs: Any) -> Fork:
+        """Fork(loop, ...)."""
+    def cleanup(self, *args: Any, **kwargs: Any) -> Cleanup:
+        """Cleanup(loop, ...)."""
+    def __cleanup__(self, *args: Any, **kwargs: Any) -> Cleanup:
+        """Cleanup(loop, ...)."""
     def __reduce__(self) -> Any: ...
 
 @disjoint_base
@@ -448,6 +457,40 @@ class Async(Watcher):
         """True if a send() waits to be noticed."""
     def send(self) -> None:
         """Wake the loop, from any thread; nothing if the watcher is not active."""
+
+@disjoint_base
+class Fork(Watcher):
+    """The process is a forked child ("ev_fork").
+
+    Called when the loop runs there for the first time, before Prepare watchers; the descriptors of
+    the loop are made anew after it. Also called after reset().
+    """
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self: ...
+    def __init__(
+        self, loop: Loop, callback: _Callback, data: object = None, priority: int = 0
+    ) -> None:
+        """Fork(loop, callback, data=None, priority=0)."""
+
+@disjoint_base
+class Cleanup(Watcher):
+    """The loop is about to be destroyed ("ev_cleanup").
+
+    Called once, and stopped before: by Loop.close(); when a loop that is open is collected as
+    garbage; and at interpreter exit for loops that are still open, as a function registered with
+    atexit when moodloop.event was imported. Higher priorities go first, then later starts. The
+    callback may use the loop, but close() is Error in it, as in any callback, and what it starts
+    is stopped again without an event. Of what it raises, close() raises what start() would, once
+    the loop is closed.
+
+    It never keeps start() from returning, whatever `ref` is.
+    """
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self: ...
+    def __init__(
+        self, loop: Loop, callback: _Callback, data: object = None, priority: int = 0
+    ) -> None:
+        """Cleanup(loop, callback, data=None, priority=0)."""
 
 @final
 class Handle:

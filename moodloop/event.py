@@ -6,6 +6,7 @@ for what each kind does; this module follows it, with Python exceptions where li
 
 from __future__ import annotations
 
+import atexit as _atexit
 import functools as _functools
 import os as _os
 from collections.abc import Callable as _Callable
@@ -25,8 +26,10 @@ __all__ = [
 __all__ += [
     "Async",
     "Check",
+    "Cleanup",
     "Error",
     "EventError",
+    "Fork",
     "Idle",
     "Io",
     "Loop",
@@ -66,3 +69,4 @@ def fatal(callback: _F) -> _F:
 
 
 _os.register_at_fork(after_in_child=_core._after_fork)
+_atexit.register(_core._at_exit)

@@ -30,7 +30,9 @@
     X(Idle, idle)           \
     X(Prepare, prepare)     \
     X(Check, check)         \
-    X(Async, async)
+    X(Async, async)         \
+    X(Fork, fork)           \
+    X(Cleanup, cleanup)
 
 /* The other types: X(Name, lower); `PyType_Spec ml_<lower>_spec` makes each. */
 #define ML_CORE_TYPES(X) \

@@ -89,6 +89,29 @@ after_fork(PyObject *module, PyObject *Py_UNUSED(unused))
     Py_RETURN_NONE;
 }
 
+/* While the modules are whole: the loops that are still open tell their Cleanup watchers. They are
+ * not closed, as other functions at exit may use them. */
+static PyObject *
+at_exit(PyObject *module, PyObject *Py_UNUSED(unused))
+{
+    PyObject *loops = PyList_New(0);
+
+    for (ml_loop *loop = ml_state_of_module(module)->loops; loops != NULL && loop != NULL;
+         loop = loop->next_loop) {
+        if (PyList_Append(loops, (PyObject *)loop) < 0) {
+            Py_CLEAR(loops);
+        }
+    }
+    for (Py_ssize_t i = 0; loops != NULL && i < PyList_GET_SIZE(loops); i++) {
+        ml_loop_finalize((ml_loop *)PyList_GET_ITEM(loops, i));
+    }
+    Py_XDECREF(loops);
+    if (loops == NULL) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
 #define DEFAULT_LOOP                                                                        \
     (PyCFunction)(void (*)(void)) ml_default_loop, METH_VARARGS | METH_KEYWORDS,            \
         PyDoc_STR("The process-wide default loop; made at the first call, which takes the " \
@@ -112,6 +135,7 @@ PyMethodDef ml_functions[] = {
     {"feed_signal", feed_signal, METH_O,
      PyDoc_STR("feed_signal(signum, /)\n--\n\nAs if the process had got the signal.")},
     {"_after_fork", after_fork, METH_NOARGS, NULL},
+    {"_at_exit", at_exit, METH_NOARGS, NULL},
     {NULL},
 };
 

@@ -391,6 +391,12 @@ ml_loop_close(ml_loop *self)
         return -1;
     }
     Py_INCREF(self);
+    ml_cleanup_run(self);
+    if (self->depth > 0) {
+        PyErr_SetString(self->state->Error, "another thread is inside start() of this loop");
+        Py_DECREF(self);
+        return -1;
+    }
     self->closing = true; /* what destructors run from here on finds it closed */
     ml_loop_stop_all(self);
     stop_descriptors(self);
@@ -420,8 +426,33 @@ ml_loop_close(ml_loop *self)
         self->state->default_loop = NULL;
         Py_DECREF(self);
     }
+    PyObject *exc = self->exc;
+    self->exc = NULL;
     Py_DECREF(self);
+    if (exc != NULL) {
+        ml_raise(exc);
+        return -1;
+    }
     return 0;
+}
+
+void
+ml_loop_finalize(ml_loop *self)
+{
+    if (self->ev == NULL || self->closing || self->depth > 0 || self->invoking > 0) {
+        return;
+    }
+    PyObject *exc = ml_take_exception();
+    ml_cleanup_run(self);
+    if (self->exc != NULL) {
+        PyObject *fatal = self->exc;
+        self->exc = NULL;
+        ml_raise(fatal);
+        ml_unraisable((PyObject *)self);
+    }
+    if (exc != NULL) {
+        ml_raise(exc);
+    }
 }
 
 static int
@@ -485,6 +516,7 @@ static PyType_Slot loop_slots[] = {
     {Py_tp_new, loop_new},
     {Py_tp_init, loop_init},
     {Py_tp_dealloc, loop_dealloc},
+    {Py_tp_finalize, ml_loop_finalize},
     {Py_tp_traverse, loop_traverse},
     {Py_tp_clear, loop_clear},
     {Py_tp_repr, ml_loop_repr},

@@ -68,7 +68,7 @@ ml_watcher_sync(ml_watcher *self)
     ev_watcher *ev = ml_watcher_ev(self);
     bool active = ev_is_active(ev);
 
-    if (self->unrefd != (active && self->no_ref)) {
+    if (self->unrefd != (active && (self->no_ref || self->kind->uncounted))) {
         self->unrefd = !self->unrefd;
         if (self->unrefd) {
             ev_unref(self->loop->ev);

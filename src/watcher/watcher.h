@@ -119,8 +119,11 @@ struct ml_loop {
 
 /* Makes a loop from C, for aio/: `flags` go to ev_loop_new as they are. NULL with an exception. */
 ml_loop *ml_loop_new(ml_state *state, unsigned int flags);
-/* As Loop.close(), also for a loop that has a host: -1 with Error from inside a run. */
+/* As Loop.close(), also for a loop that has a host: -1 with Error from inside a run; or with what
+ * a Cleanup watcher raised, and then the loop is closed. */
 int ml_loop_close(ml_loop *loop);
+/* Calls the Cleanup watchers of a loop that nobody closed; what they raise is reported. */
+void ml_loop_finalize(ml_loop *loop);
 /* Stops all Python watchers and once() calls. */
 void ml_loop_stop_all(ml_loop *loop);
 void ml_once_stop_all(ml_loop *loop);
@@ -213,6 +216,7 @@ typedef struct ml_kind {
     const char *name;
     const char *args[ML_MAX_ARGS + 1]; /* names of its own arguments, NULL at the end */
     bool callback_optional;
+    bool uncounted;   /* never keeps the loop running, whatever `ref` says */
     size_t ev_offset; /* of the ev_X in the object */
     /* Checks its own arguments and puts them into the (inactive) ev_X. -1 with an exception. */
     int (*set)(ml_watcher *self, PyObject *const *args);
@@ -230,7 +234,7 @@ struct ml_watcher {
     ml_watcher *prev, *next; /* loop->held while `held` */
     bool held;
     bool no_ref; /* ref=False: does not keep the loop alive */
-    bool unrefd; /* ... and libev has been told, as it is active */
+    bool unrefd; /* that (or `uncounted`), and libev has been told, as it is active */
     bool aside;  /* in loop->aside, which counts as pending */
     int error;   /* errno behind an EV_ERROR, 0 if there is none */
 };
@@ -270,6 +274,9 @@ void ml_watcher_stop(ml_watcher *self);
 /* Brings `held` and libev's reference count in line with the state. May drop the last reference
  * but the caller's. */
 void ml_watcher_sync(ml_watcher *self);
+/* Calls the active Cleanup watchers of a loop that is not running (cleanup.c). What one raises that
+ * would end a run is in loop->exc. */
+void ml_cleanup_run(ml_loop *loop);
 /* The callback of every ev_X of a Python watcher; ev->data is the watcher. */
 void ml_watcher_event(struct ev_loop *loop, ev_watcher *ev, int revents);
 /* Stops it and ends the run with OSError(self->error), or Error if that is 0. */

@@ -8,7 +8,7 @@ import pytest
 
 from moodloop import event
 
-KINDS = ["Io", "Timer", "Signal", "Idle", "Prepare", "Check", "Async"]
+KINDS = ["Io", "Timer", "Signal", "Idle", "Prepare", "Check", "Async", "Fork", "Cleanup"]
 OWN = {"Io": (0, event.EV_READ), "Timer": (0.0, 0.0), "Signal": (10,)}
 
 
