@@ -273,6 +273,10 @@ class Loop:
         """Async(loop, ...)."""
     def __async__(self, *args: Any, **kwargs: Any) -> Async:
         """Async(loop, ...)."""
+    def child(self, *args: Any, **kwargs: Any) -> Child:
+        """Child(loop, ...)."""
+    def __child__(self, *args: Any, **kwargs: Any) -> Child:
+        """Child(loop, ...)."""
     def fork(self, *args: Any, **kwargs: Any) -> Fork:
         """Fork(loop, ...)."""
     def __fork__(self, *args: Any, **kwargs: Any) -> Fork:
@@ -457,6 +461,42 @@ class Async(Watcher):
         """True if a send() waits to be noticed."""
     def send(self) -> None:
         """Wake the loop, from any thread; nothing if the watcher is not active."""
+
+@disjoint_base
+class Child(Watcher):
+    """A child process has ended ("ev_child"); with `trace` also: was stopped, or continued.
+
+    The watcher reaps its process, so nobody else can wait for it, and stays active. A child that
+    ended before start() is found when the loop runs next. SIGCHLD is taken while a Child is active
+    and given back then. Other than libev this reaps no child that is not watched, so the statuses
+    that subprocess waits for stay true; a watcher for pid 0 gets, and reaps, all children.
+    """
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self: ...
+    def __init__(
+        self,
+        loop: Loop,
+        pid: int,
+        trace: object,
+        callback: _Callback,
+        data: object = None,
+        priority: int = 0,
+    ) -> None:
+        """Child(loop, pid, trace, callback, data=None, priority=0).
+
+        pid 0 is any child. Raises Error if the loop is not the default loop, ValueError for a
+        negative pid, OverflowError for one that is no C int. The loop may also stand after the
+        kind's own arguments, as in mood.event 1.x.
+        """
+    rpid: int
+    """The process of the last event; 0 before the first."""
+    rstatus: int
+    """Its status, for os.waitstatus_to_exitcode(), os.WIFSTOPPED() and the like; 0 before."""
+    @property
+    def pid(self) -> int:
+        """The process watched, or 0."""
+    def set(self, pid: int, trace: object) -> None:
+        """Replace the arguments; Error while active."""
 
 @disjoint_base
 class Fork(Watcher):

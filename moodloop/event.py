@@ -26,6 +26,7 @@ __all__ = [
 __all__ += [
     "Async",
     "Check",
+    "Child",
     "Cleanup",
     "Error",
     "EventError",

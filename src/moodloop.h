@@ -32,6 +32,7 @@
     X(Check, check)         \
     X(Async, async)         \
     X(Fork, fork)           \
+    X(Child, child)         \
     X(Cleanup, cleanup)
 
 /* The other types: X(Name, lower); `PyType_Spec ml_<lower>_spec` makes each. */

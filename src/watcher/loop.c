@@ -107,8 +107,9 @@ create(ml_loop *self, unsigned int flags)
     return 0;
 }
 
-/* libev's own SIGCHLD watcher calls waitpid(-1) and so reaps every child of the process. It is in
- * no API, but the next one in the list of a watcher that is started after it. */
+/* libev's own SIGCHLD watcher calls waitpid(-1) and so reaps every child of the process: it is
+ * stopped for good, and child.c does its work for Child watchers. It is in no API, but the next one
+ * in the list of a watcher that is started after it. */
 static void
 detach_child(struct ev_loop *ev)
 {
@@ -124,8 +125,8 @@ detach_child(struct ev_loop *ev)
     ev_signal_stop(ev, &probe);
 }
 
-/* The default loop. libev takes SIGCHLD for it at once, and would reap every child of the process:
- * it is given back, until a Child watcher wants it. */
+/* The default loop. libev takes SIGCHLD for it at once: it is given back, until a Child watcher
+ * wants it. */
 static int
 create_default(ml_loop *self, unsigned int flags)
 {
