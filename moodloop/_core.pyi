@@ -273,6 +273,10 @@ class Loop:
         """Async(loop, ...)."""
     def __async__(self, *args: Any, **kwargs: Any) -> Async:
         """Async(loop, ...)."""
+    def embed(self, *args: Any, **kwargs: Any) -> Embed:
+        """Embed(loop, ...)."""
+    def __embed__(self, *args: Any, **kwargs: Any) -> Embed:
+        """Embed(loop, ...)."""
     def child(self, *args: Any, **kwargs: Any) -> Child:
         """Child(loop, ...)."""
     def __child__(self, *args: Any, **kwargs: Any) -> Child:
@@ -497,6 +501,45 @@ class Child(Watcher):
         """The process watched, or 0."""
     def set(self, pid: int, trace: object) -> None:
         """Replace the arguments; Error while active."""
+
+@disjoint_base
+class Embed(Watcher):
+    """Another loop has something to do, and is run within this one ("ev_embed").
+
+    Without a callback the other loop is run by itself; with one, that calls sweep(). In time are,
+    as in libev, the descriptors of the other loop, also Async.send() and what other threads start
+    on it; its timers, signals and the rest when this loop wakes up for another reason.
+
+    What ends a run of the other loop ends this one's too: start() raises that exception. If the
+    other loop runs in another thread when it is to be run here, the watcher is stopped and start()
+    raises Error. Closing either loop stops the watcher.
+    """
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self: ...
+    def __init__(
+        self,
+        loop: Loop,
+        other: Loop,
+        callback: _Callback | None = None,
+        data: object = None,
+        priority: int = 0,
+    ) -> None:
+        """Embed(loop, other, callback=None, data=None, priority=0).
+
+        Raises Error if the backend of `other` cannot be embedded (on Linux, EVBACKEND_EPOLL can),
+        and if `other` is `loop` or contains it, by way of any Embed watchers, active or not.
+        """
+    @property
+    def other(self) -> Loop:
+        """The embedded loop."""
+    def set(self, other: Loop) -> None:
+        """Replace the embedded loop; Error while active, and as the constructor."""
+    def sweep(self) -> None:
+        """Run the other loop once, without waiting.
+
+        Raises what ends that run, and inside of start() of this loop ends it with the same; Error
+        if the other loop is closed, or runs in another thread or for asyncio.
+        """
 
 @disjoint_base
 class Fork(Watcher):

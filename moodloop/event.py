@@ -28,6 +28,7 @@ __all__ += [
     "Check",
     "Child",
     "Cleanup",
+    "Embed",
     "Error",
     "EventError",
     "Fork",

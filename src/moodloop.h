@@ -31,6 +31,7 @@
     X(Prepare, prepare)     \
     X(Check, check)         \
     X(Async, async)         \
+    X(Embed, embed)         \
     X(Fork, fork)           \
     X(Child, child)         \
     X(Cleanup, cleanup)

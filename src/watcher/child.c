@@ -1,9 +1,9 @@
 /* Child: a child process has ended or, with `trace`, was stopped or continued.
  *
- * libev's own SIGCHLD watcher calls waitpid(-1): it reaps every child of the process, and subprocess
- * or whoever else waits for one finds its status gone. It stays off (see detach_child()), and the
- * one here asks for the pids that are watched, and for all only while somebody watches all. The
- * ev_child's state, reference and pending event are still libev's. */
+ * libev's own SIGCHLD watcher calls waitpid(-1): it reaps every child of the process, and
+ * subprocess or whoever else waits for one finds its status gone. It stays off (see
+ * detach_child()), and the one here asks for the pids that are watched, and for all only while
+ * somebody watches all. The ev_child's state, reference and pending event are still libev's. */
 #define _GNU_SOURCE
 #include "watcher.h"
 
@@ -22,7 +22,7 @@ typedef struct ml_child {
 static struct {
     ev_signal signal; /* SIGCHLD, while a watcher is active */
     int active;
-    bool due_left;  /* some could not be asked for: a watcher has not told of the last one yet */
+    bool due_left; /* some could not be asked for: a watcher has not told of the last one yet */
     ml_child *by_pid[BUCKETS];
 } children;
 

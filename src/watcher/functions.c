@@ -73,8 +73,12 @@ feed_signal(PyObject *Py_UNUSED(module), PyObject *arg)
         return PyErr_Format(PyExc_ValueError, "signal number %ld out of range [1; %d]", signum,
                             NSIG - 1);
     }
-    if (ml_signal_owner((int)signum) != NULL) { /* without a watcher libev has nowhere to go */
+    ml_loop *loop = ml_signal_owner((int)signum);
+    if (loop != NULL) { /* without a watcher libev has nowhere to go */
         ev_feed_signal((int)signum);
+        if (loop->embeds != NULL) {
+            ml_embed_due(loop);
+        }
     }
     Py_RETURN_NONE;
 }

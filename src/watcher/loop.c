@@ -399,6 +399,7 @@ ml_loop_close(ml_loop *self)
         return -1;
     }
     self->closing = true; /* what destructors run from here on finds it closed */
+    ml_embed_stop_all(self);
     ml_loop_stop_all(self);
     stop_descriptors(self);
     ev_ref(self->ev);

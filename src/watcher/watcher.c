@@ -434,7 +434,7 @@ ml_watcher_traverse(ml_watcher *self, visitproc visit, void *arg)
     Py_VISIT(self->loop);
     Py_VISIT(self->callback);
     Py_VISIT(self->data);
-    return 0;
+    return self->kind->traverse ? self->kind->traverse(self, visit, arg) : 0;
 }
 
 int
@@ -456,6 +456,9 @@ ml_watcher_dealloc(ml_watcher *self)
                       ml_watcher_dealloc); /* watchers as each other's data, any number deep */
     if (self->weaklist != NULL) {
         PyObject_ClearWeakRefs((PyObject *)self);
+    }
+    if (self->kind->release != NULL) {
+        self->kind->release(self);
     }
     ml_watcher_clear(self);
     Py_CLEAR(self->loop);

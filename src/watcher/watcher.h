@@ -8,6 +8,7 @@
 typedef struct ml_loop ml_loop;
 typedef struct ml_watcher ml_watcher;
 typedef struct ml_fdw ml_fdw;
+typedef struct ml_embed ml_embed;
 
 /* ---- a descriptor's ev_io (fdw.c) -------------------------------------------------------- */
 
@@ -34,6 +35,8 @@ void ml_fdw_stop(ml_loop *loop, ml_fdw *fdw);
  * descriptor that is known to be the same open file as before. */
 int ml_fdw_modify(ml_loop *loop, ml_fdw *fdw, int events);
 void ml_fdw_check(ml_loop *loop);
+/* The next check looks at it again: what can be done with it may have changed since the last. */
+void ml_fdw_recheck(ml_loop *loop, ml_fdw *fdw);
 /* For one that libev stopped by itself (EV_ERROR): stopped here too. */
 void ml_fdw_unlink(ml_loop *loop, ml_fdw *fdw);
 
@@ -90,6 +93,10 @@ struct ml_loop {
     int syserr_count; /* reports in this run */
     bool reset_due;   /* ev_loop_fork() was called, and no poll has been since */
     int dead_errno;   /* why, while dead() is called */
+    bool stale;       /* changed since its last poll, of which the kernel is not told yet */
+
+    ml_embed *embeds;    /* the Embed watchers of other loops for this one; borrowed */
+    ml_loop *embed_seen; /* while embed.c searches: the next loop found, itself at the end */
 
     int backend_fd; /* libev's own epoll descriptor, which must not be watched; -1 */
     ev_async wake;  /* ends a poll from another thread; started with the loop, unref'd */
@@ -186,12 +193,22 @@ ml_loop_wake(ml_loop *loop)
     ev_async_send(loop->ev, &loop->wake);
 }
 
+/* embed.c, for loops that have `embeds`. Something happened that the descriptor of its backend does
+ * not tell: the loops around it do. */
+void ml_embed_due(ml_loop *other);
+/* That descriptor was replaced. No Python code runs in it. */
+void ml_embed_moved(ml_loop *other);
+void ml_embed_stop_all(ml_loop *other);
+
 /* After a change to the loop: if it sleeps, this is another thread, and libev has to look again. */
 static inline void
 ml_loop_changed(ml_loop *loop)
 {
     if (loop->polling) {
         ml_loop_wake(loop);
+    }
+    if (loop->embeds != NULL && loop->depth == 0) {
+        ml_embed_due(loop);
     }
 }
 
@@ -223,6 +240,9 @@ typedef struct ml_kind {
     int (*start)(ml_watcher *self);          /* ev_X_start with its guards; -1 with an exception */
     void (*stop)(ml_watcher *self);          /* ev_X_stop; clears a pending event too */
     PyObject *(*describe)(ml_watcher *self); /* its arguments, for repr(); NULL: none */
+    /* For kinds that own objects; may be NULL. */
+    int (*traverse)(ml_watcher *self, visitproc visit, void *arg);
+    void (*release)(ml_watcher *self); /* when it is freed */
 } ml_kind;
 
 struct ml_watcher {
