@@ -132,6 +132,7 @@ def feed_signal(signum: int, /) -> None:
 
 def _default_loop_as(cls: type[_AnyLoop], /, *args: Any, **kwargs: Any) -> _AnyLoop: ...
 def _after_fork() -> None: ...
+def _at_exit() -> None: ...
 
 @disjoint_base
 class Loop:
@@ -235,7 +236,7 @@ class Loop:
     def verify(self) -> None:
         """libev's self-check (ev_verify)."""
     def close(self) -> None:
-        """Stop all watchers and free the loop. Idempotent.
+        """Call the Cleanup watchers, stop all watchers and free the loop. Idempotent.
 
         Raises Error inside a callback, and for a loop that an asyncio loop runs on.
         """
@@ -289,6 +290,22 @@ class Loop:
         """Async(loop, ...)."""
     def __async__(self, *args: Any, **kwargs: Any) -> Async:
         """Async(loop, ...)."""
+    def embed(self, *args: Any, **kwargs: Any) -> Embed:
+        """Embed(loop, ...)."""
+    def __embed__(self, *args: Any, **kwargs: Any) -> Embed:
+        """Embed(loop, ...)."""
+    def child(self, *args: Any, **kwargs: Any) -> Child:
+        """Child(loop, ...)."""
+    def __child__(self, *args: Any, **kwargs: Any) -> Child:
+        """Child(loop, ...)."""
+    def fork(self, *args: Any, **kwargs: Any) -> Fork:
+        """Fork(loop, ...)."""
+    def __fork__(self, *args: Any, **kwargs: Any) -> Fork:
+        """Fork(loop, ...)."""
+    def cleanup(self, *args: Any, **kwargs: Any) -> Cleanup:
+        """Cleanup(loop, ...)."""
+    def __cleanup__(self, *args: Any, **kwargs: Any) -> Cleanup:
+        """Cleanup(loop, ...)."""
     def __reduce__(self) -> Any: ...
 
 @disjoint_base
@@ -647,6 +664,115 @@ class Async(Watcher):
         """True if a send() waits to be noticed."""
     def send(self) -> None:
         """Wake the loop, from any thread; nothing if the watcher is not active."""
+
+@disjoint_base
+class Child(Watcher):
+    """A child process has ended ("ev_child"); with `trace` also: was stopped, or continued.
+
+    The watcher reaps its process, so nobody else can wait for it, and stays active. A child that
+    ended before start() is found when the loop runs next. SIGCHLD is taken while a Child is active
+    and given back then. Other than libev this reaps no child that is not watched, so the statuses
+    that subprocess waits for stay true; a watcher for pid 0 gets, and reaps, all children.
+    """
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self: ...
+    def __init__(
+        self,
+        loop: Loop,
+        pid: int,
+        trace: object,
+        callback: _Callback,
+        data: object = None,
+        priority: int = 0,
+    ) -> None:
+        """Child(loop, pid, trace, callback, data=None, priority=0).
+
+        pid 0 is any child. Raises Error if the loop is not the default loop, ValueError for a
+        negative pid, OverflowError for one that is no C int. The loop may also stand after the
+        kind's own arguments, as in mood.event 1.x.
+        """
+    rpid: int
+    """The process of the last event; 0 before the first."""
+    rstatus: int
+    """Its status, for os.waitstatus_to_exitcode(), os.WIFSTOPPED() and the like; 0 before."""
+    @property
+    def pid(self) -> int:
+        """The process watched, or 0."""
+    def set(self, pid: int, trace: object) -> None:
+        """Replace the arguments; Error while active."""
+
+@disjoint_base
+class Embed(Watcher):
+    """Another loop has something to do, and is run within this one ("ev_embed").
+
+    Without a callback the other loop is run by itself; with one, that calls sweep(). In time are,
+    as in libev, the descriptors of the other loop, also Async.send() and what other threads start
+    on it; its timers, signals and the rest when this loop wakes up for another reason.
+
+    What ends a run of the other loop ends this one's too: start() raises that exception. If the
+    other loop runs in another thread when it is to be run here, the watcher is stopped and start()
+    raises Error. Closing either loop stops the watcher.
+    """
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self: ...
+    def __init__(
+        self,
+        loop: Loop,
+        other: Loop,
+        callback: _Callback | None = None,
+        data: object = None,
+        priority: int = 0,
+    ) -> None:
+        """Embed(loop, other, callback=None, data=None, priority=0).
+
+        Raises Error if the backend of `other` cannot be embedded (on Linux, EVBACKEND_EPOLL can),
+        and if `other` is `loop` or contains it, by way of any Embed watchers, active or not.
+        """
+    @property
+    def other(self) -> Loop:
+        """The embedded loop."""
+    def set(self, other: Loop) -> None:
+        """Replace the embedded loop; Error while active, and as the constructor."""
+    def sweep(self) -> None:
+        """Run the other loop once, without waiting.
+
+        Raises what ends that run, and inside of start() of this loop ends it with the same; Error
+        if the other loop is closed, or runs in another thread or for asyncio.
+        """
+
+@disjoint_base
+class Fork(Watcher):
+    """The process is a forked child ("ev_fork").
+
+    Called when the loop runs there for the first time, before Prepare watchers; the descriptors of
+    the loop are made anew after it. Also called after reset().
+    """
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self: ...
+    def __init__(
+        self, loop: Loop, callback: _Callback, data: object = None, priority: int = 0
+    ) -> None:
+        """Fork(loop, callback, data=None, priority=0)."""
+
+@disjoint_base
+class Cleanup(Watcher):
+    """The loop is about to be destroyed ("ev_cleanup").
+
+    Called once, and stopped before: by Loop.close(); when a loop that is open is collected as
+    garbage; and at interpreter exit for loops that are still open, as a function registered with
+    atexit when moodloop.event was imported. Higher priorities go first, then later starts. The
+    callback may use the loop, but close() is Error in it, as in any callback, and what it starts
+    is stopped again without an event. Of what it raises, close() raises what start() would, once
+    the loop is closed.
+
+    It never keeps start() from returning, whatever `ref` is.
+    """
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self: ...
+    def __init__(
+        self, loop: Loop, callback: _Callback, data: object = None, priority: int = 0
+    ) -> None:
+        """Cleanup(loop, callback, data=None, priority=0)."""
 
 @final
 class Handle:

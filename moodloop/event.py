@@ -6,6 +6,7 @@ for what each kind does; this module follows it, with Python exceptions where li
 
 from __future__ import annotations
 
+import atexit as _atexit
 import functools as _functools
 import os as _os
 from collections.abc import Callable as _Callable
@@ -25,8 +26,12 @@ __all__ = [
 __all__ += [
     "Async",
     "Check",
+    "Child",
+    "Cleanup",
+    "Embed",
     "Error",
     "EventError",
+    "Fork",
     "Idle",
     "Io",
     "Loop",
@@ -70,3 +75,4 @@ def fatal(callback: _F) -> _F:
 
 
 _os.register_at_fork(after_in_child=_core._after_fork)
+_atexit.register(_core._at_exit)

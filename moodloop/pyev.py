@@ -1,8 +1,9 @@
 """The API of pyev 0.8 over moodloop.event: ``import moodloop.pyev as pyev``.
 
-What differs from moodloop.event: the loop comes after a watcher's own arguments (it is taken in
-the first place too), `debug` is the fourth argument of a loop, `Timer.remaining` and `at` can be
-called, and the names of pyev 0.6 are there: `Loop.loop()`, `Loop.unloop()`, `EVLOOP_*`, `EVUNLOOP_*`.
+What differs from moodloop.event: the loop comes after a watcher's own arguments (in the first place
+it is taken, too), `debug` is the fourth argument of a loop, `Timer.remaining` and `at` can be
+called, and the names of pyev 0.6 are there: `Loop.loop()`, `Loop.unloop()`, `EVLOOP_*` and
+`EVUNLOOP_*`.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class _Number(float):
         return float(self)
 
 
-class Timer(event.Timer):
+class Timer(event.Timer):  # type: ignore[no-redef]
     __doc__ = event.Timer.__doc__
 
     @property
@@ -49,7 +50,7 @@ class Timer(event.Timer):
         return _Number(super().at)
 
 
-class Periodic(event.Periodic):
+class Periodic(event.Periodic):  # type: ignore[no-redef]
     __doc__ = event.Periodic.__doc__
 
     @property
@@ -58,7 +59,7 @@ class Periodic(event.Periodic):
         return _Number(super().at)
 
 
-class Scheduler(event.Scheduler):
+class Scheduler(event.Scheduler):  # type: ignore[no-redef]
     __doc__ = event.Scheduler.__doc__
 
     @property
@@ -67,7 +68,7 @@ class Scheduler(event.Scheduler):
         return _Number(super().at)
 
 
-class Embed(event.Embed):
+class Embed(event.Embed):  # type: ignore[no-redef]
     """Embed(other, loop, callback=None, data=None, priority=0): `other` runs inside of `loop`."""
 
     def __init__(
@@ -81,7 +82,7 @@ class Embed(event.Embed):
         super().__init__(loop, other, callback, data, priority)
 
 
-class Loop(event.Loop):
+class Loop(event.Loop):  # type: ignore[no-redef]
     """A loop of pyev: an event.Loop with `debug` in fourth place and the names of pyev 0.6."""
 
     def __init__(
@@ -120,7 +121,7 @@ class Loop(event.Loop):
         return Embed(other, self, *args, **kwargs)
 
 
-def default_loop(*args: Any, **kwargs: Any) -> Loop:
+def default_loop(*args: Any, **kwargs: Any) -> Loop:  # type: ignore[no-redef]
     """default_loop(flags=EVFLAG_AUTO, callback=None, data=None, debug=False, io_interval=0.0,
     timeout_interval=0.0)
 

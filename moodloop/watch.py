@@ -109,7 +109,7 @@ def _running_loop() -> EventLoop:
 
 
 def path(file: str | bytes | os.PathLike[Any], interval: float = 0.0) -> Watch[_event.Statdata]:
-    """Changes of a file or directory, each as the Statdata after it; st_nlink is 0 if it is gone.
+    """Changes of a file or directory, each as the Statdata after it; `nlink` is 0 if it is gone.
 
     The file need not exist. Changes come at once where the system reports them (inotify), else
     when it is looked at every `interval` seconds (0: libev's 5 s). Raises as event.Stat().
@@ -141,11 +141,11 @@ def cron(expression: str, *, tz: datetime.tzinfo | None = None) -> Watch[datetim
     ValueErrors for an expression it does not understand.
     """
     try:
-        import croniter
+        import croniter  # type: ignore[import-untyped]
     except ImportError:
         raise ImportError("moodloop.watch.cron() needs croniter: pip install moodloop[cron]")
     zone = tz if tz is not None else _local_zone()
-    croniter.croniter(expression)
+    croniter.croniter(expression).get_next()  # raises what reschedule() would
 
     def reschedule(watcher: Any, now: float) -> float:
         start = datetime.datetime.fromtimestamp(now, zone)

@@ -33,7 +33,11 @@
     X(Idle, idle)           \
     X(Prepare, prepare)     \
     X(Check, check)         \
-    X(Async, async)
+    X(Async, async)         \
+    X(Embed, embed)         \
+    X(Fork, fork)           \
+    X(Child, child)         \
+    X(Cleanup, cleanup)
 
 /* The other types: X(Name, lower); `PyType_Spec ml_<lower>_spec` makes each. */
 #define ML_CORE_TYPES(X) \

@@ -23,6 +23,7 @@ ml_fdw_init(ml_fdw *fdw, ml_io_cb cb, void (*dead)(ml_loop *, ml_fdw *), int fd,
 static int
 note_changed(ml_loop *loop, int fd)
 {
+    loop->stale = true;
     if (loop->changed_len > 0 && loop->changed[loop->changed_len - 1] == fd) {
         return 0;
     }
@@ -143,6 +144,14 @@ ml_fdw_modify(ml_loop *loop, ml_fdw *fdw, int events)
         ev_feed_event(loop->ev, &fdw->ev, pending);
     }
     return 0;
+}
+
+void
+ml_fdw_recheck(ml_loop *loop, ml_fdw *fdw)
+{
+    if (ev_is_active(&fdw->ev) && note_changed(loop, fdw->ev.fd) < 0) {
+        PyErr_Clear(); /* as in ml_fdw_stop() */
+    }
 }
 
 /* 0, or the errno for which libev would abort(): a closed descriptor; the loop's own epoll

@@ -73,8 +73,12 @@ feed_signal(PyObject *Py_UNUSED(module), PyObject *arg)
         return PyErr_Format(PyExc_ValueError, "signal number %ld out of range [1; %d]", signum,
                             NSIG - 1);
     }
-    if (ml_signal_owner((int)signum) != NULL) { /* without a watcher libev has nowhere to go */
+    ml_loop *loop = ml_signal_owner((int)signum);
+    if (loop != NULL) { /* without a watcher libev has nowhere to go */
         ev_feed_signal((int)signum);
+        if (loop->embeds != NULL) {
+            ml_embed_due(loop);
+        }
     }
     Py_RETURN_NONE;
 }
@@ -85,6 +89,29 @@ after_fork(PyObject *module, PyObject *Py_UNUSED(unused))
 {
     for (ml_loop *loop = ml_state_of_module(module)->loops; loop != NULL; loop = loop->next_loop) {
         ml_loop_after_fork(loop);
+    }
+    Py_RETURN_NONE;
+}
+
+/* While the modules are whole: the loops that are still open tell their Cleanup watchers. They are
+ * not closed, as other functions at exit may use them. */
+static PyObject *
+at_exit(PyObject *module, PyObject *Py_UNUSED(unused))
+{
+    PyObject *loops = PyList_New(0);
+
+    for (ml_loop *loop = ml_state_of_module(module)->loops; loops != NULL && loop != NULL;
+         loop = loop->next_loop) {
+        if (PyList_Append(loops, (PyObject *)loop) < 0) {
+            Py_CLEAR(loops);
+        }
+    }
+    for (Py_ssize_t i = 0; loops != NULL && i < PyList_GET_SIZE(loops); i++) {
+        ml_loop_finalize((ml_loop *)PyList_GET_ITEM(loops, i));
+    }
+    Py_XDECREF(loops);
+    if (loops == NULL) {
+        return NULL;
     }
     Py_RETURN_NONE;
 }
@@ -114,6 +141,7 @@ PyMethodDef ml_functions[] = {
     {"_default_loop_as", (PyCFunction)(void (*)(void))ml_default_loop_as,
      METH_VARARGS | METH_KEYWORDS, NULL},
     {"_after_fork", after_fork, METH_NOARGS, NULL},
+    {"_at_exit", at_exit, METH_NOARGS, NULL},
     {NULL},
 };
 

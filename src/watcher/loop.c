@@ -117,8 +117,9 @@ create(ml_loop *self, unsigned int flags)
     return 0;
 }
 
-/* libev's own SIGCHLD watcher calls waitpid(-1) and so reaps every child of the process. It is in
- * no API, but the next one in the list of a watcher that is started after it. */
+/* libev's own SIGCHLD watcher calls waitpid(-1) and so reaps every child of the process: it is
+ * stopped for good, and child.c does its work for Child watchers. It is in no API, but the next one
+ * in the list of a watcher that is started after it. */
 static void
 detach_child(struct ev_loop *ev)
 {
@@ -134,8 +135,8 @@ detach_child(struct ev_loop *ev)
     ev_signal_stop(ev, &probe);
 }
 
-/* The default loop. libev takes SIGCHLD for it at once, and would reap every child of the process:
- * it is given back, until a Child watcher wants it. */
+/* The default loop. libev takes SIGCHLD for it at once: it is given back, until a Child watcher
+ * wants it. */
 static int
 create_default(ml_loop *self, unsigned int flags)
 {
@@ -429,7 +430,14 @@ ml_loop_close(ml_loop *self)
         return -1;
     }
     Py_INCREF(self);
+    ml_cleanup_run(self);
+    if (self->depth > 0) {
+        PyErr_SetString(self->state->Error, "another thread is inside start() of this loop");
+        Py_DECREF(self);
+        return -1;
+    }
     self->closing = true; /* what destructors run from here on finds it closed */
+    ml_embed_stop_all(self);
     ml_loop_stop_all(self);
     stop_descriptors(self);
     ev_ref(self->ev);
@@ -458,8 +466,33 @@ ml_loop_close(ml_loop *self)
         self->state->default_loop = NULL;
         Py_DECREF(self);
     }
+    PyObject *exc = self->exc;
+    self->exc = NULL;
     Py_DECREF(self);
+    if (exc != NULL) {
+        ml_raise(exc);
+        return -1;
+    }
     return 0;
+}
+
+void
+ml_loop_finalize(ml_loop *self)
+{
+    if (self->ev == NULL || self->closing || self->depth > 0 || self->invoking > 0) {
+        return;
+    }
+    PyObject *exc = ml_take_exception();
+    ml_cleanup_run(self);
+    if (self->exc != NULL) {
+        PyObject *fatal = self->exc;
+        self->exc = NULL;
+        ml_raise(fatal);
+        ml_unraisable((PyObject *)self);
+    }
+    if (exc != NULL) {
+        ml_raise(exc);
+    }
 }
 
 static int
@@ -523,6 +556,7 @@ static PyType_Slot loop_slots[] = {
     {Py_tp_new, loop_new},
     {Py_tp_init, loop_init},
     {Py_tp_dealloc, loop_dealloc},
+    {Py_tp_finalize, ml_loop_finalize},
     {Py_tp_traverse, loop_traverse},
     {Py_tp_clear, loop_clear},
     {Py_tp_repr, ml_loop_repr},

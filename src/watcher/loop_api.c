@@ -573,7 +573,8 @@ PyMethodDef ml_loop_methods[] = {
     {"verify", FUNCTION(loop_verify), METH_NOARGS,
      PyDoc_STR("verify($self, /)\n--\n\nlibev's self-check: aborts if its data is damaged.")},
     {"close", FUNCTION(loop_close), METH_NOARGS,
-     PyDoc_STR("close($self, /)\n--\n\nStops all watchers and frees the loop. Idempotent.")},
+     PyDoc_STR("close($self, /)\n--\n\nCalls Cleanup watchers, stops all watchers and frees the "
+               "loop. Idempotent.")},
     {"watchers", FUNCTION(loop_watchers), METH_NOARGS,
      PyDoc_STR("watchers($self, /)\n--\n\nThe active watchers, newest first.")},
     {"__enter__", FUNCTION(loop_enter), METH_NOARGS, NULL},

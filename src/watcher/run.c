@@ -32,6 +32,10 @@ release_gil(struct ev_loop *ev) EV_NOEXCEPT
 {
     ml_loop *loop = ev_userdata(ev);
 
+    if (loop->reset_due && loop->embeds != NULL) {
+        ml_embed_moved(loop);
+    }
+    loop->reset_due = loop->stale = false; /* not after the poll, as other threads run meanwhile */
     if (loop->blocking) {
         loop->polling = true; /* before: when this thread goes on after it, others may have run */
         loop->tstate = PyEval_SaveThread();
@@ -49,7 +53,6 @@ acquire_gil(struct ev_loop *ev) EV_NOEXCEPT
         PyEval_RestoreThread(tstate);
         loop->polling = false;
     }
-    loop->reset_due = false;
     loop->polled = true;
 }
 

@@ -74,7 +74,7 @@ ml_watcher_sync(ml_watcher *self)
     ev_watcher *ev = ml_watcher_ev(self);
     bool active = ev_is_active(ev);
 
-    if (self->unrefd != (active && self->no_ref)) {
+    if (self->unrefd != (active && (self->no_ref || self->kind->uncounted))) {
         self->unrefd = !self->unrefd;
         if (self->unrefd) {
             ev_unref(self->loop->ev);
@@ -297,22 +297,61 @@ require(const char *function, const char *const *names, PyObject **values, int f
     return 0;
 }
 
-/* mood.event 1.x and pyev have the loop after the kind's own arguments: that order is taken too,
- * when the first argument is no loop and the one in that place is. */
+/* The arguments with the argument at `from` in front, or with `first` there if it is not NULL. */
 static PyObject *
-loop_first(ml_state *state, PyObject *args, int own)
+in_front(PyObject *args, Py_ssize_t from, PyObject *first)
 {
-    if (PyTuple_GET_SIZE(args) <= own || own == 0 ||
-        PyObject_TypeCheck(PyTuple_GET_ITEM(args, 0), state->Loop) ||
-        !PyObject_TypeCheck(PyTuple_GET_ITEM(args, own), state->Loop)) {
-        return Py_NewRef(args);
+    Py_ssize_t given = PyTuple_GET_SIZE(args), place = 0;
+    PyObject *sorted = PyTuple_New(first ? given + 1 : given);
+
+    if (sorted == NULL) {
+        return NULL;
     }
-    PyObject *sorted = PyTuple_New(PyTuple_GET_SIZE(args));
-    for (Py_ssize_t i = 0; sorted != NULL && i < PyTuple_GET_SIZE(args); i++) {
-        Py_ssize_t from = i == 0 ? own : i <= own ? i - 1 : i;
-        PyTuple_SET_ITEM(sorted, i, Py_NewRef(PyTuple_GET_ITEM(args, from)));
+    PyTuple_SET_ITEM(sorted, place++, Py_NewRef(first ? first : PyTuple_GET_ITEM(args, from)));
+    for (Py_ssize_t i = 0; i < given; i++) {
+        if (first != NULL || i != from) {
+            PyTuple_SET_ITEM(sorted, place++, Py_NewRef(PyTuple_GET_ITEM(args, i)));
+        }
     }
     return sorted;
+}
+
+/* mood.event 1.x and pyev have the loop after the kind's own arguments. That order is taken, too:
+ * when the first argument is no loop and the one in that place is, and when the loop is a keyword.
+ * Replaces both by new references. */
+static int
+loop_first(ml_state *state, int own, PyObject **args, PyObject **kwargs)
+{
+    Py_ssize_t given = PyTuple_GET_SIZE(*args);
+    PyObject *name = state->str.loop, *sorted = NULL;
+    PyObject *keyword = *kwargs && given > 0 ? PyDict_GetItemWithError(*kwargs, name) : NULL;
+
+    if (keyword == NULL && PyErr_Occurred()) {
+        return -1;
+    }
+    if (keyword != NULL) {
+        PyObject *others = PyDict_Copy(*kwargs);
+        if (others == NULL || PyDict_DelItem(others, name) < 0 ||
+            (sorted = in_front(*args, 0, keyword)) == NULL) {
+            Py_XDECREF(others);
+            return -1;
+        }
+        *kwargs = others;
+        *args = sorted;
+        return 0;
+    }
+    if (own > 0 && given > own && !PyObject_TypeCheck(PyTuple_GET_ITEM(*args, 0), state->Loop) &&
+        PyObject_TypeCheck(PyTuple_GET_ITEM(*args, own), state->Loop)) {
+        if ((sorted = in_front(*args, own, NULL)) == NULL) {
+            return -1;
+        }
+        *args = sorted;
+    }
+    else {
+        Py_INCREF(*args);
+    }
+    Py_XINCREF(*kwargs);
+    return 0;
 }
 
 int
@@ -385,8 +424,10 @@ ml_watcher_init(ml_watcher *self, PyObject *args, PyObject *kwargs)
     names[own + 2] = "data";
     names[own + 3] = "priority";
     ml_loop *old = NULL;
-    PyObject *sorted = loop_first(state, args, own);
-    int rc = sorted ? collect(kind->name, sorted, kwargs, names, aliases, count, values) : -1;
+    if (loop_first(state, own, &args, &kwargs) < 0) {
+        return -1;
+    }
+    int rc = collect(kind->name, args, kwargs, names, aliases, count, values);
     if (rc == 0) {
         rc = require(kind->name, names, values, 0, own + (kind->callback_optional ? 1 : 2));
     }
@@ -419,7 +460,8 @@ ml_watcher_init(ml_watcher *self, PyObject *args, PyObject *kwargs)
         Py_XSETREF(self->data, Py_NewRef(values[own + 2] ? values[own + 2] : Py_None));
     }
     Py_XDECREF(old); /* last: this can run code that uses the watcher */
-    Py_XDECREF(sorted);
+    Py_DECREF(args);
+    Py_XDECREF(kwargs);
     return rc;
 }
 

@@ -11,6 +11,7 @@ typedef struct ml_loop ml_loop;
 typedef struct ml_watcher ml_watcher;
 typedef struct ml_fdw ml_fdw;
 typedef struct ml_scheduler ml_scheduler;
+typedef struct ml_embed ml_embed;
 
 /* ---- a descriptor's ev_io (fdw.c) -------------------------------------------------------- */
 
@@ -37,6 +38,8 @@ void ml_fdw_stop(ml_loop *loop, ml_fdw *fdw);
  * descriptor that is known to be the same open file as before. */
 int ml_fdw_modify(ml_loop *loop, ml_fdw *fdw, int events);
 void ml_fdw_check(ml_loop *loop);
+/* The next check looks at it again: what can be done with it may have changed since the last. */
+void ml_fdw_recheck(ml_loop *loop, ml_fdw *fdw);
 /* For one that libev stopped by itself (EV_ERROR): stopped here too. */
 void ml_fdw_unlink(ml_loop *loop, ml_fdw *fdw);
 
@@ -106,6 +109,10 @@ struct ml_loop {
     int syserr_count; /* reports in this run */
     bool reset_due;   /* ev_loop_fork() was called, and no poll has been since */
     int dead_errno;   /* why, while dead() is called */
+    bool stale;       /* changed since its last poll, of which the kernel is not told yet */
+
+    ml_embed *embeds;    /* the Embed watchers of other loops for this one; borrowed */
+    ml_loop *embed_seen; /* while embed.c searches: the next loop found, itself at the end */
 
     int backend_fd; /* libev's own epoll descriptor, which must not be watched; -1 */
     ev_async wake;  /* ends a poll from another thread; started with the loop, unref'd */
@@ -139,8 +146,11 @@ struct ml_loop {
 
 /* Makes a loop from C, for aio/: `flags` go to ev_loop_new as they are. NULL with an exception. */
 ml_loop *ml_loop_new(ml_state *state, unsigned int flags);
-/* As Loop.close(), also for a loop that has a host: -1 with Error from inside a run. */
+/* As Loop.close(), also for a loop that has a host: -1 with Error from inside a run; or with what
+ * a Cleanup watcher raised, and then the loop is closed. */
 int ml_loop_close(ml_loop *loop);
+/* Calls the Cleanup watchers of a loop that nobody closed; what they raise is reported. */
+void ml_loop_finalize(ml_loop *loop);
 /* Stops all Python watchers and once() calls. */
 void ml_loop_stop_all(ml_loop *loop);
 void ml_once_stop_all(ml_loop *loop);
@@ -212,12 +222,22 @@ ml_loop_wake(ml_loop *loop)
     ev_async_send(loop->ev, &loop->wake);
 }
 
+/* embed.c, for loops that have `embeds`. Something happened that the descriptor of its backend does
+ * not tell: the loops around it do. */
+void ml_embed_due(ml_loop *other);
+/* That descriptor was replaced. No Python code runs in it. */
+void ml_embed_moved(ml_loop *other);
+void ml_embed_stop_all(ml_loop *other);
+
 /* After a change to the loop: if it sleeps, this is another thread, and libev has to look again. */
 static inline void
 ml_loop_changed(ml_loop *loop)
 {
     if (loop->polling) {
         ml_loop_wake(loop);
+    }
+    if (loop->embeds != NULL && loop->depth == 0) {
+        ml_embed_due(loop);
     }
 }
 
@@ -243,6 +263,7 @@ typedef struct ml_kind {
     const char *args[ML_MAX_ARGS + 1]; /* names of its own arguments, NULL at the end */
     const char *aliases[ML_MAX_ARGS];  /* other keywords for them, or NULL */
     bool callback_optional;
+    bool uncounted;   /* never keeps the loop running, whatever `ref` says */
     size_t ev_offset; /* of the ev_X in the object */
     /* Checks its own arguments and puts them into the (inactive) ev_X. -1 with an exception. */
     int (*set)(ml_watcher *self, PyObject *const *args);
@@ -265,7 +286,7 @@ struct ml_watcher {
     ml_watcher *prev, *next; /* loop->held while `held` */
     bool held;
     bool no_ref; /* ref=False: does not keep the loop alive */
-    bool unrefd; /* ... and libev has been told, as it is active */
+    bool unrefd; /* that (or `uncounted`), and libev has been told, as it is active */
     bool aside;  /* in loop->aside, which counts as pending */
     int error;   /* errno behind an EV_ERROR, 0 if there is none */
 };
@@ -307,6 +328,9 @@ void ml_watcher_stop(ml_watcher *self);
 /* Brings `held` and libev's reference count in line with the state. May drop the last reference
  * but the caller's. */
 void ml_watcher_sync(ml_watcher *self);
+/* Calls the active Cleanup watchers of a loop that is not running (cleanup.c). What one raises that
+ * would end a run is in loop->exc. */
+void ml_cleanup_run(ml_loop *loop);
 /* The callback of every ev_X of a Python watcher; ev->data is the watcher. */
 void ml_watcher_event(struct ev_loop *loop, ev_watcher *ev, int revents);
 /* Stops it and ends the run with OSError(self->error), or Error if that is 0. */

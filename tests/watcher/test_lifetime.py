@@ -19,6 +19,8 @@ KINDS = [
     "Prepare",
     "Check",
     "Async",
+    "Fork",
+    "Cleanup",
 ]
 OWN = {
     "Io": (0, event.EV_READ),

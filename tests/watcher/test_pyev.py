@@ -176,7 +176,7 @@ def test_default_loop_as_wants_a_loop_type():
 
 
 def test_a_program_for_pyev(isolated):
-    """A program as people wrote them: signals, I/O, a timer that counts, everything in loop.data."""
+    """As people wrote them: signals, I/O, a timer that counts, everything in loop.data."""
     out = isolated(
         """
         import os

@@ -1,0 +1,42 @@
+/* Fork: the process is a forked child. */
+#include "watcher.h"
+
+typedef struct ml_fork {
+    ml_watcher base;
+    ev_fork ev;
+} ml_fork;
+
+static int
+fork_start(ml_watcher *base)
+{
+    ev_fork_start(base->loop->ev, &((ml_fork *)base)->ev);
+    return 0;
+}
+
+static void
+fork_stop(ml_watcher *base)
+{
+    ev_fork_stop(base->loop->ev, &((ml_fork *)base)->ev);
+}
+
+const ml_kind ml_fork_kind = {
+    .name = "Fork",
+    .args = {NULL},
+    .ev_offset = offsetof(ml_fork, ev),
+    .start = fork_start,
+    .stop = fork_stop,
+};
+
+/* ---- Python's view ----------------------------------------------------------------------- */
+
+ML_NEW(fork)
+
+static PyType_Slot fork_slots[] = {
+    ML_WATCHER_SLOTS(fork),
+    {Py_tp_doc, PyDoc_STR("Fork(loop, callback, data=None, priority=0)\n--\n\n"
+                          "Calls back in a forked child, when the loop runs there first and before "
+                          "Prepare watchers; also after reset().")},
+    {0, NULL},
+};
+
+ML_WATCHER_SPEC(Fork, fork);

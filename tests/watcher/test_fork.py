@@ -1,0 +1,123 @@
+import os
+import textwrap
+
+import pytest
+
+from moodloop import event
+
+from .test_processes import MAKE, WITHOUT_IOURING
+
+
+@pytest.mark.parametrize("backend", WITHOUT_IOURING)
+def test_called_in_the_child_before_prepare(isolated, backend):
+    code = """
+        loop = make()
+        seen = []
+        keep = []
+        def note(name):
+            w = getattr(loop, name)(lambda w, r: seen.append((name, r)))
+            w.start(); keep.append(w)
+        for name in ("prepare", "fork", "check"): note(name)
+        loop.start(EVRUN_NOWAIT)
+        assert [n for n, r in seen] == ["prepare", "check"]
+        seen.clear()
+        def child():
+            loop.start(EVRUN_NOWAIT)
+            first = list(seen); seen.clear()
+            loop.start(EVRUN_NOWAIT)
+            ok = first == [("fork", EV_FORK), ("prepare", EV_PREPARE), ("check", EV_CHECK)]
+            ok = ok and [n for n, r in seen] == ["prepare", "check"]
+            os._exit(0 if ok else 1)
+        def fork():
+            pid = os.fork()
+            if pid == 0: child()
+            assert os.waitpid(pid, 0)[1] == 0
+        fork()
+        loop.start(EVRUN_NOWAIT)
+        assert [n for n, r in seen] == ["prepare", "check"]     # the parent is not told
+        seen.clear()
+        pid = os.fork()
+        if pid == 0:
+            fork()                                               # nor lost in a grandchild
+            child()
+        assert os.waitpid(pid, 0)[1] == 0
+        print("ok")
+        """
+    assert isolated(MAKE.format(backend) + textwrap.dedent(code)) in ("ok", "")
+
+
+def test_fork_inside_a_run(isolated):
+    code = """
+        loop = Loop()
+        seen = []
+        loop.fork(lambda w, r: seen.append(os.getpid()), priority=-1).start()
+        loop.fork(lambda w, r: seen.append("first"), priority=2).start()
+        def callback(w, r):
+            pid = os.fork()
+            if pid:
+                assert os.waitpid(pid, 0)[1] == 0
+                loop.stop()
+            else:
+                def end(w, r): os._exit(seen != ["first", os.getpid()])
+                loop.timer(0, 0, end).start()
+        loop.debug = True
+        loop.timer(0, 0, callback).start(); loop.start()
+        assert seen == []
+        print("ok")
+        """
+    assert isolated(code) == "ok"
+
+
+def test_after_reset(loop):
+    seen = []
+    watcher = loop.fork(lambda w, r: seen.append(r))
+    watcher.start()
+    loop.start(event.EVRUN_NOWAIT)
+    loop.reset()
+    loop.start(event.EVRUN_NOWAIT)
+    loop.start(event.EVRUN_NOWAIT)
+    assert seen == [event.EV_FORK] and watcher.active
+    loop.reset()
+    watcher.stop()
+    loop.start(event.EVRUN_NOWAIT)
+    assert len(seen) == 1
+
+
+def test_what_the_callback_may_do(any_loop, unraisable):
+    loop = any_loop
+    if loop.backend == event.EVBACKEND_IOURING:
+        pytest.skip("the io_uring backend of libev 4.33 fails after ev_loop_fork()")
+    seen = []
+    read, write = os.pipe()
+    os.write(write, b"x")
+
+    def callback(watcher, revents):
+        seen.append("fork")
+        watcher.stop()
+        with pytest.raises(event.Error):
+            loop.close()
+        loop.io(read, event.EV_READ, lambda w, r: (seen.append("io"), w.stop())).start()
+        loop.reset()
+        raise ValueError
+
+    loop.fork(callback).start()
+    loop.reset()
+    assert loop.start() is False
+    assert seen == ["fork", "io"]
+    assert [type(e) for e, _ in unraisable] == [ValueError]
+    for fd in (read, write):
+        os.close(fd)
+
+
+def test_fatal_exception(loop):
+    loop.fork(event.fatal(lambda w, r: 1 / 0)).start()
+    later = loop.fork(lambda w, r: w.stop())
+    later.start()
+    loop.reset()
+    with pytest.raises(ZeroDivisionError):
+        loop.start(event.EVRUN_NOWAIT)
+    for watcher in loop.watchers():
+        if watcher is not later:
+            watcher.stop()
+    loop.start()
+    assert not later.active
