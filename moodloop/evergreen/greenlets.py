@@ -25,14 +25,25 @@ def require(name: str) -> None:
         )
 
 
-def current() -> Any:
-    """The greenlet that runs; None without the package."""
-    return greenlet.getcurrent() if AVAILABLE else None
-
-
 def is_main() -> bool:
     """True in the greenlet that each thread begins with, its main greenlet."""
     return not AVAILABLE or greenlet.getcurrent().parent is None
+
+
+def is_current(task: Any) -> bool:
+    """True in that greenlet."""
+    return greenlet.getcurrent() is task
+
+
+def become_child(task: Any) -> None:
+    """Make `task` the parent of the greenlet that runs, unless that is the main one.
+
+    A function of its own: a frame that is left waiting with a reference to its own greenlet, in a
+    variable say, would keep both alive for ever.
+    """
+    this = greenlet.getcurrent()
+    if this.parent is not None:
+        this.parent = task
 
 
 def make(function: Callable[[], object]) -> Any:

@@ -354,15 +354,13 @@ class EventLoop:
         if not self._started:
             self._begin(forever=False)
             return self._task.switch()
-        current = greenlets.current()
         if threading.get_ident() != self._ident:
             raise RuntimeError("switch() can only be called from the event loop's thread")
         if self._task.dead:
             raise RuntimeError("event loop has already ended")
-        if current is self._task:
+        if greenlets.is_current(self._task):
             raise RuntimeError("switch() cannot be called from the event loop's own greenlet")
-        if current.parent is not None:
-            current.parent = self._task
+        greenlets.become_child(self._task)
         return self._task.switch()
 
     def destroy(self) -> None:
