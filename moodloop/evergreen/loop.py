@@ -43,11 +43,11 @@ class _Slot:
         self.loop = loop
 
 
-class _Thread(threading.local):
+class _Local(threading.local):
     slot: _Slot | None = None
 
 
-_thread = _Thread()
+_local = _Local()
 
 
 class EventLoop:
@@ -61,7 +61,7 @@ class EventLoop:
     """
 
     def __init__(self) -> None:
-        if _thread.slot is not None:
+        if _local.slot is not None:
             raise RuntimeError("cannot instantiate more than one event loop per thread")
         self._ev = ev = event.Loop()
         self._ready: deque[Handler] = deque()
@@ -83,7 +83,7 @@ class EventLoop:
             watcher.ref = False
             watcher.start()
         self._task = greenlets.make(self._run_loop)
-        _thread.slot = slot = _Slot(self)
+        _local.slot = slot = _Slot(self)
         self._thread_end = weakref.finalize(slot, _end_of_thread, self)
         self._thread_end.atexit = False
 
@@ -93,7 +93,7 @@ class EventLoop:
 
         Raises RuntimeError in another thread that has none.
         """
-        slot = _thread.slot
+        slot = _local.slot
         if slot is not None:
             return slot.loop  # type: ignore[return-value]
         if threading.get_ident() == threading.main_thread().ident:
@@ -374,7 +374,7 @@ class EventLoop:
         if threading.get_ident() != self._ident:
             raise RuntimeError("destroy() can only be called from the event loop's own thread")
         self._thread_end.detach()
-        _thread.slot = None
+        _local.slot = None
         self._free()
 
     def _check_alive(self) -> None:

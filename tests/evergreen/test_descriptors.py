@@ -64,17 +64,22 @@ def test_one_of_a_kind(loop, pipe, kind, index):
     loop.run()
 
 
-def test_removed_in_the_tick_in_which_it_is_due(loop):
+@pytest.mark.parametrize("cancel", [False, True])
+def test_removed_in_the_tick_in_which_it_is_due(loop, cancel):
     pairs = [socket.socketpair() for _ in range(2)]
+    handlers = []
     seen = []
 
     def read(index):
         seen.append(index)
-        for a, _ in pairs:
-            loop.remove_reader(a)
+        for handler, (a, _) in zip(handlers, pairs, strict=True):
+            if cancel:
+                handler.cancel()
+            else:
+                loop.remove_reader(a)
 
     for index, (a, b) in enumerate(pairs):
-        loop.add_reader(a, read, index)
+        handlers.append(loop.add_reader(a, read, index))
         b.send(b"x")
     loop.run()
     assert len(seen) == 1

@@ -17,7 +17,7 @@ def test_names():
 
 def test_one_loop_for_each_thread(loop, in_thread):
     with pytest.raises(
-        RuntimeError, match="^cannot instantiate more than one event loop per thread$"
+        RuntimeError, match=r"^cannot instantiate more than one event loop per thread$"
     ):
         EventLoop()
 
@@ -114,7 +114,7 @@ def test_run_ends_after_the_last_callback(loop, pipe):
 
 
 def test_stop_before_the_start(loop):
-    with pytest.raises(RuntimeError, match="^event loop has not been started yet$"):
+    with pytest.raises(RuntimeError, match=r"^event loop has not been started yet$"):
         loop.stop()
 
 

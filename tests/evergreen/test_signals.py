@@ -21,8 +21,8 @@ def caught(signum):
 
 
 @contextlib.contextmanager
-def loop_in_thread(*signums, stop=True):
-    """A loop that runs in a thread, and the (signum, thread) pairs its handlers were called with."""
+def loop_in_thread(*signums):
+    """A loop that runs in a thread; the (signum, thread) pairs of its handlers' calls; an Event."""
     seen, made, ready = [], [], threading.Event()
 
     def note(signum):
@@ -195,7 +195,7 @@ def test_the_end_of_a_thread_removes_its_handlers():
     thread.start()
     thread.join()
     assert not caught(USR1)
-    with pytest.raises(RuntimeError, match="^event loop has been destroyed$"):
+    with pytest.raises(RuntimeError, match=r"^event loop has been destroyed$"):
         made[0].call_from_thread(print)
     assert not [t for t in threading.enumerate() if isinstance(t, threading._DummyThread)]
 

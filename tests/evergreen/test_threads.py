@@ -113,7 +113,7 @@ def test_a_thread_that_ends_frees_its_loop(pipe):
         thread.join()
     for loop in kept:
         for call in (loop.destroy, loop.run):
-            with pytest.raises(RuntimeError, match="^event loop has been destroyed$"):
+            with pytest.raises(RuntimeError, match=r"^event loop has been destroyed$"):
                 call()
 
 
