@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support import optional
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
@@ -27,7 +28,7 @@ def test_there_are_examples():
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_example(path):
     for module in marked(path, "Needs"):
-        pytest.importorskip(module, reason=f"the example needs {module}")
+        optional.need(module)
     done = subprocess.run(
         [sys.executable, "-X", "dev", "-W", "error", str(path)],
         capture_output=True,

@@ -186,7 +186,7 @@ class EventLoop:
             if handler._cancelled:
                 continue
             try:
-                handler()
+                handler.func(*handler.args, **handler.keywords)
             except _LEAVE:
                 raise
             except BaseException as exc:

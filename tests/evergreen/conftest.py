@@ -82,8 +82,8 @@ def isolated():
     """Run code in a process of its own; which must end with status `rc` and nothing on
     stderr. Returns the words it printed."""
 
-    def run(code, rc=0, timeout=30, **kwargs):
-        prelude = "from moodloop import evergreen\nimport gc, time\n"
+    def run(code, rc=0, before="", timeout=30, **kwargs):
+        prelude = textwrap.dedent(before) + "from moodloop import evergreen\nimport gc, time\n"
         done = run_snippet("asyncio", prelude + textwrap.dedent(code), timeout=timeout, **kwargs)
         assert (done.rc, done.err) == (rc, "")
         return done.out.split()

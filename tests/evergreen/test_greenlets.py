@@ -4,8 +4,9 @@ import gc
 import weakref
 
 import pytest
+from support import optional
 
-greenlet = pytest.importorskip("greenlet", reason="greenlet is not there for this Python")
+greenlet = optional.need("greenlet")
 
 
 def spawn(function, *args):
@@ -217,57 +218,3 @@ def test_a_killed_greenlet_does_not_end_the_loop(loop):
     loop.call_later(0.005, seen.append, 1)
     loop.run()
     assert seen == [1] and waiting.dead
-
-
-WITHOUT = """
-    import sys
-    assert sys.modules["greenlet"] is None
-    seen = []
-    loop = evergreen.current.loop
-    loop.call_soon(seen.append, 1)
-    loop.call_later(0.001, loop.stop)
-    for get in (lambda: loop.switch(), lambda: loop.task):
-        try:
-            get()
-        except ImportError as exc:
-            assert "pip install moodloop[evergreen]" in str(exc), exc
-            assert exc.name == "greenlet"
-        else:
-            raise AssertionError("no ImportError")
-    def nested():
-        try:
-            loop.run()
-        except RuntimeError as exc:
-            seen.append(str(exc))
-    loop.call_soon(nested)
-    loop.run_forever()
-    try:
-        loop.run()
-    except RuntimeError as exc:
-        seen.append(str(exc))
-    loop.destroy()
-    try:
-        loop.switch()
-    except RuntimeError as exc:
-        seen.append(str(exc))
-    assert seen == [1, "event loop was already started", "event loop has already ended",
-                    "event loop has been destroyed"], seen
-    loop = evergreen.EventLoop()
-    loop.call_soon(sys.exit, 3)
-    loop.run()
-"""
-
-
-def test_without_greenlet(tmp_path):
-    import subprocess
-    import sys
-    import textwrap
-
-    code = "import sys; sys.modules['greenlet'] = None\nfrom moodloop import evergreen\n"
-    done = subprocess.run(
-        [sys.executable, "-X", "dev", "-c", code + textwrap.dedent(WITHOUT)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert (done.returncode, done.stderr) == (3, "")

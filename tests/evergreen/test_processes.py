@@ -1,6 +1,7 @@
 """The end of the interpreter, and forks."""
 
 import pytest
+from support import optional
 
 
 @pytest.mark.parametrize("end", ["pass", "loop.run()", "loop.call_soon(sys.exit); loop.run()"])
@@ -49,7 +50,7 @@ def test_exit_with_a_loop_in_a_daemon_thread(isolated):
 
 
 def test_exit_with_a_suspended_loop(isolated):
-    pytest.importorskip("greenlet", reason="greenlet is not there for this Python")
+    optional.need("greenlet")
     isolated(
         """
         import greenlet

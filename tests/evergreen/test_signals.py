@@ -214,6 +214,28 @@ def test_interrupt_can_be_handled_and_given_back(loop):
         signal.signal(signal.SIGINT, before)
 
 
+def test_handlers_of_the_module_signal_work_beside_it(loop):
+    """In a loop that sleeps: one that stops it, and Ctrl-C."""
+    before = signal.signal(USR1, lambda *args: loop.stop())
+    try:
+        thread = when_asleep(loop, kill, USR1)
+        loop.run_forever()
+        thread.join()
+    finally:
+        signal.signal(USR1, before)
+    loop.destroy()
+    again = evergreen.EventLoop()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        thread = when_asleep(again, kill, signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            again.run_forever()
+        thread.join()
+    finally:
+        signal.signal(signal.SIGINT, before)
+        again.destroy()
+
+
 @pytest.mark.parametrize(
     "signum, error",
     [
