@@ -78,6 +78,8 @@ class Dispatcher:
 
     def _run(self) -> None:
         if self._ended is None and self._ev is not None:
+            # The first poll takes the last descriptors that a loop needs: that fails here or never.
+            self._ev.start(event.EVRUN_NOWAIT)
             ended = threading.Event()
             threading.Thread(
                 target=_serve,

@@ -135,3 +135,29 @@ def test_a_child_that_gives_the_handlers_up_leaves_the_parents(isolated):
         loop.run_forever()
     """)
     assert out == ["parent"]
+
+
+def test_fork_in_another_thread(isolated):
+    """That thread is the child's main thread; the loop of the former one is gone."""
+    out = isolated("""
+        import warnings
+        warnings.simplefilter("ignore", DeprecationWarning)
+        loop = evergreen.current.loop
+        loop.add_signal_handler(signal.SIGUSR1, print)
+        def body():
+            mine = evergreen.EventLoop()
+            pid = os.fork()
+            if pid:
+                print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+                mine.destroy()
+            else:
+                assert evergreen.current.loop is mine
+                mine.destroy()
+                assert evergreen.current.loop is not mine  # made: this is the main thread
+                os.kill(os.getpid(), signal.SIGUSR1)  # nobody is left to handle it
+        thread = threading.Thread(target=body)
+        thread.start()
+        thread.join()
+        loop.destroy()
+    """)
+    assert out == ["-10"]

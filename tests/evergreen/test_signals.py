@@ -272,6 +272,42 @@ def test_a_watcher_has_it(loop):
     loop.remove_signal_handler(USR1)
 
 
+def test_no_descriptors_or_thread_left(isolated):
+    """Each failure is raised, and leaves nothing behind."""
+    out = isolated("""
+        import resource
+        def count():
+            return len(os.listdir("/proc/self/fd")) - 1  # without the listing's own
+        loop = evergreen.EventLoop()
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        before = count()
+        for spare in range(20):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (before + spare, hard))
+            try:
+                loop.add_signal_handler(signal.SIGUSR1, print)
+            except OSError as exc:
+                assert exc.errno == 24, exc
+            else:
+                break
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            assert count() == before
+            assert not loop.remove_signal_handler(signal.SIGUSR1)
+        assert 1 < spare < 10, spare
+        loop.remove_signal_handler(signal.SIGUSR1)
+        def refuse(thread):
+            raise RuntimeError("can't start new thread")
+        threading.Thread.start = refuse
+        try:
+            loop.add_signal_handler(signal.SIGUSR1, print)
+        except RuntimeError as exc:
+            print(exc)
+        assert count() == before
+        loop.destroy()
+    """)
+    assert out == ["can't", "start", "new", "thread"]
+
+
 def test_churn_while_signals_come(loop):
     """Handlers come and go; the process is never without one while there is one to be told."""
     seen = []
