@@ -215,11 +215,17 @@ class EventLoop:
         return self._add(fd, event.EV_WRITE, Handler(callback, args, kw))
 
     def remove_reader(self, fd: int | _HasFileno) -> bool:
-        """Cancel the handler of add_reader(); True if there was one."""
+        """Cancel the handler of add_reader(); True if there was one.
+
+        Raises TypeError or ValueError (no descriptor).
+        """
         return self._remove(fd, event.EV_READ)
 
     def remove_writer(self, fd: int | _HasFileno) -> bool:
-        """Cancel the handler of add_writer(); True if there was one."""
+        """Cancel the handler of add_writer(); True if there was one.
+
+        Raises TypeError or ValueError (no descriptor).
+        """
         return self._remove(fd, event.EV_WRITE)
 
     def _add(self, fd: int | _HasFileno, events: int, handler: Handler) -> Handler:
@@ -394,10 +400,13 @@ class EventLoop:
 
     def _run(self, forever: bool) -> None:
         self._begin(forever)
-        if self._task is None:
-            self._run_loop()
-        else:
-            greenlets.run_to_end(self._task)
+        try:
+            if self._task is None:
+                self._run_loop()
+            else:
+                greenlets.run_to_end(self._task)
+        finally:
+            self._running = False  # also if Ctrl-C came before _run_loop() had begun
 
     def _run_loop(self) -> None:
         """What the loop's greenlet runs."""
