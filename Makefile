@@ -66,7 +66,7 @@ typecheck: build $(call extra,typecheck) ## mypy on the package, stubtest on the
 # too. Reports go to files: a test, or pytest when a process ends at once, could swallow them.
 # CPython leaves memory behind at exit, so leaks are not looked for; the tests count references.
 sanitize: $(EDITABLE) $(call extra,test) ## the tests on a build with AddressSanitizer and UBSan
-	@rm -rf $(SANITIZED)/moodloop/*.py $(SANITIZED)/moodloop/bench $(SANITIZED)/report.*
+	@rm -rf $(SANITIZED)/moodloop/*.py $(SANITIZED)/moodloop/bench $(SANITIZED)/moodloop/evergreen $(SANITIZED)/report.*
 	MOODLOOP_SANITIZE=address,undefined $(PY) setup.py -q build --build-lib $(SANITIZED)
 	@bin=$$(cd $(VENV)/bin && pwd); core=$$(ls $(SANITIZED)/moodloop/_core.*.so); \
 	run() { env LD_PRELOAD="$$(ldd $$core | awk '/lib(a|ub)san/ { printf "%s ", $$3 }')" \
