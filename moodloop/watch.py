@@ -141,7 +141,7 @@ def cron(expression: str, *, tz: datetime.tzinfo | None = None) -> Watch[datetim
     ValueErrors for an expression it does not understand.
     """
     try:
-        import croniter  # type: ignore[import-untyped]
+        import croniter
     except ImportError:
         raise ImportError("moodloop.watch.cron() needs croniter: pip install moodloop[cron]")
     zone = tz if tz is not None else _local_zone()
