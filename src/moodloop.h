@@ -78,8 +78,7 @@
     X(time)                   \
     X(transport)              \
     X(_attach)                \
-    X(_detach)                \
-    X(_task_factory)
+    X(_detach)
 
 typedef struct ml_state {
     PyObject *Error; /* moodloop.event.Error */

@@ -141,9 +141,10 @@ struct ml_base {
     bool custom_time;     /* time() is overridden: timers follow that clock */
     unsigned long thread; /* that runs it, 0 if none */
     ml_ring ready;
-    ml_batch io, due;                         /* what one poll brought */
-    int skipped;                              /* turns since the last poll */
-    int looks, waits;                         /* see wait_for_events() in run.c */
+    ml_batch io, due; /* what one poll brought */
+    int skipped;      /* turns since the last poll */
+    bool swift;       /* turns are so short that not each needs to read the clock */
+    int looks, waits; /* see wait_for_events() in run.c */
     double polled_at, released_at, active_at; /* monotonic seconds */
     ev_idle guest_idle;                       /* active while a guest has work */
     ev_timer clock;   /* always active: reveals libev's cached time, see ml_base_libev_now */
@@ -151,7 +152,9 @@ struct ml_base {
     uint64_t timer_seq;
     PyObject *empty_context; /* see context.h */
     PyObject *current_handle;
-    ml_slot *slots; /* by descriptor */
+    PyObject *task_factory;  /* NULL: none */
+    PyObject *task_keywords; /* {"loop": self}, made on first use */
+    ml_slot *slots;          /* by descriptor */
     int slots_cap;
     ml_sig *signals;             /* list */
     struct ml_stream *unflushed; /* streams with queued writes that were not tried yet */

@@ -147,19 +147,32 @@ ml_base_create_future(ml_base *self, PyObject *Py_UNUSED(unused))
     return future;
 }
 
+/* A type takes its keywords as a dict: a vectorcall would make a new one each time. */
+static PyObject *
+new_task(ml_base *self, PyObject *class, PyObject *coro)
+{
+    if (self->task_keywords == NULL) {
+        self->task_keywords = PyDict_New();
+        if (self->task_keywords == NULL ||
+            PyDict_SetItem(self->task_keywords, self->state->str.loop, (PyObject *)self) < 0) {
+            Py_CLEAR(self->task_keywords);
+            return NULL;
+        }
+    }
+    PyObject *args = PyTuple_Pack(1, coro);
+    PyObject *task = args ? PyObject_Call(class, args, self->task_keywords) : NULL;
+    Py_XDECREF(args);
+    return task;
+}
+
 /* With a task factory, or in debug mode, the running Python's own create_task() does it all: its
  * rules changed with every version. Without, all versions come to Task(coro, loop=self, **kw). */
 static PyObject *
 base_create_task(ml_base *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
     ml_aio *aio = self->state->aio;
-    PyObject *factory = PyObject_GetAttr((PyObject *)self, self->state->str._task_factory);
-
-    if (factory == NULL) {
-        return NULL;
-    }
-    bool plain = factory == Py_None && !self->debug && nargs == 1 && !self->closed;
-    Py_DECREF(factory);
+    bool factory = self->task_factory != NULL && self->task_factory != Py_None;
+    bool plain = !factory && !self->debug && nargs == 1 && !self->closed;
     Py_ssize_t nkw = kwnames ? PyTuple_GET_SIZE(kwnames) : 0;
     PyObject *stack[10], *result = NULL;
     if (nargs + nkw + 1 > 10) {
@@ -189,8 +202,7 @@ base_create_task(ml_base *self, PyObject *const *args, Py_ssize_t nargs, PyObjec
     PyObject *class = PyObject_GetAttr(aio->tasks, self->state->str.Task);
     PyObject *names = NULL;
     if (class != NULL && nkw == 0) {
-        PyObject *coro_and_loop[] = {args[0], (PyObject *)self};
-        result = PyObject_Vectorcall(class, coro_and_loop, 1, aio->kwnames_loop);
+        result = new_task(self, class, args[0]);
     }
     else if (class != NULL) {
         names = PyTuple_New(nkw + 1);
@@ -328,8 +340,9 @@ drop_waiting(ml_base *self)
     }
 }
 
-static int
-base_clear(ml_base *self)
+/* Drops all that close() drops: what get_task_factory() and the like tell stays. */
+static void
+shut(ml_base *self)
 {
     if (self->ev != NULL) {
         self->closed = true;
@@ -351,6 +364,14 @@ base_clear(ml_base *self)
     }
     Py_CLEAR(self->empty_context);
     Py_CLEAR(self->current_handle);
+    Py_CLEAR(self->task_keywords);
+}
+
+static int
+base_clear(ml_base *self)
+{
+    shut(self);
+    Py_CLEAR(self->task_factory);
     return 0;
 }
 
@@ -362,7 +383,7 @@ base_close(ml_base *self, PyObject *Py_UNUSED(unused))
         PyErr_SetString(PyExc_RuntimeError, "Cannot close a running event loop");
         return NULL;
     }
-    base_clear(self);
+    shut(self);
     Py_RETURN_NONE;
 }
 
@@ -373,6 +394,11 @@ base_traverse(ml_base *self, visitproc visit, void *arg)
     Py_VISIT(self->ev);
     Py_VISIT(self->empty_context);
     Py_VISIT(self->current_handle);
+    Py_VISIT(self->task_factory);
+    Py_VISIT(self->task_keywords);
+    for (size_t i = 0; i < self->due.len; i++) { /* besides the list's own reference */
+        Py_VISIT((PyObject *)self->due.items[i]);
+    }
     for (size_t i = self->ready.head; i != self->ready.tail; i++) {
         uintptr_t entry = self->ready.slots[i & self->ready.mask];
         PyObject *object =
@@ -475,6 +501,7 @@ static PyMemberDef base_members[] = {
     {"ev", T_OBJECT_EX, offsetof(ml_base, ev), READONLY,
      PyDoc_STR("The moodloop.event.Loop beneath: watchers on it run inside this loop.")},
     {"_debug", T_BOOL, offsetof(ml_base, debug), 0, NULL},
+    {"_task_factory", T_OBJECT, offsetof(ml_base, task_factory), 0, NULL},
     {"_closed", T_BOOL, offsetof(ml_base, closed), 0, NULL},
     {"_stopping", T_BOOL, offsetof(ml_base, stopping), 0, NULL},
     {"_current_handle", T_OBJECT, offsetof(ml_base, current_handle), 0, NULL},

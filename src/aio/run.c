@@ -4,8 +4,9 @@
 /* With callbacks ready, polling may wait a little: a zero-timeout ev_run costs 180 ns, a ready
  * callback 60. Bounded twice, so that I/O, timers, signals and other threads are never starved;
  * and only when nothing arrived, became due or was begun for a while, so that where I/O goes on
- * each turn polls, as a stock loop's does. */
-#define MAX_SKIPPED_TURNS 8
+ * each turn polls, as a stock loop's does. The clock is 25 ns a turn: it is read at each poll only,
+ * as long as the turns between two of them stay far below the limit. */
+#define MAX_SKIPPED_TURNS 16
 #define MAX_SKIPPED_SECONDS 50e-6
 #define QUIET_SECONDS 1e-3
 
@@ -135,14 +136,6 @@ shrink(ml_base *self)
     }
 }
 
-/* True if this turn may go without a poll. */
-static bool
-may_skip(ml_base *self, double now)
-{
-    return !self->poll_due && !self->stopping && self->skipped < MAX_SKIPPED_TURNS &&
-           now - self->polled_at < MAX_SKIPPED_SECONDS && now - self->active_at > QUIET_SECONDS;
-}
-
 /* Waiting costs more than looking: the GIL is given away, and for the timeout libev and the kernel
  * read clocks, together a fifth of the turn of a reader that is always ready. So where looking
  * found something of late, look first; where it did not, only now and then. */
@@ -182,7 +175,7 @@ wait_for_events(ml_base *self)
         self->looks /= 2;
     }
     int rc = ml_loop_run(self->ev, EVRUN_ONCE, true);
-    self->sleeping = false;
+    self->sleeping = self->swift = false;
     self->polled_at = self->released_at = ml_base_libev_now(self);
     return rc;
 }
@@ -191,12 +184,19 @@ wait_for_events(ml_base *self)
 static bool
 poll_is_due(ml_base *self)
 {
-    double now = ml_monotonic();
+    bool may_skip = !self->poll_due && !self->stopping && self->skipped < MAX_SKIPPED_TURNS;
 
-    if (may_skip(self, now)) {
+    if (may_skip && self->swift) {
         self->skipped++;
         return false;
     }
+    double now = ml_monotonic();
+    bool quiet = now - self->active_at > QUIET_SECONDS;
+    if (may_skip && quiet && now - self->polled_at < MAX_SKIPPED_SECONDS) {
+        self->skipped++;
+        return false;
+    }
+    self->swift = quiet && self->skipped > 0 && now - self->polled_at < MAX_SKIPPED_SECONDS / 5;
     self->polled_at = now;
     if (now - self->released_at > GIL_INTERVAL) {
         self->released_at = now;
@@ -209,13 +209,13 @@ poll_is_due(ml_base *self)
 static int
 poll_events(ml_base *self)
 {
-    bool block = ml_ring_len(&self->ready) == 0 && !self->stopping;
+    bool block = !found_work(self);
 
     if (block) {
         shrink(self);
     }
     else if (!poll_is_due(self)) {
-        return 0;
+        return self->due.len > 0 ? collect(self) : 0;
     }
     if (self->custom_time && self->timers != NULL && ml_base_custom_due(self) < 0) {
         return -1;
@@ -226,7 +226,7 @@ poll_events(ml_base *self)
     int rc = block ? wait_for_events(self) : ml_loop_run(self->ev, EVRUN_NOWAIT, false);
     if (self->touched || self->io.len > 0 || self->due.len > 0) {
         self->active_at = self->polled_at;
-        self->touched = false;
+        self->touched = self->swift = false;
     }
     if (rc >= 0) {
         return collect(self);

@@ -122,17 +122,16 @@ static void
 arm(ml_timer *timer, double now)
 {
     ml_base *self = timer->loop;
-    double after;
 
     if (timer->when > now) {
-        after = self->custom_time ? timer->when - now : timer->when - ml_base_libev_now(self);
+        double start = self->custom_time ? now : ml_base_libev_now(self);
+        ev_timer_init(&timer->ev, timer_due, timer->when - start, 0.);
+        ev_timer_start(self->ev->ev, &timer->ev);
     }
-    else {
-        after = 0.; /* NaN too: stock asyncio runs such a callback at once */
-        self->poll_due = true;
+    else { /* NaN too: stock asyncio runs such a callback at once. No need to ask libev. */
+        ev_timer_init(&timer->ev, timer_due, 0., 0.);
+        ml_base_got_timer(self, timer);
     }
-    ev_timer_init(&timer->ev, timer_due, after, 0.);
-    ev_timer_start(self->ev->ev, &timer->ev);
 }
 
 void
