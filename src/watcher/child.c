@@ -269,7 +269,7 @@ child_set_result(ml_child *self, PyObject *value, void *status)
 {
     const char *name = status ? "rstatus" : "rpid";
 
-    if (ml_no_delete(value, name) < 0 || ml_watcher_check(&self->base) < 0) {
+    if (ml_no_delete(value, name) < 0 || ml_watcher_check_change(&self->base) < 0) {
         return -1;
     }
     long number = PyLong_AsLong(value);

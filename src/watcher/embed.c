@@ -399,7 +399,7 @@ const ml_kind ml_embed_kind = {
 static PyObject *
 embed_sweep(ml_embed *self, PyObject *Py_UNUSED(unused))
 {
-    if (ml_watcher_check(&self->base) < 0) {
+    if (ml_watcher_check_change(&self->base) < 0) {
         return NULL;
     }
     ml_loop *loop = (ml_loop *)Py_NewRef((PyObject *)self->base.loop);
