@@ -1,6 +1,7 @@
 import gc
 import os
 import textwrap
+import threading
 import weakref
 
 import pytest
@@ -43,6 +44,13 @@ def reader(loop, fd, seen, *around):
     return watcher
 
 
+def write_soon(fd, text):
+    """From another thread: no loop wakes up but for the descriptor."""
+    thread = threading.Timer(0.05, os.write, (fd, text))
+    thread.start()
+    return thread
+
+
 def later(loop, seconds, call):
     loop.timer(seconds, 0, lambda w, r: call()).start()
 
@@ -81,8 +89,8 @@ def test_callback_sweeps(any_loop, inner, pipe):
     embed.stop()
 
 
-@pytest.mark.parametrize("callback", [None, lambda w, r: w.sweep()])
-def test_changes_made_anywhere_are_told(loop, inner, pipe, callback):
+@pytest.mark.parametrize("callback", [None, lambda w, r: w.sweep()], ids=["none", "sweep"])
+def test_changes_made_anywhere_are_told(loop, guarded, inner, pipe, callback):
     """Started in callbacks of either loop, last in an iteration or not: nothing sleeps on it."""
     seen = []
     loop.embed(inner, callback).start()
@@ -92,8 +100,9 @@ def test_changes_made_anywhere_are_told(loop, inner, pipe, callback):
         reader(inner, pipe[0], seen, loop)
 
     inner.io(pipe[1], event.EV_WRITE, first).start()
-    later(loop, 0.05, lambda: os.write(pipe[1], b"1"))
-    loop.start()
+    thread = write_soon(pipe[1], b"1")
+    guarded()
+    thread.join()
     assert seen == [b"1"]
     inner.watchers()[0].stop()
 
@@ -116,6 +125,60 @@ def test_changes_made_anywhere_are_told(loop, inner, pipe, callback):
     assert seen == [b"1", b"2", event.EV_CUSTOM, event.EV_ASYNC]
     for watcher in loop.watchers() + inner.watchers():
         watcher.stop()
+
+
+@pytest.mark.parametrize("kind", ["io", "prepare", "check", "fed"])
+@pytest.mark.parametrize("callback", [None, lambda w, r: w.sweep()], ids=["none", "sweep"])
+@pytest.mark.parametrize("shape", ["chain", "siblings", "siblings, turned"])
+def test_changes_made_by_embedded_loops(loop, guarded, inner, pipe, shape, callback, kind):
+    """The last thing that happens is a change to a loop whose turn is over."""
+    seen = []
+
+    def change(watcher, revents):
+        watcher.stop()
+        reader(inner, pipe[0], seen, loop)
+
+    with make_loop("epoll") as second:
+        embeds = [loop.embed(second, callback)]
+        embeds.append((second if shape == "chain" else loop).embed(inner, callback))
+        for embed in embeds if shape != "siblings, turned" else embeds[::-1]:
+            embed.start()
+        for _ in range(5):
+            loop.start(event.EVRUN_NOWAIT)  # till nothing keeps it from sleeping
+        if kind == "io":
+            second.io(pipe[1], event.EV_WRITE, change).start()
+        elif kind == "fed":
+            second.prepare(change).feed(event.EV_CUSTOM)
+        else:
+            getattr(second, kind)(change).start()
+            embeds[0].feed(event.EV_EMBED)  # nothing else asks for it to be run
+        thread = write_soon(pipe[1], b"x")
+        guarded()
+        thread.join()
+    assert seen == [b"x"]
+
+
+@pytest.mark.parametrize("callback", [None, lambda w, r: w.sweep()], ids=["none", "sweep"])
+def test_sleeps_when_nothing_is_to_be_done(loop, inner, callback):
+    """Watchers that change others each time do not keep the loops around awake."""
+    with make_loop("epoll") as second:
+        for around, within in ((loop, second), (second, inner), (loop, inner)):
+            around.embed(within, callback).start()
+        timers = [each.timer(3600, 0, nothing) for each in (second, inner)]
+
+        def change(watcher, revents):
+            for timer in timers:
+                timer.stop()
+                timer.start()
+
+        for each in (loop, second, inner):
+            each.prepare(change).start()
+            each.check(change).start()
+        loop.start(event.EVRUN_NOWAIT)
+        later(loop, 0.3, loop.stop)
+        before = loop.iteration
+        loop.start()
+        assert loop.iteration - before < 20
 
 
 def test_ref(loop, inner):
@@ -219,7 +282,7 @@ def test_arguments_and_attributes(loop, inner):
             use()
 
 
-@pytest.mark.parametrize("callback", [None, lambda w, r: w.sweep()])
+@pytest.mark.parametrize("callback", [None, lambda w, r: w.sweep()], ids=["none", "sweep"])
 def test_fatal_exception_surfaces_and_nothing_is_lost(loop, inner, callback, unraisable):
     seen = []
 
@@ -424,7 +487,7 @@ def test_fork(isolated, backend, callback):
 
 
 @pytest.mark.parametrize("name", ["epoll", "poll", "select"])
-@pytest.mark.parametrize("callback", [None, lambda w, r: w.sweep()])
+@pytest.mark.parametrize("callback", [None, lambda w, r: w.sweep()], ids=["none", "sweep"])
 def test_reset_of_either(name, inner, pipe, callback):
     with make_loop(name) as loop:
         seen = []
