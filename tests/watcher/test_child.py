@@ -199,7 +199,8 @@ def test_other_children_are_left_alone(on_default):
 def test_sigchld_is_given_back(on_epoll):
     code = """
         def ours():
-            caught = int([l for l in open("/proc/self/status") if l.startswith("SigCgt")][0][7:], 16)
+            with open("/proc/self/status") as lines:
+                caught, = [int(l[7:], 16) for l in lines if l.startswith("SigCgt")]
             return bool(caught >> (signal.SIGCHLD - 1) & 1)
         assert not ours()
         pid = spawn()

@@ -1,4 +1,5 @@
 import gc
+import itertools
 import os
 import textwrap
 import threading
@@ -215,11 +216,11 @@ def test_what_cannot_be_embedded(loop, inner):
 
 def test_cycles():
     loops = [make_loop("epoll") for _ in range(6)]
-    chain = [a.embed(b) for a, b in zip(loops, loops[1:])]
+    chain = [a.embed(b) for a, b in itertools.pairwise(loops)]
     for a in range(6):
         for b in range(a + 1):
             with pytest.raises(event.Error):
-                loops[b + a - b].embed(loops[b])
+                loops[a].embed(loops[b])
     with make_loop("epoll") as free:
         tail = loops[5].embed(free)
         with pytest.raises(event.Error):
@@ -240,7 +241,7 @@ def test_cycles():
 def test_many_ways_to_the_same_loop():
     """Each layer is embedded in both of the one before: 2**30 paths."""
     layers = [(make_loop("epoll"), make_loop("epoll")) for _ in range(30)]
-    embeds = [a.embed(b) for up, down in zip(layers, layers[1:]) for a in up for b in down]
+    embeds = [a.embed(b) for up, down in itertools.pairwise(layers) for a in up for b in down]
     with pytest.raises(event.Error):
         layers[-1][0].embed(layers[0][0])
     del embeds
@@ -577,7 +578,7 @@ def test_descriptor_closed_behind_the_loops(isolated, backend):
 
 def test_nested_deeper_than_the_kernel_allows(unraisable):
     loops = [make_loop("epoll") for _ in range(12)]
-    for a, b in zip(loops, loops[1:]):
+    for a, b in itertools.pairwise(loops):
         a.embed(b).start()
     try:
         for _ in range(20):
