@@ -530,7 +530,8 @@ def test_threads(isolated):
         loop.stop(); t.join(10); assert not t.is_alive()
         # the embedded loop runs in another thread
         other = Loop(EVBACKEND_EPOLL)
-        io = other.io(r, EV_READ, lambda x, e: (seen.append(os.read(r, 1)), other.stop())); io.start()
+        io = other.io(r, EV_READ, lambda x, e: (seen.append(os.read(r, 1)), other.stop()))
+        io.start()
         t = threading.Thread(target=other.start); t.start()
         while other.depth == 0: time.sleep(0.001)
         embed.set(other); embed.start()
