@@ -265,8 +265,8 @@ ml_embed_moved(ml_loop *other)
         stop_io(embed);
         ev_embed_stop(ev, &embed->ev);
         if (start_io(embed, start_bare(embed)) < 0) {
+            embed->base.error = PyErr_ExceptionMatches(PyExc_MemoryError) ? ENOMEM : EBADF;
             PyErr_Clear();
-            embed->base.error = EBADF;
             revents |= EV_ERROR;
         }
         if (revents) {
