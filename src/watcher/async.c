@@ -39,7 +39,7 @@ async_send(ml_async *self, PyObject *Py_UNUSED(unused))
     if (ev_is_active(&self->ev)) {
         ev_async_send(self->base.loop->ev, &self->ev);
         if (self->base.loop->embeds != NULL) {
-            ml_embed_due(self->base.loop);
+            ml_embed_sent(self->base.loop);
         }
     }
     Py_RETURN_NONE;

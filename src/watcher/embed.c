@@ -26,7 +26,7 @@ static bool
 is_due(ml_loop *other)
 {
     return other->ev != NULL &&
-           (other->stale || other->reset_due || ev_pending_count(other->ev) > 0);
+           (other->stale || other->reset_due || other->again || ev_pending_count(other->ev) > 0);
 }
 
 /* With an exception: -1, what ended its run; -2, it cannot run. */
@@ -42,10 +42,12 @@ run_other(ml_embed *self)
     }
     Py_INCREF((PyObject *)loop);
     Py_INCREF((PyObject *)other);
+    other->again = false;
     int rc = ml_loop_run(other, EVRUN_NOWAIT, false);
     Py_LeaveRecursiveCall();
     if (loop->ev != NULL && !loop->closing && is_due(other)) {
-        ml_loop_wake(loop); /* not to sleep, but to come here again */
+        loop->again = true;
+        ml_loop_changed(loop);
     }
     Py_DECREF((PyObject *)other);
     Py_DECREF((PyObject *)loop);
@@ -113,6 +115,10 @@ embed_prepare_event(struct ev_loop *ev, ev_prepare *prepare, int Py_UNUSED(reven
 
     if (loop->exc != NULL) {
         return;
+    }
+    if (!loop->swept) { /* the first one */
+        loop->swept = true;
+        loop->again = false;
     }
     if (self->base.callback == NULL || self->other->reset_due) {
         bool preparing = loop->preparing;
@@ -226,14 +232,24 @@ embed_stop(ml_watcher *base)
 /* ---- what the other loop tells ----------------------------------------------------------- */
 
 void
-ml_embed_due(ml_loop *other)
+ml_embed_changed(ml_loop *other)
 {
-    other->stale = true;
+    if (!is_due(other)) { /* a timer, say */
+        return;
+    }
     for (ml_embed *embed = other->embeds; embed != NULL; embed = embed->next) {
         if (ev_is_active(&embed->ev)) {
+            embed->base.loop->again = true;
             ml_loop_changed(embed->base.loop);
         }
     }
+}
+
+void
+ml_embed_sent(ml_loop *other)
+{
+    other->stale = true;
+    ml_embed_changed(other);
 }
 
 /* Its backend has another descriptor. No Python code may run here. */
@@ -249,8 +265,8 @@ ml_embed_moved(ml_loop *other)
         stop_io(embed);
         ev_embed_stop(ev, &embed->ev);
         if (start_io(embed, start_bare(embed)) < 0) {
+            embed->base.error = PyErr_ExceptionMatches(PyExc_MemoryError) ? ENOMEM : EBADF;
             PyErr_Clear();
-            embed->base.error = EBADF;
             revents |= EV_ERROR;
         }
         if (revents) {

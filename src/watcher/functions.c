@@ -77,7 +77,7 @@ feed_signal(PyObject *Py_UNUSED(module), PyObject *arg)
     if (loop != NULL) { /* without a watcher libev has nowhere to go */
         ev_feed_signal((int)signum);
         if (loop->embeds != NULL) {
-            ml_embed_due(loop);
+            ml_embed_sent(loop);
         }
     }
     Py_RETURN_NONE;

@@ -95,6 +95,10 @@ invoke_pending(struct ev_loop *ev)
         loop->polled = false;
         loop->host_ops->turn(loop->host, polled);
     }
+    if (loop->swept && loop->again) { /* not to sleep, but to give them another turn */
+        ml_loop_wake(loop);
+    }
+    loop->swept = false;
     ml_fdw_check(loop);
     if (loop->break_how) {
         ml_loop_break(loop, loop->break_how);

@@ -112,6 +112,8 @@ struct ml_loop {
     bool stale;       /* changed since its last poll, of which the kernel is not told yet */
 
     ml_embed *embeds;    /* the Embed watchers of other loops for this one; borrowed */
+    bool swept;          /* before the poll, the loops that are embedded in it get their turn */
+    bool again;          /* one of those has something to do since its turn */
     ml_loop *embed_seen; /* while embed.c searches: the next loop found, itself at the end */
 
     int backend_fd; /* libev's own epoll descriptor, which must not be watched; -1 */
@@ -222,9 +224,10 @@ ml_loop_wake(ml_loop *loop)
     ev_async_send(loop->ev, &loop->wake);
 }
 
-/* embed.c, for loops that have `embeds`. Something happened that the descriptor of its backend does
- * not tell: the loops around it do. */
-void ml_embed_due(ml_loop *other);
+/* embed.c, for loops that have `embeds`. The loops around it are told what the descriptor of its
+ * backend does not tell: that it was sent something; that it was changed, if that matters. */
+void ml_embed_sent(ml_loop *other);
+void ml_embed_changed(ml_loop *other);
 /* That descriptor was replaced. No Python code runs in it. */
 void ml_embed_moved(ml_loop *other);
 void ml_embed_stop_all(ml_loop *other);
@@ -237,7 +240,7 @@ ml_loop_changed(ml_loop *loop)
         ml_loop_wake(loop);
     }
     if (loop->embeds != NULL && loop->depth == 0) {
-        ml_embed_due(loop);
+        ml_embed_changed(loop);
     }
 }
 

@@ -199,7 +199,8 @@ def test_other_children_are_left_alone(on_default):
 def test_sigchld_is_given_back(on_epoll):
     code = """
         def ours():
-            caught = int([l for l in open("/proc/self/status") if l.startswith("SigCgt")][0][7:], 16)
+            with open("/proc/self/status") as lines:
+                caught, = [int(l[7:], 16) for l in lines if l.startswith("SigCgt")]
             return bool(caught >> (signal.SIGCHLD - 1) & 1)
         assert not ours()
         pid = spawn()
@@ -222,6 +223,23 @@ def test_sigchld_is_given_back(on_epoll):
         print("ok")
         """
     assert on_epoll(code) == "ok"
+
+
+def test_with_a_signalfd(isolated):
+    code = PRELUDE.format("EPOLL|EVFLAG_SIGNALFD") + textwrap.dedent("""
+        def mask(): return signal.pthread_sigmask(signal.SIG_BLOCK, [])
+        before = mask()
+        seen = []
+        def callback(w, r): seen.append(code(w)); w.stop()
+        read, write = os.pipe()
+        for n in (3, 4):
+            w = loop.child(spawn(n, read), False, callback); w.start()
+            loop.timer(0.05, 0, lambda w, r: os.write(write, b"x")).start()
+            loop.start()
+            assert mask() == before
+        print(seen, Popen(["sh", "-c", "exit 5"]).wait())
+        """)
+    assert isolated(code) == "[3, 4] 5"
 
 
 def test_beside_signal_watchers(on_default):

@@ -214,3 +214,18 @@ def test_loop_started_by_another_thread_meanwhile(isolated):
         loop.stop(); thread.join(); loop.close()
         """
     assert isolated(code) == "another thread is inside start() of this loop"
+
+
+def test_loop_that_an_asyncio_loop_runs_on(isolated):
+    code = """
+        import moodloop
+        for close in (True, False):
+            loop = moodloop.new_event_loop()
+            loop.ev.cleanup(lambda w, r: print(loop.is_closed())).start()
+            loop.ev.cleanup(fatal(lambda w, r: 1 / 0), priority=-1).start()
+            sys.unraisablehook = lambda u: print(type(u.exc_value).__name__)
+            if close: loop.close()
+        print("exit")
+        """
+    lines = isolated(code).split()
+    assert lines == ["True", "ZeroDivisionError", "exit", "False", "ZeroDivisionError"]

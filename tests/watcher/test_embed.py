@@ -1,6 +1,8 @@
 import gc
+import itertools
 import os
 import textwrap
+import threading
 import weakref
 
 import pytest
@@ -43,6 +45,13 @@ def reader(loop, fd, seen, *around):
     return watcher
 
 
+def write_soon(fd, text):
+    """From another thread: no loop wakes up but for the descriptor."""
+    thread = threading.Timer(0.05, os.write, (fd, text))
+    thread.start()
+    return thread
+
+
 def later(loop, seconds, call):
     loop.timer(seconds, 0, lambda w, r: call()).start()
 
@@ -81,8 +90,8 @@ def test_callback_sweeps(any_loop, inner, pipe):
     embed.stop()
 
 
-@pytest.mark.parametrize("callback", [None, lambda w, r: w.sweep()])
-def test_changes_made_anywhere_are_told(loop, inner, pipe, callback):
+@pytest.mark.parametrize("callback", [None, lambda w, r: w.sweep()], ids=["none", "sweep"])
+def test_changes_made_anywhere_are_told(loop, guarded, inner, pipe, callback):
     """Started in callbacks of either loop, last in an iteration or not: nothing sleeps on it."""
     seen = []
     loop.embed(inner, callback).start()
@@ -92,8 +101,9 @@ def test_changes_made_anywhere_are_told(loop, inner, pipe, callback):
         reader(inner, pipe[0], seen, loop)
 
     inner.io(pipe[1], event.EV_WRITE, first).start()
-    later(loop, 0.05, lambda: os.write(pipe[1], b"1"))
-    loop.start()
+    thread = write_soon(pipe[1], b"1")
+    guarded()
+    thread.join()
     assert seen == [b"1"]
     inner.watchers()[0].stop()
 
@@ -116,6 +126,60 @@ def test_changes_made_anywhere_are_told(loop, inner, pipe, callback):
     assert seen == [b"1", b"2", event.EV_CUSTOM, event.EV_ASYNC]
     for watcher in loop.watchers() + inner.watchers():
         watcher.stop()
+
+
+@pytest.mark.parametrize("kind", ["io", "prepare", "check", "fed"])
+@pytest.mark.parametrize("callback", [None, lambda w, r: w.sweep()], ids=["none", "sweep"])
+@pytest.mark.parametrize("shape", ["chain", "siblings", "siblings, turned"])
+def test_changes_made_by_embedded_loops(loop, guarded, inner, pipe, shape, callback, kind):
+    """The last thing that happens is a change to a loop whose turn is over."""
+    seen = []
+
+    def change(watcher, revents):
+        watcher.stop()
+        reader(inner, pipe[0], seen, loop)
+
+    with make_loop("epoll") as second:
+        embeds = [loop.embed(second, callback)]
+        embeds.append((second if shape == "chain" else loop).embed(inner, callback))
+        for embed in embeds if shape != "siblings, turned" else embeds[::-1]:
+            embed.start()
+        for _ in range(5):
+            loop.start(event.EVRUN_NOWAIT)  # till nothing keeps it from sleeping
+        if kind == "io":
+            second.io(pipe[1], event.EV_WRITE, change).start()
+        elif kind == "fed":
+            second.prepare(change).feed(event.EV_CUSTOM)
+        else:
+            getattr(second, kind)(change).start()
+            embeds[0].feed(event.EV_EMBED)  # nothing else asks for it to be run
+        thread = write_soon(pipe[1], b"x")
+        guarded()
+        thread.join()
+    assert seen == [b"x"]
+
+
+@pytest.mark.parametrize("callback", [None, lambda w, r: w.sweep()], ids=["none", "sweep"])
+def test_sleeps_when_nothing_is_to_be_done(loop, inner, callback):
+    """Watchers that change others each time do not keep the loops around awake."""
+    with make_loop("epoll") as second:
+        for around, within in ((loop, second), (second, inner), (loop, inner)):
+            around.embed(within, callback).start()
+        timers = [each.timer(3600, 0, nothing) for each in (second, inner)]
+
+        def change(watcher, revents):
+            for timer in timers:
+                timer.stop()
+                timer.start()
+
+        for each in (loop, second, inner):
+            each.prepare(change).start()
+            each.check(change).start()
+        loop.start(event.EVRUN_NOWAIT)
+        later(loop, 0.3, loop.stop)
+        before = loop.iteration
+        loop.start()
+        assert loop.iteration - before < 20
 
 
 def test_ref(loop, inner):
@@ -152,11 +216,11 @@ def test_what_cannot_be_embedded(loop, inner):
 
 def test_cycles():
     loops = [make_loop("epoll") for _ in range(6)]
-    chain = [a.embed(b) for a, b in zip(loops, loops[1:])]
+    chain = [a.embed(b) for a, b in itertools.pairwise(loops)]
     for a in range(6):
         for b in range(a + 1):
             with pytest.raises(event.Error):
-                loops[b + a - b].embed(loops[b])
+                loops[a].embed(loops[b])
     with make_loop("epoll") as free:
         tail = loops[5].embed(free)
         with pytest.raises(event.Error):
@@ -177,7 +241,7 @@ def test_cycles():
 def test_many_ways_to_the_same_loop():
     """Each layer is embedded in both of the one before: 2**30 paths."""
     layers = [(make_loop("epoll"), make_loop("epoll")) for _ in range(30)]
-    embeds = [a.embed(b) for up, down in zip(layers, layers[1:]) for a in up for b in down]
+    embeds = [a.embed(b) for up, down in itertools.pairwise(layers) for a in up for b in down]
     with pytest.raises(event.Error):
         layers[-1][0].embed(layers[0][0])
     del embeds
@@ -219,7 +283,7 @@ def test_arguments_and_attributes(loop, inner):
             use()
 
 
-@pytest.mark.parametrize("callback", [None, lambda w, r: w.sweep()])
+@pytest.mark.parametrize("callback", [None, lambda w, r: w.sweep()], ids=["none", "sweep"])
 def test_fatal_exception_surfaces_and_nothing_is_lost(loop, inner, callback, unraisable):
     seen = []
 
@@ -424,7 +488,7 @@ def test_fork(isolated, backend, callback):
 
 
 @pytest.mark.parametrize("name", ["epoll", "poll", "select"])
-@pytest.mark.parametrize("callback", [None, lambda w, r: w.sweep()])
+@pytest.mark.parametrize("callback", [None, lambda w, r: w.sweep()], ids=["none", "sweep"])
 def test_reset_of_either(name, inner, pipe, callback):
     with make_loop(name) as loop:
         seen = []
@@ -466,7 +530,8 @@ def test_threads(isolated):
         loop.stop(); t.join(10); assert not t.is_alive()
         # the embedded loop runs in another thread
         other = Loop(EVBACKEND_EPOLL)
-        io = other.io(r, EV_READ, lambda x, e: (seen.append(os.read(r, 1)), other.stop())); io.start()
+        io = other.io(r, EV_READ, lambda x, e: (seen.append(os.read(r, 1)), other.stop()))
+        io.start()
         t = threading.Thread(target=other.start); t.start()
         while other.depth == 0: time.sleep(0.001)
         embed.set(other); embed.start()
@@ -514,7 +579,7 @@ def test_descriptor_closed_behind_the_loops(isolated, backend):
 
 def test_nested_deeper_than_the_kernel_allows(unraisable):
     loops = [make_loop("epoll") for _ in range(12)]
-    for a, b in zip(loops, loops[1:]):
+    for a, b in itertools.pairwise(loops):
         a.embed(b).start()
     try:
         for _ in range(20):
