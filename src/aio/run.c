@@ -223,8 +223,9 @@ poll_events(ml_base *self)
     self->skipped = 0;
     self->poll_due = false;
     self->woken = false;
+    size_t due = self->due.len; /* those without a delay, which are no sign of activity */
     int rc = block ? wait_for_events(self) : ml_loop_run(self->ev, EVRUN_NOWAIT, false);
-    if (self->touched || self->io.len > 0 || self->due.len > 0) {
+    if (self->touched || self->io.len > 0 || self->due.len > due) {
         self->active_at = self->polled_at;
         self->touched = self->swift = false;
     }
