@@ -32,7 +32,7 @@ from . import (
 )
 from . import event as _event
 
-_SockOp = _core.SockOp
+_Socket = socket.socket
 
 
 def _noop(signum: int, frame: Any) -> None:
@@ -203,34 +203,31 @@ class EventLoop(_core.LoopBase, asyncio.BaseEventLoop):  # type: ignore[misc]
     # ---- sockets: C tries at once; only what must wait is awaited -------------------------
 
     def _check_sock(self, sock: socket.socket) -> None:
-        if type(sock) is not socket.socket:
-            _check_ssl_socket(sock)
+        """Called where `type(sock) is not _Socket or self._debug`."""
+        _check_ssl_socket(sock)
         if self._debug and sock.gettimeout() != 0:
             raise ValueError("the socket must be non-blocking")
 
-    async def _wait(self, op: Any) -> Any:
-        try:
-            return await op
-        finally:
-            op.close()
-
     async def sock_recv(self, sock: socket.socket, n: int) -> bytes:
         """Receive up to n bytes; b"" at EOF. The socket must be non-blocking."""
-        self._check_sock(sock)
+        if type(sock) is not _Socket or self._debug:
+            self._check_sock(sock)
         op = self._sock_recv(sock, n)
-        return op if type(op) is bytes else await self._wait(op)
+        return op if type(op) is bytes else await op
 
     async def sock_recv_into(self, sock: socket.socket, buf: Any) -> int:
         """Receive into a writable buffer; the number of bytes."""
-        self._check_sock(sock)
+        if type(sock) is not _Socket or self._debug:
+            self._check_sock(sock)
         op = self._sock_recv_into(sock, buf)
-        return op if type(op) is int else await self._wait(op)
+        return op if type(op) is int else await op
 
     async def sock_recvfrom(self, sock: socket.socket, bufsize: int) -> tuple[bytes, Any]:
         """Receive a datagram of up to bufsize bytes; (data, address)."""
-        self._check_sock(sock)
+        if type(sock) is not _Socket or self._debug:
+            self._check_sock(sock)
         op = self._sock_recvfrom(sock, bufsize)
-        return op if type(op) is tuple else await self._wait(op)
+        return op if type(op) is tuple else await op
 
     async def sock_recvfrom_into(
         self, sock: socket.socket, buf: Any, nbytes: int = 0
@@ -239,32 +236,37 @@ class EventLoop(_core.LoopBase, asyncio.BaseEventLoop):  # type: ignore[misc]
 
         ValueError if nbytes is larger than the buffer.
         """
-        self._check_sock(sock)
+        if type(sock) is not _Socket or self._debug:
+            self._check_sock(sock)
         op = self._sock_recvfrom_into(sock, buf, nbytes)
-        return op if type(op) is tuple else await self._wait(op)
+        return op if type(op) is tuple else await op
 
     async def sock_sendall(self, sock: socket.socket, data: Any) -> None:
         """Send all of a bytes-like object."""
-        self._check_sock(sock)
+        if type(sock) is not _Socket or self._debug:
+            self._check_sock(sock)
         op = self._sock_sendall(sock, data)
         if op is not None:
-            await self._wait(op)
+            await op
 
     async def sock_sendto(self, sock: socket.socket, data: Any, address: Any) -> int:
         """Send a datagram; the number of bytes."""
-        self._check_sock(sock)
+        if type(sock) is not _Socket or self._debug:
+            self._check_sock(sock)
         op = self._sock_sendto(sock, data, address)
-        return op if type(op) is int else await self._wait(op)
+        return op if type(op) is int else await op
 
     async def sock_accept(self, sock: socket.socket) -> tuple[socket.socket, Any]:
         """Accept a connection: (non-blocking socket, address)."""
-        self._check_sock(sock)
+        if type(sock) is not _Socket or self._debug:
+            self._check_sock(sock)
         op = self._sock_accept(sock)
-        return op if type(op) is tuple else await self._wait(op)
+        return op if type(op) is tuple else await op
 
     async def sock_connect(self, sock: socket.socket, address: Any) -> None:
         """Connect; a host name is resolved first. OSError 'Connect call failed ...'."""
-        self._check_sock(sock)
+        if type(sock) is not _Socket or self._debug:
+            self._check_sock(sock)
         if sock.family in (socket.AF_INET, socket.AF_INET6):
             resolved = await self._ensure_resolved(  # type: ignore[attr-defined]
                 address, family=sock.family, type=sock.type, proto=sock.proto, loop=self
@@ -272,7 +274,7 @@ class EventLoop(_core.LoopBase, asyncio.BaseEventLoop):  # type: ignore[misc]
             address = resolved[0][4]
         op = self._sock_connect(sock, address)
         if op is not None:
-            await self._wait(op)
+            await op
 
     # ---- servers -------------------------------------------------------------------------
 

@@ -24,8 +24,7 @@ typedef struct ml_aio {
     PyObject *BufferedProtocol;
     PyObject *TransportSocket;
     PyObject *socket_class;
-    PyObject *kwnames_loop; /* ("loop",) */
-    PyObject *diagnostics;  /* moodloop._diagnostics, imported when first needed */
+    PyObject *diagnostics; /* moodloop._diagnostics, imported when first needed */
     ml_handle *free_handles[ML_FREELIST_ARGS];
     ml_handle *free_timers[ML_FREELIST_ARGS];
     int free_handles_len[ML_FREELIST_ARGS], free_timers_len[ML_FREELIST_ARGS];
@@ -153,7 +152,7 @@ struct ml_base {
     PyObject *empty_context; /* see context.h */
     PyObject *current_handle;
     PyObject *task_factory;  /* NULL: none */
-    PyObject *task_keywords; /* {"loop": self}, made on first use */
+    PyObject *loop_keywords; /* {"loop": self}, made on first use */
     ml_slot *slots;          /* by descriptor */
     int slots_cap;
     ml_sig *signals;             /* list */

@@ -27,8 +27,7 @@ import_all(ml_aio *aio)
                    (aio->BaseEventLoop = import_name("asyncio.base_events", "BaseEventLoop")) &&
                    (aio->BufferedProtocol = import_name("asyncio.protocols", "BufferedProtocol")) &&
                    (aio->TransportSocket = import_name("asyncio.trsock", "TransportSocket")) &&
-                   (aio->socket_class = import_name("socket", "socket")) &&
-                   (aio->kwnames_loop = Py_BuildValue("(s)", "loop"))
+                   (aio->socket_class = import_name("socket", "socket"))
                ? 0
                : -1;
 }
@@ -93,7 +92,6 @@ ml_aio_traverse(ml_state *state, visitproc visit, void *arg)
         Py_VISIT(aio->BufferedProtocol);
         Py_VISIT(aio->TransportSocket);
         Py_VISIT(aio->socket_class);
-        Py_VISIT(aio->kwnames_loop);
         Py_VISIT(aio->diagnostics);
     }
     return 0;
@@ -128,7 +126,6 @@ ml_aio_clear(ml_state *state)
         Py_CLEAR(aio->BufferedProtocol);
         Py_CLEAR(aio->TransportSocket);
         Py_CLEAR(aio->socket_class);
-        Py_CLEAR(aio->kwnames_loop);
         Py_CLEAR(aio->diagnostics);
     }
 }

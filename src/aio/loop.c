@@ -135,34 +135,33 @@ base_check_closed(ml_base *self, PyObject *Py_UNUSED(unused))
 
 /* ---- futures and tasks ------------------------------------------------------------------- */
 
+/* class(*args, loop=self). A type takes its keywords as a dict, and a vectorcall would make a new
+ * one each time. Steals `args`. */
+static PyObject *
+new_with_loop(ml_base *self, PyObject *class, PyObject *args)
+{
+    if (self->loop_keywords == NULL) {
+        self->loop_keywords = PyDict_New();
+        if (self->loop_keywords == NULL ||
+            PyDict_SetItem(self->loop_keywords, self->state->str.loop, (PyObject *)self) < 0) {
+            Py_CLEAR(self->loop_keywords);
+        }
+    }
+    PyObject *result =
+        args && self->loop_keywords ? PyObject_Call(class, args, self->loop_keywords) : NULL;
+    Py_XDECREF(args);
+    return result;
+}
+
 PyObject *
 ml_base_create_future(ml_base *self, PyObject *Py_UNUSED(unused))
 {
     ml_aio *aio = self->state->aio;
     PyObject *class = PyObject_GetAttr(aio->futures, self->state->str.Future);
-    PyObject *loop = (PyObject *)self;
-    PyObject *future = class ? PyObject_Vectorcall(class, &loop, 0, aio->kwnames_loop) : NULL;
+    PyObject *future = class ? new_with_loop(self, class, PyTuple_New(0)) : NULL;
 
     Py_XDECREF(class);
     return future;
-}
-
-/* A type takes its keywords as a dict: a vectorcall would make a new one each time. */
-static PyObject *
-new_task(ml_base *self, PyObject *class, PyObject *coro)
-{
-    if (self->task_keywords == NULL) {
-        self->task_keywords = PyDict_New();
-        if (self->task_keywords == NULL ||
-            PyDict_SetItem(self->task_keywords, self->state->str.loop, (PyObject *)self) < 0) {
-            Py_CLEAR(self->task_keywords);
-            return NULL;
-        }
-    }
-    PyObject *args = PyTuple_Pack(1, coro);
-    PyObject *task = args ? PyObject_Call(class, args, self->task_keywords) : NULL;
-    Py_XDECREF(args);
-    return task;
 }
 
 /* With a task factory, or in debug mode, the running Python's own create_task() does it all: its
@@ -202,7 +201,7 @@ base_create_task(ml_base *self, PyObject *const *args, Py_ssize_t nargs, PyObjec
     PyObject *class = PyObject_GetAttr(aio->tasks, self->state->str.Task);
     PyObject *names = NULL;
     if (class != NULL && nkw == 0) {
-        result = new_task(self, class, args[0]);
+        result = new_with_loop(self, class, PyTuple_Pack(1, args[0]));
     }
     else if (class != NULL) {
         names = PyTuple_New(nkw + 1);
@@ -364,7 +363,7 @@ shut(ml_base *self)
     }
     Py_CLEAR(self->empty_context);
     Py_CLEAR(self->current_handle);
-    Py_CLEAR(self->task_keywords);
+    Py_CLEAR(self->loop_keywords);
 }
 
 static int
@@ -395,7 +394,7 @@ base_traverse(ml_base *self, visitproc visit, void *arg)
     Py_VISIT(self->empty_context);
     Py_VISIT(self->current_handle);
     Py_VISIT(self->task_factory);
-    Py_VISIT(self->task_keywords);
+    Py_VISIT(self->loop_keywords);
     for (size_t i = 0; i < self->due.len; i++) { /* besides the list's own reference */
         Py_VISIT((PyObject *)self->due.items[i]);
     }

@@ -1,5 +1,5 @@
 /* sock_recv and its like. Each tries the system call at once; only if it would block is a SockOp
- * made, which the Python coroutine around it awaits and, whatever happens, closes. */
+ * made, which the Python coroutine around it awaits. */
 #include "aio.h"
 #include "../net/addr.h"
 #include "../net/sock.h"
@@ -21,6 +21,7 @@ typedef struct ml_sockop {
     PyObject_HEAD
     ml_base *loop;
     PyObject *future;
+    PyObject *waiting; /* the future's iterator, once awaited */
     request request;
     ml_fdw fdw;
     ml_ready ready;
@@ -390,23 +391,68 @@ try_or_wait(ml_base *loop, request *asked)
     return result;
 }
 
-static PyObject *
-op_close(ml_sockop *self, PyObject *Py_UNUSED(unused))
+static void
+finish(ml_sockop *self)
 {
     stop(self);
     request_clear(&self->request);
+    Py_CLEAR(self->waiting);
     Py_CLEAR(self->future); /* a failed one would be in a cycle with its traceback */
-    Py_RETURN_NONE;
 }
 
+/* The operation is its own iterator, around that of its future: it learns when the wait is over,
+ * or given up, without a coroutine in between. */
 static PyObject *
-op_await(ml_sockop *self)
+op_next(ml_sockop *self)
 {
     if (self->future == NULL) {
         PyErr_SetString(PyExc_RuntimeError, "the operation is closed");
         return NULL;
     }
-    return PyObject_GetIter(self->future);
+    if (self->waiting == NULL && (self->waiting = PyObject_GetIter(self->future)) == NULL) {
+        return NULL;
+    }
+    PyObject *result = Py_TYPE(self->waiting)->tp_iternext(self->waiting);
+    if (result == NULL) {
+        PyObject *exc = ml_take_exception(); /* StopIteration with the result, mostly */
+        finish(self);
+        ml_raise(exc);
+    }
+    return result;
+}
+
+static PyObject *
+op_send(ml_sockop *self, PyObject *Py_UNUSED(value))
+{
+    return op_next(self);
+}
+
+static PyObject *
+op_close(ml_sockop *self, PyObject *Py_UNUSED(unused))
+{
+    finish(self);
+    Py_RETURN_NONE;
+}
+
+/* throw(type[, value[, traceback]]): what a generator would do that waits without a `try`. */
+static PyObject *
+op_throw(ml_sockop *self, PyObject *args)
+{
+    PyObject *waiting = self->waiting ? Py_NewRef(self->waiting) : NULL;
+
+    if (waiting == NULL &&
+        (self->future == NULL || (waiting = PyObject_GetIter(self->future)) == NULL)) {
+        if (!PyErr_Occurred()) {
+            PyErr_SetString(PyExc_RuntimeError, "the operation is closed");
+        }
+        return NULL;
+    }
+    finish(self);
+    PyObject *throw = PyObject_GetAttrString(waiting, "throw");
+    PyObject *result = throw ? PyObject_Call(throw, args, NULL) : NULL;
+    Py_XDECREF(throw);
+    Py_DECREF(waiting);
+    return result;
 }
 
 static int
@@ -415,6 +461,7 @@ op_traverse(ml_sockop *self, visitproc visit, void *arg)
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(self->loop);
     Py_VISIT(self->future);
+    Py_VISIT(self->waiting);
     Py_VISIT(self->request.sock);
     Py_VISIT(self->request.address);
     Py_VISIT(self->request.buffer.obj);
@@ -428,6 +475,7 @@ op_clear(ml_sockop *self)
         stop(self);
     }
     request_clear(&self->request);
+    Py_CLEAR(self->waiting);
     Py_CLEAR(self->future);
     return 0;
 }
@@ -445,6 +493,9 @@ op_dealloc(ml_sockop *self)
 }
 
 static PyMethodDef op_methods[] = {
+    {"send", (PyCFunction)op_send, METH_O, NULL},
+    {"throw", (PyCFunction)op_throw, METH_VARARGS,
+     PyDoc_STR("throw($self, typ, val=None, tb=None, /)\n--\n\n")},
     {"close", (PyCFunction)op_close, METH_NOARGS, NULL},
     {NULL},
 };
@@ -455,7 +506,9 @@ static PyType_Slot op_slots[] = {
     {Py_tp_traverse, op_traverse},
     {Py_tp_clear, op_clear},
     {Py_tp_methods, op_methods},
-    {Py_am_await, op_await},
+    {Py_am_await, PyObject_SelfIter},
+    {Py_tp_iter, PyObject_SelfIter},
+    {Py_tp_iternext, op_next},
     {0, NULL},
 };
 

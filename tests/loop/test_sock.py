@@ -9,6 +9,8 @@ import ssl
 import pytest
 from support.loops import turns
 
+from moodloop import event
+
 
 @pytest.fixture
 def udp():
@@ -536,3 +538,26 @@ def test_nothing_asked_for_nothing_awaited(loop, run, sockets):
         assert await loop.sock_recv_into(a, bytearray()) == 0
 
     run(main())
+
+
+@pytest.mark.moodloop_only
+def test_waiting_coroutine_driven_by_hand(loop):
+    """throw() and close() of the coroutine reach the operation, which stops watching at once."""
+    a, b = socket.socketpair()
+    a.setblocking(False)
+    with a, b:
+        for end in (
+            lambda coro: coro.close(),
+            lambda coro: pytest.raises(ValueError, coro.throw, ValueError()),
+        ):
+            coro = loop.sock_recv(a, 10)
+            future = coro.send(None)
+            assert not future.done()
+            end(coro)
+            assert loop.remove_reader(a) is False
+            assert loop.ev.start(event.EVRUN_NOWAIT) is False
+        op = loop._sock_recv(a, 10)
+        op.close()
+        for use in (lambda: next(op), lambda: op.send(None), lambda: op.throw(ValueError)):
+            with pytest.raises(RuntimeError, match="closed"):
+                use()
