@@ -133,94 +133,6 @@ base_check_closed(ml_base *self, PyObject *Py_UNUSED(unused))
     Py_RETURN_NONE;
 }
 
-/* ---- futures and tasks ------------------------------------------------------------------- */
-
-/* class(*args, loop=self). A type takes its keywords as a dict, and a vectorcall would make a new
- * one each time. Steals `args`. */
-static PyObject *
-new_with_loop(ml_base *self, PyObject *class, PyObject *args)
-{
-    if (self->loop_keywords == NULL) {
-        self->loop_keywords = PyDict_New();
-        if (self->loop_keywords == NULL ||
-            PyDict_SetItem(self->loop_keywords, self->state->str.loop, (PyObject *)self) < 0) {
-            Py_CLEAR(self->loop_keywords);
-        }
-    }
-    PyObject *result =
-        args && self->loop_keywords ? PyObject_Call(class, args, self->loop_keywords) : NULL;
-    Py_XDECREF(args);
-    return result;
-}
-
-PyObject *
-ml_base_create_future(ml_base *self, PyObject *Py_UNUSED(unused))
-{
-    ml_aio *aio = self->state->aio;
-    PyObject *class = PyObject_GetAttr(aio->futures, self->state->str.Future);
-    PyObject *future = class ? new_with_loop(self, class, PyTuple_New(0)) : NULL;
-
-    Py_XDECREF(class);
-    return future;
-}
-
-/* With a task factory, or in debug mode, the running Python's own create_task() does it all: its
- * rules changed with every version. Without, all versions come to Task(coro, loop=self, **kw). */
-static PyObject *
-base_create_task(ml_base *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
-{
-    ml_aio *aio = self->state->aio;
-    bool factory = self->task_factory != NULL && self->task_factory != Py_None;
-    bool plain = !factory && !self->debug && nargs == 1 && !self->closed;
-    Py_ssize_t nkw = kwnames ? PyTuple_GET_SIZE(kwnames) : 0;
-    PyObject *stack[10], *result = NULL;
-    if (nargs + nkw + 1 > 10) {
-        plain = false;
-    }
-#if PY_VERSION_HEX < 0x030E0000
-    /* Before 3.14 only these two are accepted, which create_task() itself must check. */
-    for (Py_ssize_t i = 0; i < nkw; i++) {
-        PyObject *key = PyTuple_GET_ITEM(kwnames, i);
-        plain = plain && (PyUnicode_CompareWithASCIIString(key, "name") == 0 ||
-                          PyUnicode_CompareWithASCIIString(key, "context") == 0);
-    }
-#endif
-    if (!plain) {
-        PyObject *method = PyObject_GetAttrString(aio->BaseEventLoop, "create_task");
-        stack[0] = (PyObject *)self;
-        if (method != NULL && nargs + nkw + 1 <= 10) {
-            memcpy(stack + 1, args, (size_t)(nargs + nkw) * sizeof(*args));
-            result = PyObject_Vectorcall(method, stack, (size_t)nargs + 1, kwnames);
-        }
-        else if (method != NULL) {
-            PyErr_SetString(PyExc_TypeError, "create_task() got too many arguments");
-        }
-        Py_XDECREF(method);
-        return result;
-    }
-    PyObject *class = PyObject_GetAttr(aio->tasks, self->state->str.Task);
-    PyObject *names = NULL;
-    if (class != NULL && nkw == 0) {
-        result = new_with_loop(self, class, PyTuple_Pack(1, args[0]));
-    }
-    else if (class != NULL) {
-        names = PyTuple_New(nkw + 1);
-    }
-    if (names != NULL) {
-        stack[0] = args[0];
-        for (Py_ssize_t i = 0; i < nkw; i++) {
-            stack[1 + i] = args[1 + i];
-            PyTuple_SET_ITEM(names, i, Py_NewRef(PyTuple_GET_ITEM(kwnames, i)));
-        }
-        stack[1 + nkw] = (PyObject *)self;
-        PyTuple_SET_ITEM(names, nkw, Py_NewRef(self->state->str.loop));
-        result = PyObject_Vectorcall(class, stack, 1, names);
-        Py_DECREF(names);
-    }
-    Py_XDECREF(class);
-    return result;
-}
-
 /* ---- life -------------------------------------------------------------------------------- */
 
 static PyObject *
@@ -552,7 +464,7 @@ static PyMethodDef base_methods[] = {
      PyDoc_STR("stop($self, /)\n--\n\nLets run_forever() return after the current turn.")},
     {"create_future", (PyCFunction)ml_base_create_future, METH_NOARGS,
      PyDoc_STR("create_future($self, /)\n--\n\nasyncio.Future(loop=self).")},
-    {"create_task", FAST(base_create_task), KEYWORDS,
+    {"create_task", FAST(ml_base_create_task), KEYWORDS,
      PyDoc_STR("create_task(" CREATE_TASK_ARGS ")\n--\n\n"
                "asyncio.Task(coro, loop=self, **kwargs), or what the task factory makes.")},
     {"add_reader", FAST(ml_base_add_reader), METH_FASTCALL,
