@@ -11,6 +11,7 @@ import errno
 import os
 import signal
 import threading
+import weakref
 from asyncio import tasks, unix_events
 from asyncio.log import logger
 from typing import Any
@@ -88,17 +89,17 @@ class SubprocessTransport(_UnixSubprocessTransport):  # type: ignore[misc]
             return
         try:
             self._loop._add_reader(pidfd, self._ended)
-        except BaseException:
+        except OSError:  # epoll's limit for a user is reached
             os.close(pidfd)
-            self._loop._children.discard(self)
-            raise
-        self._pidfd = pidfd
+            self._watch_in_thread()
+        else:
+            self._pidfd = pidfd
 
     def _watch_in_thread(self) -> None:
         try:
             threading.Thread(
                 target=_wait_in_thread,
-                args=(self._loop, self._pid, self._ended),
+                args=(self._pid, weakref.ref(self)),
                 name=f"asyncio-waitpid-{self._pid}",
                 daemon=True,
             ).start()
@@ -147,8 +148,7 @@ class SubprocessTransport(_UnixSubprocessTransport):  # type: ignore[misc]
                     pid, status = os.waitpid(proc.pid, os.WNOHANG)
                 except ChildProcessError:
                     logger.warning(
-                        "child process pid %d exit status already read: "
-                        " will report returncode %d",
+                        "child process pid %d exit status already read:  will report returncode %d",
                         proc.pid,
                         STATUS_UNKNOWN,
                     )
@@ -239,12 +239,14 @@ class SubprocessTransport(_UnixSubprocessTransport):  # type: ignore[misc]
             self._close_pipes()
 
 
-def _wait_in_thread(loop: Any, pid: int, ended: Any) -> None:
+def _wait_in_thread(pid: int, child: weakref.ref[SubprocessTransport]) -> None:
     try:
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
     except ChildProcessError:
         pass
-    try:
-        loop.call_soon_threadsafe(ended)
-    except RuntimeError:
-        pass  # the loop was closed, and has said that it leaves the child alone
+    transport = child()
+    if transport is not None and transport._watched():
+        try:
+            transport._loop.call_soon_threadsafe(transport._ended)
+        except RuntimeError:
+            pass  # closed just now: abandon() tells
