@@ -277,6 +277,33 @@ class EventLoop(_core.LoopBase, asyncio.BaseEventLoop):  # type: ignore[misc]
         if op is not None:
             await self._wait(op)
 
+    # ---- names ---------------------------------------------------------------------------
+
+    async def getaddrinfo(  # type: ignore[override]
+        self,
+        host: str | bytes | None,
+        port: int | str | bytes | None,
+        *,
+        family: int = 0,
+        type: int = 0,
+        proto: int = 0,
+        flags: int = 0,
+    ) -> list[Any]:
+        """socket.getaddrinfo(), numbers at once and names in the default executor.
+
+        Raises ValueError for a name with a NUL in it, which the C library would take for its end;
+        else what socket.getaddrinfo() raises.
+        """
+        found = self._getaddrinfo_literal(host, port, family, type, proto, flags)
+        if found is not None:
+            return found
+        for text in (host, port):
+            if (isinstance(text, str) and "\0" in text) or (isinstance(text, bytes) and 0 in text):
+                raise ValueError("embedded null character")
+        return await super().getaddrinfo(  # type: ignore[misc, no-any-return]
+            host, port, family=family, type=type, proto=proto, flags=flags
+        )
+
     # ---- servers -------------------------------------------------------------------------
 
     create_unix_connection = stdlib.create_unix_connection
