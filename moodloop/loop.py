@@ -279,7 +279,7 @@ class EventLoop(_core.LoopBase, asyncio.BaseEventLoop):  # type: ignore[misc]
 
     # ---- names ---------------------------------------------------------------------------
 
-    async def getaddrinfo(  # type: ignore[override]
+    async def getaddrinfo(
         self,
         host: str | bytes | None,
         port: int | str | bytes | None,
@@ -300,7 +300,7 @@ class EventLoop(_core.LoopBase, asyncio.BaseEventLoop):  # type: ignore[misc]
         for text in (host, port):
             if (isinstance(text, str) and "\0" in text) or (isinstance(text, bytes) and 0 in text):
                 raise ValueError("embedded null character")
-        return await super().getaddrinfo(  # type: ignore[misc, no-any-return]
+        return await super().getaddrinfo(
             host, port, family=family, type=type, proto=proto, flags=flags
         )
 

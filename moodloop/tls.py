@@ -13,16 +13,38 @@ from typing import Any
 ssl: Any = sslproto.ssl  # None where Python was built without it
 
 
-class SSLProtocol(sslproto.SSLProtocol):
+_StdlibProtocol: Any = sslproto.SSLProtocol
+
+
+class SSLProtocol(_StdlibProtocol):  # type: ignore[misc]
     """One connection's TLS: a protocol to the socket below, a transport to the program above."""
 
-    def __init__(self, loop: Any, *args: Any, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        loop: Any,
+        app_protocol: Any,
+        sslcontext: Any,
+        waiter: Any,
+        server_side: bool,
+        server_hostname: str | None,
+        **kwargs: Any,
+    ) -> None:
+        # Python's SSLObject did not always ask, and then checked nothing (CVE-2026-19553).
+        if sslcontext and sslcontext.check_hostname and not (server_side or server_hostname):
+            raise ValueError("check_hostname requires server_hostname")
         # The standard library gives each connection a zeroed buffer of 256 KiB to receive into.
         # What arrives is moved on before anything else can, so one serves all of a loop.
         self.max_size = 0
-        super().__init__(loop, *args, **kwargs)
+        super().__init__(
+            loop, app_protocol, sslcontext, waiter, server_side, server_hostname, **kwargs
+        )
         del self.max_size
         self._ssl_buffer, self._ssl_buffer_view = loop._tls_buffer
+
+    def _on_handshake_complete(self, handshake_exc: Any) -> None:
+        if handshake_exc is not None:
+            self._process_outgoing()  # the alert that tells the peer why
+        super()._on_handshake_complete(handshake_exc)
 
     def _abort(self, exc: BaseException | None = None) -> None:
         # 3.11 takes no exception here, yet passes one when TLS runs over TLS.

@@ -194,7 +194,7 @@ class TestNothingToLookUp:
         assert at_once(loop.getaddrinfo("127.0.0.1", 80)) != []
 
     def test_references(self, loop):
-        host, port = "2001:db8::%d" % 7, 65432
+        host, port = "".join(["2001:", "db8::7"]), int("65432")
         for _ in range(3):
             at_once(loop.getaddrinfo(host, port))
         before = sys.getrefcount(host), sys.getrefcount(port), sys.getrefcount(STREAM)
