@@ -72,6 +72,7 @@ def abandon(children: set[SubprocessTransport]) -> None:
 class SubprocessTransport(_UnixSubprocessTransport):  # type: ignore[misc]
     """An asyncio.SubprocessTransport over a subprocess.Popen."""
 
+    _closed: bool
     # The pidfd, while it is watched; None when a thread waits instead.
     _pidfd: int | None = None
 

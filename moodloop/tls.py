@@ -10,7 +10,8 @@ import functools
 from asyncio import sslproto, streams
 from typing import Any
 
-ssl: Any = sslproto.ssl  # None where Python was built without it
+# None where Python was built without it.
+ssl: Any = sslproto.ssl  # type: ignore[attr-defined]
 
 
 _StdlibProtocol: Any = sslproto.SSLProtocol
@@ -18,6 +19,8 @@ _StdlibProtocol: Any = sslproto.SSLProtocol
 
 class SSLProtocol(_StdlibProtocol):  # type: ignore[misc]
     """One connection's TLS: a protocol to the socket below, a transport to the program above."""
+
+    _shutdown_timeout_handle: Any
 
     def __init__(
         self,

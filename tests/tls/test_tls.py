@@ -767,7 +767,7 @@ class TestFlow:
                 transport, protocol = await connect(address, Again)
                 for _ in range(5):
                     transport.write(b"x" * size)
-                got = await protocol.received(5 * size)
+                got = bytearray(await protocol.received(5 * size))
                 while protocol.extra and len(got) < 5 * size + 1000 * protocol.extra:
                     got += await protocol.received(1)
                 assert got.count(b"x") == 5 * size and got.count(b"y") == 1000 * protocol.extra
