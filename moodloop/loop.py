@@ -27,7 +27,9 @@ from typing import Any
 from . import (
     _core,
     _diagnostics,  # noqa: F401  (the core imports it when it may have no descriptor left)
+    process,
     stdlib,
+    tls,
 )
 from . import event as _event
 from .internals import Internals
@@ -55,7 +57,7 @@ class EventLoop(Internals, asyncio.BaseEventLoop):  # type: ignore[misc]
         self._listeners: dict[socket.socket, _core.Listener] = {}
         self._unix_server_sockets: dict[socket.socket, int] = {}
         self._transports: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
-        self._watcher = stdlib.child_watcher()
+        self._children: set[process.SubprocessTransport] = set()
 
     # ---- life ----------------------------------------------------------------------------
 
@@ -126,6 +128,7 @@ class EventLoop(Internals, asyncio.BaseEventLoop):  # type: ignore[misc]
         if self.is_closed():
             return
         self._close_signals()
+        process.abandon(self._children)
         asyncio.BaseEventLoop.close(self)
         self._listeners.clear()
         self._close()
@@ -276,6 +279,33 @@ class EventLoop(Internals, asyncio.BaseEventLoop):  # type: ignore[misc]
         if op is not None:
             await op
 
+    # ---- names ---------------------------------------------------------------------------
+
+    async def getaddrinfo(
+        self,
+        host: str | bytes | None,
+        port: int | str | bytes | None,
+        *,
+        family: int = 0,
+        type: int = 0,
+        proto: int = 0,
+        flags: int = 0,
+    ) -> list[Any]:
+        """socket.getaddrinfo(), numbers at once and names in the default executor.
+
+        Raises ValueError for a name with a NUL in it, which the C library would take for its end;
+        else what socket.getaddrinfo() raises.
+        """
+        found = self._getaddrinfo_literal(host, port, family, type, proto, flags)
+        if found is not None:
+            return found
+        for text in (host, port):
+            if (isinstance(text, str) and "\0" in text) or (isinstance(text, bytes) and 0 in text):
+                raise ValueError("embedded null character")
+        return await super().getaddrinfo(
+            host, port, family=family, type=type, proto=proto, flags=flags
+        )
+
     # ---- servers -------------------------------------------------------------------------
 
     create_unix_connection = stdlib.create_unix_connection
@@ -294,7 +324,7 @@ class EventLoop(Internals, asyncio.BaseEventLoop):  # type: ignore[misc]
     ) -> None:
         wrap = None
         if sslcontext:
-            wrap = stdlib.accept_tls(
+            wrap = tls.acceptor(
                 self,
                 protocol_factory,
                 server,
@@ -322,12 +352,19 @@ class EventLoop(Internals, asyncio.BaseEventLoop):  # type: ignore[misc]
         except OSError as exc:
             logger.error("Unable to clean up listening UNIX socket %r: %r", path, exc)
 
+    # ---- TLS -----------------------------------------------------------------------------
+
+    start_tls = tls.start_tls
+
+    @functools.cached_property
+    def _tls_buffer(self) -> tuple[bytearray, memoryview]:
+        return tls.shared_buffer()
+
     # ---- hooks of BaseEventLoop ------------------------------------------------------------
 
     _ensure_fd_no_transport = stdlib.ensure_fd_no_transport
-    _make_ssl_transport = stdlib.make_ssl_transport
-    _make_subprocess_transport = stdlib.make_subprocess_transport
-    _child_watcher_callback = stdlib.child_watcher_callback
+    _make_ssl_transport = tls.make_ssl_transport
+    _make_subprocess_transport = process.make_subprocess_transport
     _sock_sendfile_native = stdlib.sock_sendfile_native
     _sock_sendfile_native_impl = stdlib.sock_sendfile_native_impl
     _sock_sendfile_update_filepos = stdlib.sock_sendfile_update_filepos

@@ -26,6 +26,8 @@ typedef struct ml_aio {
     PyObject *BufferedProtocol;
     PyObject *TransportSocket;
     PyObject *socket_class;
+    PyObject *gaierror; /* socket.gaierror, and members of the enumerations of socket */
+    PyObject *af_inet, *af_inet6, *sock_stream, *sock_dgram, *sock_raw;
     PyObject *diagnostics; /* moodloop._diagnostics, imported when first needed */
     ml_handle *free_handles[ML_FREELIST_ARGS];
     ml_handle *free_timers[ML_FREELIST_ARGS];
@@ -295,5 +297,7 @@ int ml_base_flush(ml_base *self);
 /* _make_socket_transport(sock, protocol, waiter=None, *, extra=None, server=None, context=None),
  * the hook of BaseEventLoop.create_connection() (net/transport.c). */
 PyObject *ml_make_socket_transport(ml_base *self, PyObject *args, PyObject *kwargs);
+/* loop.getaddrinfo() where nothing has to be looked up (net/addrinfo.c). */
+PyObject *ml_getaddrinfo_literal(ml_base *, PyObject *const *, Py_ssize_t);
 
 #endif

@@ -33,7 +33,13 @@ import_all(ml_aio *aio)
                    (aio->BaseEventLoop = import_name("asyncio.base_events", "BaseEventLoop")) &&
                    (aio->BufferedProtocol = import_name("asyncio.protocols", "BufferedProtocol")) &&
                    (aio->TransportSocket = import_name("asyncio.trsock", "TransportSocket")) &&
-                   (aio->socket_class = import_name("socket", "socket"))
+                   (aio->socket_class = import_name("socket", "socket")) &&
+                   (aio->gaierror = import_name("socket", "gaierror")) &&
+                   (aio->af_inet = import_name("socket", "AF_INET")) &&
+                   (aio->af_inet6 = import_name("socket", "AF_INET6")) &&
+                   (aio->sock_stream = import_name("socket", "SOCK_STREAM")) &&
+                   (aio->sock_dgram = import_name("socket", "SOCK_DGRAM")) &&
+                   (aio->sock_raw = import_name("socket", "SOCK_RAW"))
                ? 0
                : -1;
 }
@@ -99,6 +105,12 @@ ml_aio_traverse(ml_state *state, visitproc visit, void *arg)
         Py_VISIT(aio->BufferedProtocol);
         Py_VISIT(aio->TransportSocket);
         Py_VISIT(aio->socket_class);
+        Py_VISIT(aio->gaierror);
+        Py_VISIT(aio->af_inet);
+        Py_VISIT(aio->af_inet6);
+        Py_VISIT(aio->sock_stream);
+        Py_VISIT(aio->sock_dgram);
+        Py_VISIT(aio->sock_raw);
         Py_VISIT(aio->diagnostics);
     }
     return 0;
@@ -134,6 +146,12 @@ ml_aio_clear(ml_state *state)
         Py_CLEAR(aio->BufferedProtocol);
         Py_CLEAR(aio->TransportSocket);
         Py_CLEAR(aio->socket_class);
+        Py_CLEAR(aio->gaierror);
+        Py_CLEAR(aio->af_inet);
+        Py_CLEAR(aio->af_inet6);
+        Py_CLEAR(aio->sock_stream);
+        Py_CLEAR(aio->sock_dgram);
+        Py_CLEAR(aio->sock_raw);
         Py_CLEAR(aio->diagnostics);
     }
 }

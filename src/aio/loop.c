@@ -492,6 +492,7 @@ static PyMethodDef base_methods[] = {
     {"_detach", (PyCFunction)ml_base_detach, METH_NOARGS, NULL},
     {"_close", (PyCFunction)base_close, METH_NOARGS, NULL},
     {"_make_socket_transport", FAST(ml_make_socket_transport), METH_VARARGS | METH_KEYWORDS, NULL},
+    {"_getaddrinfo_literal", FAST(ml_getaddrinfo_literal), METH_FASTCALL, NULL},
     {"_sock_recv", FAST(ml_sockop_recv), METH_FASTCALL, NULL},
     {"_sock_recv_into", FAST(ml_sockop_recv_into), METH_FASTCALL, NULL},
     {"_sock_recvfrom", FAST(ml_sockop_recvfrom), METH_FASTCALL, NULL},

@@ -370,18 +370,18 @@ transport_is_closing(ml_transport *self, PyObject *Py_UNUSED(unused))
 
 /* Drops what the socket does not take now. */
 static PyObject *
-transport_abort(ml_transport *self, PyObject *Py_UNUSED(unused))
+transport_force_close(ml_transport *self, PyObject *exc)
 {
     if (try_now(self) < 0) {
         return NULL;
     }
-    return none_or_error(ml_transport_force_close(self, NULL));
+    return none_or_error(ml_transport_force_close(self, exc));
 }
 
 static PyObject *
-transport_force_close(ml_transport *self, PyObject *exc)
+transport_abort(ml_transport *self, PyObject *Py_UNUSED(unused))
 {
-    return none_or_error(ml_transport_force_close(self, exc));
+    return transport_force_close(self, NULL);
 }
 
 static PyObject *

@@ -6,6 +6,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/stat.h>
+#include <string.h>
 #include <unistd.h>
 
 void
@@ -179,6 +180,22 @@ examine(ml_loop *loop, int fd)
     return errno == EINVAL || errno == ELOOP ? errno : 0;
 }
 
+/* libev's own epoll descriptor is in no API. It takes the lowest number that is free, which `guess`
+ * was before; see whether it is one: another thread may have been quicker. */
+int
+ml_find_backend_fd(int guess)
+{
+    char path[64], target[64];
+
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", guess);
+    ssize_t len = readlink(path, target, sizeof(target) - 1);
+    if (len < 0) {
+        return -1;
+    }
+    target[len] = 0;
+    return strstr(target, "eventpoll") ? guess : -1;
+}
+
 /* libev replaces its epoll descriptor right after this: the kernel gives the lowest number. */
 static void
 foresee_backend_fd(ml_loop *loop)
@@ -219,6 +236,10 @@ ml_fdw_check(ml_loop *loop)
 
     if (loop->reset_due && loop->backend_fd >= 0) {
         foresee_backend_fd(loop);
+    }
+    else if (loop->backend_moved) {
+        loop->backend_moved = false;
+        loop->backend_fd = loop->backend_fd < 0 ? -1 : ml_find_backend_fd(loop->backend_fd);
     }
     else if (loop->backend_fd >= 0 && (loop->changed_len > 0 || ev_iteration(loop->ev) == 0) &&
              (fstat(loop->backend_fd, &st) < 0 || (st.st_mode & S_IFMT) != 0)) {

@@ -44,29 +44,13 @@ forked_event(struct ev_loop *Py_UNUSED(ev), ev_fork *Py_UNUSED(fork), int Py_UNU
 {
 }
 
-/* libev's own epoll descriptor is in no API. It takes the lowest number that is free, which `guess`
- * was before; see whether it is one. */
-static int
-find_backend_fd(int guess)
-{
-    char path[64], target[64];
-
-    snprintf(path, sizeof(path), "/proc/self/fd/%d", guess);
-    ssize_t len = readlink(path, target, sizeof(target) - 1);
-    if (len < 0) {
-        return -1;
-    }
-    target[len] = 0;
-    return strstr(target, "eventpoll") ? guess : -1;
-}
-
 /* Takes over a fresh libev loop. */
 static void
 adopt(ml_loop *self, struct ev_loop *ev, int guess)
 {
     self->ev = ev;
     self->wakeup_fds[0] = self->wakeup_fds[1] = self->wakeup_old = -1;
-    self->backend_fd = guess >= 0 ? find_backend_fd(guess) : -1;
+    self->backend_fd = guess >= 0 ? ml_find_backend_fd(guess) : -1;
     ml_run_init(self);
     ev_async_init(&self->wake, wake_event);
     ev_async_start(ev, &self->wake);

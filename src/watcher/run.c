@@ -71,6 +71,9 @@ invoke_pending(struct ev_loop *ev)
 
     if (ev_is_pending(&loop->forked)) { /* for us only: nothing that the hook is called for */
         ev_clear_pending(ev, &loop->forked);
+        /* Not only after ev_loop_fork(): also when epoll reports a descriptor that was closed, as
+         * it does while a child has a copy of it. */
+        loop->reset_due = loop->backend_moved = true;
         loop->check_all = true;
         pending--;
     }

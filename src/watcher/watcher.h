@@ -38,6 +38,8 @@ void ml_fdw_stop(ml_loop *loop, ml_fdw *fdw);
  * descriptor that is known to be the same open file as before. */
 int ml_fdw_modify(ml_loop *loop, ml_fdw *fdw, int events);
 void ml_fdw_check(ml_loop *loop);
+/* `guess` if that is an epoll descriptor, else -1. */
+int ml_find_backend_fd(int guess);
 /* The next check looks at it again: what can be done with it may have changed since the last. */
 void ml_fdw_recheck(ml_loop *loop, ml_fdw *fdw);
 /* For one that libev stopped by itself (EV_ERROR): stopped here too. */
@@ -102,14 +104,15 @@ struct ml_loop {
     ml_watcher **aside; /* watchers whose events came after `exc`: fed again after ev_run */
     int *aside_revents;
     Py_ssize_t aside_len, aside_cap;
-    int break_how;    /* a stop() of another thread: applied after the poll; 0 */
-    int broken;       /* EVBREAK_*: how the innermost run was told to end, 0 if it was not */
-    bool polled;      /* there was a poll since the guest's last turn */
-    int syserr;       /* errno that libev's backend reported, 0 if none */
-    int syserr_count; /* reports in this run */
-    bool reset_due;   /* ev_loop_fork() was called, and no poll has been since */
-    int dead_errno;   /* why, while dead() is called */
-    bool stale;       /* changed since its last poll, of which the kernel is not told yet */
+    int break_how;      /* a stop() of another thread: applied after the poll; 0 */
+    int broken;         /* EVBREAK_*: how the innermost run was told to end, 0 if it was not */
+    bool polled;        /* there was a poll since the guest's last turn */
+    int syserr;         /* errno that libev's backend reported, 0 if none */
+    int syserr_count;   /* reports in this run */
+    bool reset_due;     /* libev is about to replace its epoll descriptor: no poll has been since */
+    bool backend_moved; /* ... and it has to be looked for after that poll */
+    int dead_errno;     /* why, while dead() is called */
+    bool stale;         /* changed since its last poll, of which the kernel is not told yet */
 
     ml_embed *embeds;    /* the Embed watchers of other loops for this one; borrowed */
     bool swept;          /* before the poll, the loops that are embedded in it get their turn */

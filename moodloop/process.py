@@ -1,0 +1,253 @@
+"""Child processes: the transport of subprocess_exec() and subprocess_shell().
+
+subprocess.Popen spawns and asyncio's base_subprocess connects the pipes. What is here is the end of
+a child: each is watched by itself, through a pidfd that the loop polls, so there is no SIGCHLD
+handler, no waitpid(-1) and no thread, and any loop in any thread can have children.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import threading
+import weakref
+from asyncio import tasks, unix_events
+from asyncio.log import logger
+from typing import Any
+
+_UnixSubprocessTransport: Any = unix_events._UnixSubprocessTransport  # type: ignore[attr-defined]
+
+# What the standard library reports when somebody else has taken the exit status.
+STATUS_UNKNOWN = 255
+
+
+async def make_subprocess_transport(
+    loop: Any,
+    protocol: Any,
+    args: Any,
+    shell: bool,
+    stdin: Any,
+    stdout: Any,
+    stderr: Any,
+    bufsize: int,
+    extra: dict[str, Any] | None = None,
+    **kwargs: Any,
+) -> SubprocessTransport:
+    """Spawn a child; its transport, once the pipes are connected. OSError if it cannot start."""
+    waiter = loop.create_future()
+    transport = SubprocessTransport(
+        loop,
+        protocol,
+        args,
+        shell,
+        stdin,
+        stdout,
+        stderr,
+        bufsize,
+        waiter=waiter,
+        extra=extra,
+        **kwargs,
+    )
+    try:
+        transport._watch()
+        await waiter
+    except (SystemExit, KeyboardInterrupt):
+        raise
+    except BaseException:
+        transport.close()
+        if transport._watched():
+            await tasks.shield(transport._wait())
+        raise
+    return transport
+
+
+def abandon(children: set[SubprocessTransport]) -> None:
+    """The loop is about to close: stop watching, and say which children go on without it."""
+    for child in list(children):
+        logger.warning("Loop %r that handles pid %r is closed", child._loop, child._pid)
+        child._unwatch()
+
+
+class SubprocessTransport(_UnixSubprocessTransport):  # type: ignore[misc]
+    """An asyncio.SubprocessTransport over a subprocess.Popen."""
+
+    _closed: bool
+    # The pidfd, while it is watched; None when a thread waits instead.
+    _pidfd: int | None = None
+
+    # ---- the end of the child ------------------------------------------------------------
+
+    def _watch(self) -> None:
+        """See to it that _ended() is called in the loop when the child has exited."""
+        self._loop._children.add(self)
+        try:
+            pidfd = os.pidfd_open(self._pid)
+        except (AttributeError, OSError):
+            # A kernel before 5.3, a sandbox that forbids it, no descriptor left; or the kernel
+            # has reaped the child already, because SIGCHLD is ignored.
+            self._watch_in_thread()
+            return
+        try:
+            self._loop._add_reader(pidfd, self._ended)
+        except OSError:  # epoll's limit for a user is reached
+            os.close(pidfd)
+            self._watch_in_thread()
+        else:
+            self._pidfd = pidfd
+
+    def _watch_in_thread(self) -> None:
+        try:
+            threading.Thread(
+                target=_wait_in_thread,
+                args=(self._pid, weakref.ref(self)),
+                name=f"asyncio-waitpid-{self._pid}",
+                daemon=True,
+            ).start()
+        except BaseException:
+            self._loop._children.discard(self)
+            raise
+
+    def _watched(self) -> bool:
+        return self in self._loop._children
+
+    def _unwatch(self) -> None:
+        self._loop._children.discard(self)
+        self._stop_polling()
+
+    def _stop_polling(self) -> None:
+        if self._pidfd is not None:
+            self._loop._remove_reader(self._pidfd)
+            os.close(self._pidfd)
+            self._pidfd = None
+
+    def _ended(self) -> None:
+        if not self._watched():  # a thread that was late
+            return
+        returncode = self._reap(wait=True)
+        if returncode is None:
+            # Dead, but a debugger that traces it is told first: that may take any time.
+            self._stop_polling()
+            self._watch_in_thread()
+            return
+        self._unwatch()
+        self._process_exited(returncode)
+
+    def _reap(self, *, wait: bool) -> int | None:
+        """The exit status; None if the child runs. The Popen object has it from then on too.
+
+        From the moment the child is reaped its pid may be another process's, so it is here, in
+        the loop's thread, that it happens and becomes known. The lock keeps a Popen.wait() of
+        another thread from guessing a status when it comes second; `wait` says to wait for it.
+        """
+        proc = self._proc
+        if not proc._waitpid_lock.acquire(wait):
+            return None
+        try:
+            if proc.returncode is None:
+                try:
+                    pid, status = os.waitpid(proc.pid, os.WNOHANG)
+                except ChildProcessError:
+                    logger.warning(
+                        "child process pid %d exit status already read:  will report returncode %d",
+                        proc.pid,
+                        STATUS_UNKNOWN,
+                    )
+                    proc.returncode = STATUS_UNKNOWN
+                else:
+                    if pid:
+                        proc.returncode = os.waitstatus_to_exitcode(status)
+            returncode: int | None = proc.returncode
+            return returncode
+        finally:
+            proc._waitpid_lock.release()
+
+    def _process_exited(self, returncode: int) -> None:
+        super()._process_exited(returncode)
+        # wait() is for the process, not for what others may hold open of its pipes. Before 3.14
+        # asyncio wakes it at connection_lost(), after the pipes' end.
+        if self._exit_waiters:
+            for waiter in self._exit_waiters:
+                if not waiter.done():
+                    waiter.set_result(returncode)
+            self._exit_waiters.clear()
+
+    # ---- signals -------------------------------------------------------------------------
+
+    def send_signal(self, signum: int) -> None:
+        """Send a signal to the child; nothing happens if it has exited.
+
+        Raises ProcessLookupError after connection_lost(), OSError (no such signal, not allowed),
+        TypeError if signum is no int.
+        """
+        self._check_proc()
+        if self._proc.returncode is not None:
+            return
+        try:
+            if self._pidfd is None:
+                os.kill(self._pid, signum)
+            else:  # it means this child, even if somebody else has reaped it
+                signal.pidfd_send_signal(self._pidfd, signum)
+        except ProcessLookupError:
+            pass
+        except OSError as exc:
+            if exc.errno != errno.ENOSYS:
+                raise
+            os.kill(self._pid, signum)
+
+    def terminate(self) -> None:
+        """send_signal(SIGTERM)."""
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """send_signal(SIGKILL)."""
+        self.send_signal(signal.SIGKILL)
+
+    # ---- closing -------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Close the pipes and kill the child if it still runs. Idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._loop is None or self._proc is None:  # connection_lost() was; never started
+            return
+        if not self._loop.is_closed():
+            self._close_pipes()
+        if self._returncode is not None or self._reap(wait=False) is not None:
+            return
+        if self._loop.get_debug():
+            logger.warning("Close running child process: kill %r", self)
+        try:
+            self._proc.kill()
+        except (ProcessLookupError, PermissionError):
+            pass  # gone meanwhile, or it runs as another user
+
+    def _close_pipes(self) -> None:
+        for protocol in self._pipes.values():
+            if protocol is not None:
+                protocol.pipe.close()
+
+    async def _connect_pipes(self, waiter: Any) -> None:
+        await super()._connect_pipes(waiter)
+        if self._pending_calls is not None:  # that failed
+            self._close_pipes()
+            proc = self._proc
+            for fd, pipe in enumerate((proc.stdin, proc.stdout, proc.stderr)):
+                if pipe is not None and self._pipes.get(fd) is None:
+                    pipe.close()
+        elif self._closed:  # meanwhile, when some were not connected yet
+            self._close_pipes()
+
+
+def _wait_in_thread(pid: int, child: weakref.ref[SubprocessTransport]) -> None:
+    try:
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    except ChildProcessError:
+        pass
+    transport = child()
+    if transport is not None and transport._watched():
+        try:
+            transport._loop.call_soon_threadsafe(transport._ended)
+        except RuntimeError:
+            pass  # closed just now: abandon() tells

@@ -1,0 +1,226 @@
+"""TLS: the standard library's SSLProtocol over the stream transports of the C core.
+
+The running Python's own `asyncio.sslproto` is the engine. What is here is how it gets a socket, and
+where all versions shall do what the newest does.
+"""
+
+from __future__ import annotations
+
+import functools
+from asyncio import sslproto, streams
+from typing import Any
+
+# None where Python was built without it.
+ssl: Any = sslproto.ssl  # type: ignore[attr-defined]
+
+
+_StdlibProtocol: Any = sslproto.SSLProtocol
+
+
+class SSLProtocol(_StdlibProtocol):  # type: ignore[misc]
+    """One connection's TLS: a protocol to the socket below, a transport to the program above."""
+
+    _shutdown_timeout_handle: Any
+
+    def __init__(
+        self,
+        loop: Any,
+        app_protocol: Any,
+        sslcontext: Any,
+        waiter: Any,
+        server_side: bool,
+        server_hostname: str | None,
+        **kwargs: Any,
+    ) -> None:
+        # Python's SSLObject did not always ask, and then checked nothing (CVE-2026-19553).
+        if sslcontext and sslcontext.check_hostname and not (server_side or server_hostname):
+            raise ValueError("check_hostname requires server_hostname")
+        # The standard library gives each connection a zeroed buffer of 256 KiB to receive into.
+        # What arrives is moved on before anything else can, so one serves all of a loop.
+        self.max_size = 0
+        super().__init__(
+            loop, app_protocol, sslcontext, waiter, server_side, server_hostname, **kwargs
+        )
+        del self.max_size
+        self._ssl_buffer, self._ssl_buffer_view = loop._tls_buffer
+
+    def _on_handshake_complete(self, handshake_exc: Any) -> None:
+        if handshake_exc is not None:
+            self._process_outgoing()  # the alert that tells the peer why
+        super()._on_handshake_complete(handshake_exc)
+
+    def _abort(self, exc: BaseException | None = None) -> None:
+        # 3.11 takes no exception here, yet passes one when TLS runs over TLS.
+        self._set_state(sslproto.SSLProtocolState.UNWRAPPED)
+        if self._transport is not None:
+            self._transport._force_close(exc)
+
+    def _on_shutdown_complete(self, shutdown_exc: BaseException | None) -> None:
+        super()._on_shutdown_complete(shutdown_exc)
+        # The socket's transport is closed next, and first sends what waits in it: for ever if the
+        # peer does not read. 3.14 keeps the timeout until then; those before forget it.
+        if not shutdown_exc and self._shutdown_timeout_handle is None:
+            self._shutdown_timeout_handle = self._loop.call_later(
+                self._ssl_shutdown_timeout, self._check_shutdown_timeout
+            )
+
+    def _check_shutdown_timeout(self) -> None:
+        if self._transport is not None:
+            super()._check_shutdown_timeout()
+
+
+def shared_buffer() -> tuple[bytearray, memoryview]:
+    """What all TLS connections of a loop receive into, and a view of it."""
+    buffer = bytearray(sslproto.SSLProtocol.max_size)
+    return buffer, memoryview(buffer)
+
+
+def make_ssl_transport(
+    loop: Any,
+    rawsock: Any,
+    protocol: Any,
+    sslcontext: Any,
+    waiter: Any = None,
+    *,
+    server_side: bool = False,
+    server_hostname: str | None = None,
+    extra: dict[str, Any] | None = None,
+    server: Any = None,
+    ssl_handshake_timeout: float | None = None,
+    ssl_shutdown_timeout: float | None = None,
+    context: Any = None,
+) -> Any:
+    """The transport of TLS over a connected socket; `waiter` is done after the handshake.
+
+    Raises ValueError if the context checks host names and there is none to check.
+    """
+    ssl_protocol = SSLProtocol(
+        loop,
+        protocol,
+        sslcontext,
+        waiter,
+        server_side,
+        server_hostname,
+        ssl_handshake_timeout=ssl_handshake_timeout,
+        ssl_shutdown_timeout=ssl_shutdown_timeout,
+    )
+    loop._make_socket_transport(rawsock, ssl_protocol, extra=extra, server=server, context=context)
+    return ssl_protocol._app_transport
+
+
+def acceptor(
+    loop: Any,
+    protocol_factory: Any,
+    server: Any,
+    sslcontext: Any,
+    ssl_handshake_timeout: float | None,
+    ssl_shutdown_timeout: float | None,
+) -> Any:
+    """A function (socket, context) that serves an accepted connection through TLS."""
+
+    def accept(conn: Any, context: Any) -> Any:
+        try:
+            conn.setblocking(False)
+            protocol = protocol_factory()
+            waiter = loop.create_future()
+            transport = loop._make_ssl_transport(
+                conn,
+                protocol,
+                sslcontext,
+                waiter,
+                server_side=True,
+                server=server,
+                ssl_handshake_timeout=ssl_handshake_timeout,
+                ssl_shutdown_timeout=ssl_shutdown_timeout,
+                context=context,
+            )
+        except BaseException:
+            conn.close()
+            raise
+        waiter.add_done_callback(functools.partial(_handshaken, loop, protocol, transport))
+        return transport
+
+    return accept
+
+
+def _handshaken(loop: Any, protocol: Any, transport: Any, waiter: Any) -> None:
+    exc = None if waiter.cancelled() else waiter.exception()
+    if exc is None:
+        return
+    transport.close()
+    # Anybody can connect and fail a handshake, so that is news in debug mode only.
+    if loop.get_debug() or not isinstance(exc, OSError):
+        loop.call_exception_handler(
+            {
+                "message": "Error on transport creation for incoming connection",
+                "exception": exc,
+                "protocol": protocol,
+                "transport": transport,
+            }
+        )
+
+
+async def start_tls(
+    loop: Any,
+    transport: Any,
+    protocol: Any,
+    sslcontext: Any,
+    *,
+    server_side: bool = False,
+    server_hostname: str | None = None,
+    ssl_handshake_timeout: float | None = None,
+    ssl_shutdown_timeout: float | None = None,
+) -> Any:
+    """Upgrade a connection to TLS; the transport that `protocol` has from then on.
+
+    What a StreamReader of `protocol` holds unread came before TLS did, perhaps from somebody who
+    sits in between: it goes to TLS as the first bytes of the handshake, which plain text fails.
+
+    Raises TypeError (no SSLContext; a transport that cannot), ValueError (the context checks host
+    names and there is none), ssl.SSLError or OSError if the handshake fails.
+    """
+    if ssl is None:
+        raise RuntimeError("Python ssl module is not available")
+    if not isinstance(sslcontext, ssl.SSLContext):
+        raise TypeError(
+            f"sslcontext is expected to be an instance of ssl.SSLContext, got {sslcontext!r}"
+        )
+    if not getattr(transport, "_start_tls_compatible", False):
+        raise TypeError(f"transport {transport!r} is not supported by start_tls()")
+    waiter = loop.create_future()
+    ssl_protocol: Any = SSLProtocol(
+        loop,
+        protocol,
+        sslcontext,
+        waiter,
+        server_side,
+        server_hostname,
+        ssl_handshake_timeout=ssl_handshake_timeout,
+        ssl_shutdown_timeout=ssl_shutdown_timeout,
+        call_connection_made=False,
+    )
+    # At once: what arrives from here on is TLS and nobody else's.
+    transport.pause_reading()
+    if isinstance(protocol, streams.StreamReaderProtocol):
+        unread = _unread(protocol)
+        if unread:
+            ssl_protocol._incoming.write(unread)
+            unread.clear()
+    transport.set_protocol(ssl_protocol)
+    made = loop.call_soon(ssl_protocol.connection_made, transport)
+    resume = loop.call_soon(transport.resume_reading)
+    try:
+        await waiter
+    except BaseException:
+        transport.close()
+        made.cancel()
+        resume.cancel()
+        waiter = None  # its exception's traceback leads back here
+        raise
+    return ssl_protocol._app_transport
+
+
+def _unread(protocol: Any) -> bytearray | None:
+    """The buffer of a StreamReaderProtocol's reader."""
+    reader = protocol._stream_reader
+    return None if reader is None else reader._buffer
