@@ -58,9 +58,14 @@ def accepted(server: Any, transport: Any) -> None:
     )
 
 
-def write_after_lost() -> None:
+def write_after_lost(message: str) -> None:
     """The program goes on writing to a connection that is gone."""
-    logger.warning("socket.send() raised exception.")
+    logger.warning(message)
+
+
+def closed_by_peer(transport: Any) -> None:
+    """Debug mode: the other end of a pipe is gone."""
+    logger.info("%r was closed by peer", transport)
 
 
 def accept_failed(loop: Any, listener: Any, sock: Any, exc: OSError) -> None:

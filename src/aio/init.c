@@ -32,19 +32,35 @@ import_all(ml_aio *aio)
                : -1;
 }
 
-/* The bases of a type: asyncio.Transport for transports, whose struct must begin like it. */
+static const struct {
+    PyType_Spec *spec;
+    const char *base; /* in asyncio.transports */
+} transport_bases[] = {
+    {&ml_streamtransport_spec, "Transport"},
+    {&ml_datagramtransport_spec, "DatagramTransport"},
+    {&ml_readpipetransport_spec, "ReadTransport"},
+    {&ml_writepipetransport_spec, "WriteTransport"},
+};
+
+/* The base of a type: one of asyncio's for transports, whose struct must begin like it. */
 static PyObject *
-bases_of(PyType_Spec *spec)
+base_of(PyType_Spec *spec)
 {
-    if (spec != &ml_streamtransport_spec) {
+    const char *name = NULL;
+
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(transport_bases); i++) {
+        name = transport_bases[i].spec == spec ? transport_bases[i].base : name;
+    }
+    if (name == NULL) {
         return Py_NewRef((PyObject *)&PyBaseObject_Type);
     }
-    PyObject *base = import_name("asyncio.transports", "Transport");
+    PyObject *base = import_name("asyncio.transports", name);
     if (base != NULL &&
         ((PyTypeObject *)base)->tp_basicsize != (Py_ssize_t)offsetof(ml_transport, dict)) {
-        PyErr_SetString(PyExc_ImportError,
-                        "this Python's asyncio.Transport has another layout than moodloop was "
-                        "written for; a newer moodloop is needed");
+        PyErr_Format(PyExc_ImportError,
+                     "this Python's asyncio.%s has another layout than moodloop was written for; "
+                     "a newer moodloop is needed",
+                     name);
         Py_CLEAR(base);
     }
     return base;
@@ -61,17 +77,17 @@ ml_aio_init(PyObject *module, ml_state *state)
     if (import_all(state->aio) < 0) {
         return -1;
     }
-#define X(Name, lower)                                                                             \
-    {                                                                                              \
-        PyObject *bases = bases_of(&ml_##lower##_spec);                                            \
-        if (bases == NULL) {                                                                       \
-            return -1;                                                                             \
-        }                                                                                          \
-        state->Name = (PyTypeObject *)PyType_FromModuleAndSpec(module, &ml_##lower##_spec, bases); \
-        Py_DECREF(bases);                                                                          \
-        if (state->Name == NULL || PyModule_AddType(module, state->Name) < 0) {                    \
-            return -1;                                                                             \
-        }                                                                                          \
+#define X(Name, lower)                                                                            \
+    {                                                                                             \
+        PyObject *base = base_of(&ml_##lower##_spec);                                             \
+        if (base == NULL) {                                                                       \
+            return -1;                                                                            \
+        }                                                                                         \
+        state->Name = (PyTypeObject *)PyType_FromModuleAndSpec(module, &ml_##lower##_spec, base); \
+        Py_DECREF(base);                                                                          \
+        if (state->Name == NULL || PyModule_AddType(module, state->Name) < 0) {                   \
+            return -1;                                                                            \
+        }                                                                                         \
     }
     ML_AIO_TYPES(X)
 #undef X
