@@ -9,6 +9,9 @@
 /* One readiness brings at most this many datagrams, so that a flood does not starve others. */
 #define MAX_BURST 32
 
+/* After a call that found nothing, this many readinesses go without another try for more. */
+#define PATIENCE 8
+
 /* What a datagram costs besides its bytes, for the water marks. Before 3.13 asyncio counted none,
  * and sent no empty datagrams. */
 #if PY_VERSION_HEX >= 0x030D0000
@@ -25,7 +28,8 @@ typedef struct ml_datagram {
     ml_addr_cache *senders; /* made with the first datagram */
     int family;
     bool connected, named; /* to an address that is not empty */
-    int burst;             /* datagrams to expect */
+    int burst;             /* datagrams that one readiness may bring, see readable() */
+    int patience;          /* full bursts to wait for before it grows again */
 } ml_datagram;
 
 static ml_datagram *
@@ -177,8 +181,9 @@ receive_one(ml_datagram *self)
     return got;
 }
 
-/* As many as came last time, and twice as many if there are: so a lone datagram mostly costs no
- * second system call that finds nothing, and a burst costs no poll for each. */
+/* As many as came before, twice as many if there are more, and half as many if there are not: so a
+ * burst costs no poll for each datagram, and lone ones mostly no second call that finds nothing.
+ * recvmmsg() would not pay: 0.22 us each of 8 and more, but 0.2 more than recvfrom() for one. */
 static int
 readable(ml_stream *stream)
 {
@@ -193,11 +198,17 @@ readable(ml_stream *stream)
         }
         int got = receive_one(self);
         if (got <= 0) {
-            self->burst = count > 0 ? count : 1;
+            self->burst = count > limit / 2 ? count : limit > 1 ? limit / 2 : 1;
+            self->patience = PATIENCE;
             return got;
         }
     }
-    self->burst = limit < MAX_BURST ? limit * 2 : MAX_BURST;
+    if (self->patience > 0) {
+        self->patience--;
+    }
+    else if (limit < MAX_BURST) {
+        self->burst = limit * 2;
+    }
     return 0;
 }
 
