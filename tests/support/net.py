@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import socket
 
 from support.loops import TIMEOUT
@@ -219,3 +220,117 @@ async def jam(transport):
     await asyncio.sleep(0)
     assert transport.get_write_buffer_size() > 0
     return 8 << 20
+
+
+class DatagramRecord(asyncio.DatagramProtocol):
+    """Writes down what a datagram endpoint tells it."""
+
+    def __init__(self):
+        self.loop = asyncio.get_running_loop()
+        self.events = []
+        self.got = []
+        self.errors = []
+        self.transport = None
+        self.lost = self.loop.create_future()
+        self._more = asyncio.Event()
+
+    def connection_made(self, transport):
+        self.events.append("made")
+        self.transport = transport
+
+    def datagram_received(self, data, addr):
+        assert type(data) is bytes
+        self.events.append("datagram")
+        self.got.append((data, addr))
+        self._more.set()
+
+    def error_received(self, exc):
+        self.events.append("error")
+        self.errors.append(exc)
+        self._more.set()
+
+    def pause_writing(self):
+        self.events.append("pause")
+
+    def resume_writing(self):
+        self.events.append("resume")
+        self._more.set()
+
+    def connection_lost(self, exc):
+        self.events.append("lost")
+        self._more.set()
+        self.lost.set_result(exc)
+
+    async def until(self, condition):
+        """Wait for events until the condition holds."""
+        while not condition():
+            self._more.clear()
+            await asyncio.wait_for(self._more.wait(), TIMEOUT)
+
+    async def datagrams(self, count):
+        """Wait for that many datagrams and take their data."""
+        await self.until(lambda: len(self.got) >= count)
+        taken = [data for data, _ in self.got[:count]]
+        del self.got[:count]
+        return taken
+
+
+@contextlib.asynccontextmanager
+async def endpoint(factory=DatagramRecord, **kwargs):
+    """A datagram endpoint, which is gone in the end."""
+    loop = asyncio.get_running_loop()
+    transport, protocol = await loop.create_datagram_endpoint(factory, **kwargs)
+    try:
+        yield transport, protocol
+    finally:
+        if not protocol.lost.done():
+            transport.abort()
+        await asyncio.wait_for(protocol.lost, TIMEOUT)
+        for _ in range(3):
+            await asyncio.sleep(0)
+
+
+class PipeRecord(Record):
+    """A Record of one end of a pipe."""
+
+    def eof_received(self):
+        self.events.append("eof")
+        self.eof.set()
+
+
+@contextlib.asynccontextmanager
+async def pipe_reader(factory=PipeRecord, pair=os.pipe):
+    """A read pipe transport, its protocol, and the descriptor of the write end."""
+    r, w = pair()
+    pipe = open(r, "rb", 0)  # noqa: SIM115  (closed by the transport)
+    transport = None
+    try:
+        transport, protocol = await asyncio.get_running_loop().connect_read_pipe(factory, pipe)
+        yield transport, protocol, w
+    finally:
+        await _end_pipe(transport, pipe, w)
+
+
+@contextlib.asynccontextmanager
+async def pipe_writer(factory=PipeRecord, pair=os.pipe):
+    """A write pipe transport, its protocol, and the descriptor of the read end."""
+    r, w = pair()
+    pipe = open(w, "wb", 0)  # noqa: SIM115
+    transport = None
+    try:
+        transport, protocol = await asyncio.get_running_loop().connect_write_pipe(factory, pipe)
+        yield transport, protocol, r
+    finally:
+        await _end_pipe(transport, pipe, r)
+
+
+async def _end_pipe(transport, pipe, other):
+    if transport is None:
+        pipe.close()
+    elif not transport.is_closing():
+        getattr(transport, "abort", transport.close)()
+    with contextlib.suppress(OSError):
+        os.close(other)
+    for _ in range(4):
+        await asyncio.sleep(0)
+    assert pipe.closed
