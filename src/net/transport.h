@@ -40,8 +40,9 @@ struct ml_transport {
     ml_ready lost;         /* the call of connection_lost() */
     ml_small_addr addr[2]; /* what does not fit is asked of the socket */
     socklen_t addr_len[2];
-    int conn_lost; /* stock's _conn_lost: 0 while writes are accepted */
-    bool made;     /* connection_made() was called */
+    int conn_lost;   /* not 0: connection_lost() is called, or will be */
+    int lost_writes; /* that came too late */
+    bool made;       /* connection_made() was called */
     bool closing, eof_sent, eof_received, reading_paused, buffered;
     bool write_closed; /* writes are dropped: a pipe's, from close() on */
 };

@@ -76,7 +76,7 @@ check_writable(ml_transport *self)
 int
 ml_transport_count_lost_write(ml_transport *self)
 {
-    if (self->conn_lost++ < LOG_LOST_WRITES_FROM) {
+    if ((self->conn_lost > 0) + self->lost_writes++ < LOG_LOST_WRITES_FROM) {
         return 0;
     }
     PyObject *warn = ml_diagnostics(self->loop->state, "write_after_lost");

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import io
 import os
 import socket
 
@@ -300,37 +301,29 @@ class PipeRecord(Record):
 
 @contextlib.asynccontextmanager
 async def pipe_reader(factory=PipeRecord, pair=os.pipe):
-    """A read pipe transport, its protocol, and the descriptor of the write end."""
+    """A read pipe transport, its protocol, and a file object of the write end."""
     r, w = pair()
-    pipe = open(r, "rb", 0)  # noqa: SIM115  (closed by the transport)
-    transport = None
-    try:
-        transport, protocol = await asyncio.get_running_loop().connect_read_pipe(factory, pipe)
-        yield transport, protocol, w
-    finally:
-        await _end_pipe(transport, pipe, w)
+    async with _pipe(asyncio.get_running_loop().connect_read_pipe, factory, r, w) as made:
+        yield made
 
 
 @contextlib.asynccontextmanager
 async def pipe_writer(factory=PipeRecord, pair=os.pipe):
-    """A write pipe transport, its protocol, and the descriptor of the read end."""
+    """A write pipe transport, its protocol, and a file object of the read end."""
     r, w = pair()
-    pipe = open(w, "wb", 0)  # noqa: SIM115
-    transport = None
-    try:
-        transport, protocol = await asyncio.get_running_loop().connect_write_pipe(factory, pipe)
-        yield transport, protocol, r
-    finally:
-        await _end_pipe(transport, pipe, r)
+    async with _pipe(asyncio.get_running_loop().connect_write_pipe, factory, w, r) as made:
+        yield made
 
 
-async def _end_pipe(transport, pipe, other):
-    if transport is None:
-        pipe.close()
-    elif not transport.is_closing():
-        getattr(transport, "abort", transport.close)()
-    with contextlib.suppress(OSError):
-        os.close(other)
-    for _ in range(4):
-        await asyncio.sleep(0)
-    assert pipe.closed
+@contextlib.asynccontextmanager
+async def _pipe(connect, factory, fd, other):
+    with io.FileIO(fd, "r+") as pipe, io.FileIO(other, "r+") as peer:
+        transport, protocol = await connect(factory, pipe)
+        try:
+            yield transport, protocol, peer
+        finally:
+            if not transport.is_closing():
+                getattr(transport, "abort", transport.close)()
+            for _ in range(4):
+                await asyncio.sleep(0)
+        assert pipe.closed
