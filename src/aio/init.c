@@ -34,27 +34,20 @@ import_all(ml_aio *aio)
 
 static const struct {
     PyType_Spec *spec;
-    const char *base; /* in asyncio.transports */
+    const char *bases[2]; /* in asyncio.transports: those of stock asyncio's own transports */
 } transport_bases[] = {
-    {&ml_streamtransport_spec, "Transport"},
-    {&ml_datagramtransport_spec, "DatagramTransport"},
-    {&ml_readpipetransport_spec, "ReadTransport"},
-    {&ml_writepipetransport_spec, "WriteTransport"},
+    {&ml_streamtransport_spec, {"Transport"}},
+    {&ml_datagramtransport_spec, {"DatagramTransport", "Transport"}},
+    {&ml_readpipetransport_spec, {"ReadTransport"}},
+    {&ml_writepipetransport_spec, {"Transport"}},
 };
 
-/* The base of a type: one of asyncio's for transports, whose struct must begin like it. */
+/* One of asyncio's transports, whose layout a struct of ours can begin with. */
 static PyObject *
-base_of(PyType_Spec *spec)
+transport_base(const char *name)
 {
-    const char *name = NULL;
-
-    for (size_t i = 0; i < Py_ARRAY_LENGTH(transport_bases); i++) {
-        name = transport_bases[i].spec == spec ? transport_bases[i].base : name;
-    }
-    if (name == NULL) {
-        return Py_NewRef((PyObject *)&PyBaseObject_Type);
-    }
     PyObject *base = import_name("asyncio.transports", name);
+
     if (base != NULL &&
         ((PyTypeObject *)base)->tp_basicsize != (Py_ssize_t)offsetof(ml_transport, dict)) {
         PyErr_Format(PyExc_ImportError,
@@ -64,6 +57,30 @@ base_of(PyType_Spec *spec)
         Py_CLEAR(base);
     }
     return base;
+}
+
+/* The base of a type, or a tuple of them. */
+static PyObject *
+bases_of(PyType_Spec *spec)
+{
+    size_t i = 0;
+
+    while (i < Py_ARRAY_LENGTH(transport_bases) && transport_bases[i].spec != spec) {
+        i++;
+    }
+    if (i == Py_ARRAY_LENGTH(transport_bases)) {
+        return Py_NewRef((PyObject *)&PyBaseObject_Type);
+    }
+    const char *second = transport_bases[i].bases[1];
+    PyObject *one = transport_base(transport_bases[i].bases[0]);
+    PyObject *two = one && second ? transport_base(second) : NULL;
+    if (one == NULL || second == NULL) {
+        return one;
+    }
+    PyObject *both = two ? PyTuple_Pack(2, one, two) : NULL;
+    Py_XDECREF(two);
+    Py_DECREF(one);
+    return both;
 }
 
 int
@@ -77,17 +94,17 @@ ml_aio_init(PyObject *module, ml_state *state)
     if (import_all(state->aio) < 0) {
         return -1;
     }
-#define X(Name, lower)                                                                            \
-    {                                                                                             \
-        PyObject *base = base_of(&ml_##lower##_spec);                                             \
-        if (base == NULL) {                                                                       \
-            return -1;                                                                            \
-        }                                                                                         \
-        state->Name = (PyTypeObject *)PyType_FromModuleAndSpec(module, &ml_##lower##_spec, base); \
-        Py_DECREF(base);                                                                          \
-        if (state->Name == NULL || PyModule_AddType(module, state->Name) < 0) {                   \
-            return -1;                                                                            \
-        }                                                                                         \
+#define X(Name, lower)                                                                             \
+    {                                                                                              \
+        PyObject *bases = bases_of(&ml_##lower##_spec);                                            \
+        if (bases == NULL) {                                                                       \
+            return -1;                                                                             \
+        }                                                                                          \
+        state->Name = (PyTypeObject *)PyType_FromModuleAndSpec(module, &ml_##lower##_spec, bases); \
+        Py_DECREF(bases);                                                                          \
+        if (state->Name == NULL || PyModule_AddType(module, state->Name) < 0) {                    \
+            return -1;                                                                             \
+        }                                                                                          \
     }
     ML_AIO_TYPES(X)
 #undef X

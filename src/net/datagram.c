@@ -207,7 +207,7 @@ readable(ml_stream *stream)
         self->patience--;
     }
     else if (limit < MAX_BURST) {
-        self->burst = limit * 2;
+        self->burst = limit * 2 < MAX_BURST ? limit * 2 : MAX_BURST;
     }
     return 0;
 }
@@ -224,6 +224,7 @@ send_one(ml_datagram *self, PyObject *object, const void *data, size_t size, PyO
     socklen_t to_len;
     ssize_t sent;
 
+    ml_base_touch(base->loop); /* who answers may do so at once */
     if (self->connected && (self->named || address == Py_None)) {
         sent = ml_sock_send(base->stream.fd, data, size);
     }

@@ -254,4 +254,4 @@ static PyMethodDef write_methods[] = {
 PIPE_SPEC(ReadPipeTransport, readpipetransport, read,
           "The asyncio.ReadTransport of a pipe, FIFO, terminal or socket.");
 PIPE_SPEC(WritePipeTransport, writepipetransport, write,
-          "The asyncio.WriteTransport of a pipe, FIFO, terminal or socket.");
+          "The asyncio.Transport, to write only, of a pipe, FIFO, terminal or socket.");

@@ -407,7 +407,7 @@ ml_transport_py_set_protocol(ml_transport *self, PyObject *protocol)
 PyObject *
 ml_transport_repr(ml_transport *self)
 {
-    const char *state = self->stream.fd < 0 ? " closed" : self->closing ? " closing" : "";
+    const char *state = self->closing ? " closing" : self->kind->is_socket ? "" : " open";
 
     if (self->stream.fd < 0) {
         return PyUnicode_FromFormat("<%s closed>", Py_TYPE(self)->tp_name);

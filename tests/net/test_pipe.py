@@ -645,7 +645,7 @@ class TestMaking:
                 assert transport.get_extra_info("socket", 5) == 5
                 assert "ReadPipeTransport" in repr(transport)
             async with pipe_writer() as (transport, p, _):
-                assert isinstance(transport, asyncio.WriteTransport)
+                assert isinstance(transport, asyncio.Transport)
                 assert transport.get_protocol() is p
                 pipe = transport.get_extra_info("pipe")
                 assert not os.get_blocking(pipe.fileno())
