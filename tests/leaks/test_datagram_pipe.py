@@ -6,11 +6,10 @@ import socket
 import warnings
 
 import pytest
+from support.datagram import LOCAL, DatagramRecord, endpoint
 from support.leaks import growth
 from support.loops import drive, turns
-from support.net import DatagramRecord, PipeRecord, endpoint, pipe_reader, pipe_writer
-
-LOCAL = ("127.0.0.1", 0)
+from support.pipes import PipeRecord, pipe_reader, pipe_writer
 
 
 @pytest.fixture
