@@ -865,6 +865,65 @@ class StreamTransport(asyncio.Transport):
     def __reduce__(self) -> Any: ...
 
 @final
+class DatagramTransport(asyncio.DatagramTransport, asyncio.Transport):
+    """The asyncio.DatagramTransport of a UDP, Unix or other datagram socket."""
+
+    _sock: Any
+    _sock_fd: Any
+    _protocol: Any
+    _loop: Any
+    _server: Any
+    _closing: Any
+    _paused: Any
+    _eof: Any
+    _conn_lost: Any
+    _protocol_paused: Any
+    def sendto(self, data: bytes | bytearray | memoryview, addr: Any = None) -> None:
+        """Send a datagram to addr, or to where the socket is connected; never blocks.
+
+        Raises TypeError (data is not bytes-like), ValueError (another address than the one the
+        endpoint was made with), and what the protocol's error_received() raises.
+        """
+    def set_protocol(self, protocol: asyncio.BaseProtocol, /) -> None: ...
+    def __reduce__(self) -> Any: ...
+
+@final
+class ReadPipeTransport(asyncio.ReadTransport):
+    """The asyncio.ReadTransport of a pipe, FIFO, terminal or socket."""
+
+    _sock: Any
+    _sock_fd: Any
+    _protocol: Any
+    _loop: Any
+    _server: Any
+    _closing: Any
+    _paused: Any
+    _eof: Any
+    _conn_lost: Any
+    _protocol_paused: Any
+    def set_protocol(self, protocol: asyncio.BaseProtocol, /) -> None: ...
+    def __reduce__(self) -> Any: ...
+
+@final
+class WritePipeTransport(asyncio.Transport):
+    """The asyncio.Transport, to write only, of a pipe, FIFO, terminal or socket."""
+
+    _sock: Any
+    _sock_fd: Any
+    _protocol: Any
+    _loop: Any
+    _server: Any
+    _closing: Any
+    _paused: Any
+    _eof: Any
+    _conn_lost: Any
+    _protocol_paused: Any
+    def write(self, data: bytes | bytearray | memoryview, /) -> None: ...
+    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview], /) -> None: ...
+    def set_protocol(self, protocol: asyncio.BaseProtocol, /) -> None: ...
+    def __reduce__(self) -> Any: ...
+
+@final
 class Listener:
     """Accepts the connections of one listening socket; accept() is its reader's callback."""
 
@@ -992,6 +1051,28 @@ class LoopBase:
     def _getaddrinfo_literal(
         self, host: Any, port: Any, family: Any, type: Any, proto: Any, flags: Any, /
     ) -> list[Any] | None: ...
+    def _make_datagram_transport(
+        self,
+        sock: Any,
+        protocol: Any,
+        address: Any = None,
+        waiter: Any = None,
+        extra: dict[str, Any] | None = None,
+    ) -> Any: ...
+    def _make_read_pipe_transport(
+        self,
+        pipe: Any,
+        protocol: Any,
+        waiter: Any = None,
+        extra: dict[str, Any] | None = None,
+    ) -> Any: ...
+    def _make_write_pipe_transport(
+        self,
+        pipe: Any,
+        protocol: Any,
+        waiter: Any = None,
+        extra: dict[str, Any] | None = None,
+    ) -> Any: ...
     def _sock_recv(self, sock: Any, n: int, /) -> Any: ...
     def _sock_recv_into(self, sock: Any, buf: Any, /) -> Any: ...
     def _sock_recvfrom(self, sock: Any, n: int, /) -> Any: ...

@@ -44,9 +44,19 @@ def connection_error(transport: Any, message: str, exc: BaseException) -> None:
     logger.debug("%r: %s", transport, message, exc_info=exc)
 
 
-def transport_does(transport: Any, what: str) -> None:
-    """Debug mode: it pauses or resumes reading, or got EOF."""
-    logger.debug("%r %s", transport, what)
+def received_eof(transport: Any) -> None:
+    """Debug mode."""
+    logger.debug("%r received EOF", transport)
+
+
+def pauses_reading(transport: Any) -> None:
+    """Debug mode."""
+    logger.debug("%r pauses reading", transport)
+
+
+def resumes_reading(transport: Any) -> None:
+    """Debug mode."""
+    logger.debug("%r resumes reading", transport)
 
 
 def accepted(server: Any, transport: Any) -> None:
@@ -59,9 +69,14 @@ def accepted(server: Any, transport: Any) -> None:
     )
 
 
-def write_after_lost() -> None:
+def write_after_lost(message: str) -> None:
     """The program goes on writing to a connection that is gone."""
-    logger.warning("socket.send() raised exception.")
+    logger.warning(message)
+
+
+def closed_by_peer(transport: Any) -> None:
+    """Debug mode: the other end of a pipe is gone."""
+    logger.info("%r was closed by peer", transport)
 
 
 def accept_failed(loop: Any, listener: Any, sock: Any, exc: OSError) -> None:

@@ -370,21 +370,6 @@ class EventLoop(Internals, asyncio.BaseEventLoop):  # type: ignore[misc]
     _sock_sendfile_update_filepos = stdlib.sock_sendfile_update_filepos
     _sock_add_cancellation_callback = stdlib.sock_add_cancellation_callback
 
-    def _make_datagram_transport(
-        self, sock: Any, protocol: Any, address: Any = None, waiter: Any = None, extra: Any = None
-    ) -> Any:
-        return stdlib.DatagramTransport(self, sock, protocol, address, waiter, extra)
-
-    def _make_read_pipe_transport(
-        self, pipe: Any, protocol: Any, waiter: Any = None, extra: Any = None
-    ) -> Any:
-        return stdlib.ReadPipeTransport(self, pipe, protocol, waiter, extra)
-
-    def _make_write_pipe_transport(
-        self, pipe: Any, protocol: Any, waiter: Any = None, extra: Any = None
-    ) -> Any:
-        return stdlib.WritePipeTransport(self, pipe, protocol, waiter, extra)
-
     async def _sendfile_native(self, transp: Any, file: Any, offset: int, count: Any) -> int:
         send = functools.partial(self.sock_sendfile, fallback=False)
         return await stdlib.sendfile_over(self, transp, send, file, offset, count)

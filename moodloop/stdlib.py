@@ -2,8 +2,8 @@
 
 Functions of asyncio's classes work on any loop that has the methods they call, so what runs once
 per connection or per loop is the standard library's, of the very version that runs: Unix sockets,
-datagram and pipe transports, sendfile. Everything here is private to asyncio; the
-test matrix over 3.11 to 3.15 tells when one of these names moves.
+sendfile. Everything here is private to asyncio; the test matrix over 3.11 to 3.15 tells when one of
+these names moves.
 """
 
 from __future__ import annotations
@@ -25,27 +25,10 @@ sock_sendfile_update_filepos = _Unix._sock_sendfile_update_filepos
 sock_add_cancellation_callback = _Unix._sock_add_cancellation_callback
 ensure_fd_no_transport = _Selector._ensure_fd_no_transport
 
-_SelectorDatagram: Any = selector_events._SelectorDatagramTransport  # type: ignore[attr-defined]
-ReadPipeTransport: Any = unix_events._UnixReadPipeTransport  # type: ignore[attr-defined]
-WritePipeTransport: Any = unix_events._UnixWritePipeTransport  # type: ignore[attr-defined]
-
 # What loop.start_tls() and loop.sendfile() ask of a transport.
 _StreamTransport: Any = _core.StreamTransport
 _StreamTransport._start_tls_compatible = True
 _StreamTransport._sendfile_compatible = constants._SendfileMode.TRY_NATIVE
-
-
-class DatagramTransport(_SelectorDatagram):  # type: ignore[misc]
-    """asyncio's own datagram transport; its repr() would ask the loop for a selector."""
-
-    def __repr__(self) -> str:
-        if self._sock is None:
-            return f"<{type(self).__name__} closed>"
-        closing = " closing" if self._closing else ""
-        return (
-            f"<{type(self).__name__}{closing} fd={self._sock_fd} "
-            f"bufsize={self.get_write_buffer_size()}>"
-        )
 
 
 async def sendfile_over(loop: Any, transport: Any, send: Any, *args: Any) -> int:

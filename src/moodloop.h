@@ -45,12 +45,15 @@
     X(Watcher, watcher)
 
 /* The asyncio side's, made by ml_aio_init(). */
-#define ML_AIO_TYPES(X)                 \
-    X(LoopBase, loopbase)               \
-    X(Handle, handle)                   \
-    X(TimerHandle, timerhandle)         \
-    X(SockOp, sockop)                   \
-    X(StreamTransport, streamtransport) \
+#define ML_AIO_TYPES(X)                       \
+    X(LoopBase, loopbase)                     \
+    X(Handle, handle)                         \
+    X(TimerHandle, timerhandle)               \
+    X(SockOp, sockop)                         \
+    X(StreamTransport, streamtransport)       \
+    X(DatagramTransport, datagramtransport)   \
+    X(ReadPipeTransport, readpipetransport)   \
+    X(WritePipeTransport, writepipetransport) \
     X(Listener, listener)
 
 /* Names that the C code looks up on Python objects, interned once: state->str.<name>. */
@@ -65,14 +68,18 @@
     X(connection_made)        \
     X(context)                \
     X(data_received)          \
+    X(datagram_received)      \
     X(done)                   \
     X(eof_received)           \
+    X(error_received)         \
     X(fileno)                 \
     X(get_buffer)             \
     X(loop)                   \
     X(pause_writing)          \
     X(protocol)               \
+    X(recvfrom)               \
     X(resume_writing)         \
+    X(sendto)                 \
     X(set_exception)          \
     X(set_result)             \
     X(time)                   \

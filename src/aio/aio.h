@@ -6,6 +6,7 @@
 #ifndef ML_AIO_H
 #define ML_AIO_H
 
+#include "../net/sock.h"
 #include "../watcher/watcher.h"
 
 typedef struct ml_base ml_base;
@@ -144,7 +145,8 @@ ml_handle_settle(ml_handle *Py_UNUSED(handle))
 typedef struct ml_slot ml_slot; /* fds.c */
 typedef struct ml_sig ml_sig;   /* signals.c */
 
-#define ML_SCRATCH_SIZE 65536
+/* The largest datagram that stock asyncio takes. Memory is only used up to what was received. */
+#define ML_SCRATCH_SIZE (256 * 1024)
 
 struct ml_base {
     PyObject_HEAD
@@ -179,6 +181,7 @@ struct ml_base {
     int slots_cap;
     ml_sig *signals;             /* list */
     struct ml_stream *unflushed; /* streams with queued writes that were not tried yet */
+    struct ml_stream *held;      /* streams that are watched: we own a reference to each owner */
     char *scratch;               /* ML_SCRATCH_SIZE bytes for small reads, made on first use */
 };
 
@@ -250,15 +253,16 @@ PyObject *ml_base_remove_reader(ml_base *, PyObject *);
 PyObject *ml_base_remove_writer(ml_base *, PyObject *);
 PyObject *ml_base_remove_reader_unchecked(ml_base *, PyObject *);
 PyObject *ml_base_remove_writer_unchecked(ml_base *, PyObject *);
-/* The transport that owns a descriptor: borrowed, for the "is used by transport" check; but while
- * it is `held` (its ev_io is active, so its events reach it) the loop has a reference. */
+/* The transport that owns a socket's descriptor: borrowed, for the "is used by transport" check. */
 int ml_base_set_transport(ml_base *self, int fd, PyObject *transport);
 void ml_base_unset_transport(ml_base *self, int fd, PyObject *transport);
-void ml_base_hold_transport(ml_base *self, int fd, PyObject *transport, bool held);
 /* The one a descriptor is known by, borrowed, or NULL. */
 PyObject *ml_base_transport_of(ml_base *self, int fd);
 /* While `shared`, sock_* may use the descriptor all the same. */
 void ml_base_share_transport(ml_base *self, int fd, bool shared);
+/* Cancels a reader, a writer, that was left on a number: it is another file's now. */
+int ml_base_drop_reader(ml_base *self, int fd);
+int ml_base_drop_writer(ml_base *self, int fd);
 /* -1 with RuntimeError 'File descriptor N is used by transport ...'. */
 int ml_base_check_fd(ml_base *self, PyObject *fileobj, int fd);
 int ml_base_slots_traverse(ml_base *self, visitproc visit, void *arg);
@@ -288,16 +292,24 @@ PyObject *ml_sockop_connect(ml_base *, PyObject *const *, Py_ssize_t);
 
 /* Up to `limit` bytes as an exact bytes object; `expected` says how many may come. NULL with
  * *error set to an errno value, or with an exception. */
-PyObject *ml_recv_bytes(ml_base *loop, int fd, size_t limit, size_t expected, int *error);
+PyObject *ml_recv_bytes(ml_base *loop, const ml_calls *calls, int fd, size_t limit, size_t expected,
+                        int *error);
 
 /* ---- what net/ gives ---------------------------------------------------------------------- */
 
 /* Sends what is queued on streams since the last flush (net/stream.c). -1: must leave. */
 int ml_base_flush(ml_base *self);
+int ml_base_streams_traverse(ml_base *self, visitproc visit, void *arg);
+void ml_base_streams_clear(ml_base *self);
 /* _make_socket_transport(sock, protocol, waiter=None, *, extra=None, server=None, context=None),
  * the hook of BaseEventLoop.create_connection() (net/transport.c). */
 PyObject *ml_make_socket_transport(ml_base *self, PyObject *args, PyObject *kwargs);
 /* loop.getaddrinfo() where nothing has to be looked up (net/addrinfo.c). */
 PyObject *ml_getaddrinfo_literal(ml_base *, PyObject *const *, Py_ssize_t);
+/* _make_datagram_transport(sock, protocol, address=None, waiter=None, extra=None). */
+PyObject *ml_make_datagram_transport(ml_base *self, PyObject *args, PyObject *kwargs);
+/* _make_read_pipe_transport(pipe, protocol, waiter=None, extra=None), and for writing. */
+PyObject *ml_make_read_pipe_transport(ml_base *self, PyObject *args, PyObject *kwargs);
+PyObject *ml_make_write_pipe_transport(ml_base *self, PyObject *args, PyObject *kwargs);
 
 #endif

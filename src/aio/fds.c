@@ -18,9 +18,8 @@ enum { READER, WRITER };
 
 struct ml_slot {
     ml_rw *rw[2];
-    PyObject *transport; /* owned while `held`, else borrowed */
-    bool held;
-    bool shared; /* sock_* may use it: a sendfile is in progress */
+    PyObject *transport; /* of a socket; borrowed */
+    bool shared;         /* sock_* may use it: a sendfile is in progress */
 };
 
 /* ---- slots ------------------------------------------------------------------------------- */
@@ -81,15 +80,10 @@ ml_base_set_transport(ml_base *self, int fd, PyObject *transport)
 
     /* A reader or writer that was left on a number when its file was closed must not hear of the
      * connection that has the number now. */
-    if (slot == NULL || unregister(self, slot->rw[READER]) < 0 ||
-        unregister(self, self->slots[fd].rw[WRITER]) < 0) {
+    if (slot == NULL || ml_base_drop_reader(self, fd) < 0 || ml_base_drop_writer(self, fd) < 0) {
         return -1;
     }
-    slot = &self->slots[fd]; /* what was dropped may have run code */
-    if (slot->transport != NULL) {
-        ml_base_hold_transport(self, fd, slot->transport, false);
-    }
-    self->slots[fd].transport = transport;
+    self->slots[fd].transport = transport; /* what was dropped may have run code */
     return 0;
 }
 
@@ -99,27 +93,25 @@ ml_base_unset_transport(ml_base *self, int fd, PyObject *transport)
     ml_slot *slot = find_slot(self, fd);
 
     if (slot != NULL && slot->transport == transport) {
-        ml_base_hold_transport(self, fd, transport, false);
         slot->transport = NULL;
         slot->shared = false;
     }
 }
 
-void
-ml_base_hold_transport(ml_base *self, int fd, PyObject *transport, bool held)
+int
+ml_base_drop_reader(ml_base *self, int fd)
 {
     ml_slot *slot = find_slot(self, fd);
 
-    if (slot == NULL || slot->transport != transport || slot->held == held) {
-        return;
-    }
-    slot->held = held;
-    if (held) {
-        Py_INCREF(transport);
-    }
-    else {
-        Py_DECREF(transport); /* never the last one: the caller has its own */
-    }
+    return slot ? unregister(self, slot->rw[READER]) : 0;
+}
+
+int
+ml_base_drop_writer(ml_base *self, int fd)
+{
+    ml_slot *slot = find_slot(self, fd);
+
+    return slot ? unregister(self, slot->rw[WRITER]) : 0;
 }
 
 int
@@ -415,9 +407,6 @@ int
 ml_base_slots_traverse(ml_base *self, visitproc visit, void *arg)
 {
     for (int fd = 0; fd < self->slots_cap; fd++) {
-        if (self->slots[fd].held) {
-            Py_VISIT(self->slots[fd].transport);
-        }
         for (int direction = READER; direction <= WRITER; direction++) {
             if (self->slots[fd].rw[direction] != NULL) {
                 Py_VISIT(self->slots[fd].rw[direction]->handle);
@@ -436,9 +425,6 @@ ml_base_slots_clear(ml_base *self)
     self->slots = NULL;
     self->slots_cap = 0;
     for (int fd = 0; fd < cap; fd++) {
-        if (slots[fd].held) {
-            Py_DECREF(slots[fd].transport);
-        }
         for (int direction = READER; direction <= WRITER; direction++) {
             ml_rw *rw = slots[fd].rw[direction];
             if (rw != NULL) {

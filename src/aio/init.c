@@ -44,22 +44,55 @@ import_all(ml_aio *aio)
                : -1;
 }
 
-/* The bases of a type: asyncio.Transport for transports, whose struct must begin like it. */
+static const struct {
+    PyType_Spec *spec;
+    const char *bases[2]; /* in asyncio.transports: those of stock asyncio's own transports */
+} transport_bases[] = {
+    {&ml_streamtransport_spec, {"Transport"}},
+    {&ml_datagramtransport_spec, {"DatagramTransport", "Transport"}},
+    {&ml_readpipetransport_spec, {"ReadTransport"}},
+    {&ml_writepipetransport_spec, {"Transport"}},
+};
+
+/* One of asyncio's transports, whose layout a struct of ours can begin with. */
 static PyObject *
-bases_of(PyType_Spec *spec)
+transport_base(const char *name)
 {
-    if (spec != &ml_streamtransport_spec) {
-        return Py_NewRef((PyObject *)&PyBaseObject_Type);
-    }
-    PyObject *base = import_name("asyncio.transports", "Transport");
+    PyObject *base = import_name("asyncio.transports", name);
+
     if (base != NULL &&
         ((PyTypeObject *)base)->tp_basicsize != (Py_ssize_t)offsetof(ml_transport, dict)) {
-        PyErr_SetString(PyExc_ImportError,
-                        "this Python's asyncio.Transport has another layout than moodloop was "
-                        "written for; a newer moodloop is needed");
+        PyErr_Format(PyExc_ImportError,
+                     "this Python's asyncio.%s has another layout than moodloop was written for; "
+                     "a newer moodloop is needed",
+                     name);
         Py_CLEAR(base);
     }
     return base;
+}
+
+/* The base of a type, or a tuple of them. */
+static PyObject *
+bases_of(PyType_Spec *spec)
+{
+    size_t i = 0;
+
+    while (i < Py_ARRAY_LENGTH(transport_bases) && transport_bases[i].spec != spec) {
+        i++;
+    }
+    if (i == Py_ARRAY_LENGTH(transport_bases)) {
+        return Py_NewRef((PyObject *)&PyBaseObject_Type);
+    }
+    const char *second = transport_bases[i].bases[1];
+    PyObject *one = transport_base(transport_bases[i].bases[0]);
+    PyObject *two = one && second ? transport_base(second) : NULL;
+    if (one == NULL || second == NULL) {
+        return one;
+    }
+    PyObject *both = two ? PyTuple_Pack(2, one, two) : NULL;
+    Py_XDECREF(two);
+    Py_DECREF(one);
+    return both;
 }
 
 int

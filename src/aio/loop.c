@@ -264,6 +264,7 @@ shut(ml_base *self)
         }
         drop_waiting(self);
         ml_base_signals_clear(self);
+        ml_base_streams_clear(self);
         ml_base_slots_clear(self);
         if (self->ev->ev != NULL && ev_is_active(&self->clock)) {
             ev_ref(self->ev->ev);
@@ -320,6 +321,7 @@ base_traverse(ml_base *self, visitproc visit, void *arg)
         Py_VISIT(timer);
     }
     int rc = ml_base_signals_traverse(self, visit, arg);
+    rc = rc ? rc : ml_base_streams_traverse(self, visit, arg);
     return rc ? rc : ml_base_slots_traverse(self, visit, arg);
 }
 
@@ -493,6 +495,12 @@ static PyMethodDef base_methods[] = {
     {"_close", (PyCFunction)base_close, METH_NOARGS, NULL},
     {"_make_socket_transport", FAST(ml_make_socket_transport), METH_VARARGS | METH_KEYWORDS, NULL},
     {"_getaddrinfo_literal", FAST(ml_getaddrinfo_literal), METH_FASTCALL, NULL},
+    {"_make_datagram_transport", FAST(ml_make_datagram_transport), METH_VARARGS | METH_KEYWORDS,
+     NULL},
+    {"_make_read_pipe_transport", FAST(ml_make_read_pipe_transport), METH_VARARGS | METH_KEYWORDS,
+     NULL},
+    {"_make_write_pipe_transport", FAST(ml_make_write_pipe_transport), METH_VARARGS | METH_KEYWORDS,
+     NULL},
     {"_sock_recv", FAST(ml_sockop_recv), METH_FASTCALL, NULL},
     {"_sock_recv_into", FAST(ml_sockop_recv_into), METH_FASTCALL, NULL},
     {"_sock_recvfrom", FAST(ml_sockop_recvfrom), METH_FASTCALL, NULL},

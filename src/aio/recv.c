@@ -1,17 +1,20 @@
 /* Receiving into a bytes object of the right size. */
 #include "aio.h"
-#include "../net/sock.h"
 
 #include <errno.h>
 
 /* Reads below this go through the loop's scratch buffer: one copy beats a second system call. */
 #define COPY_BELOW 8192
 
+/* What such a read asks for: the unexpectedly large ones are copied too. */
+#define SMALL_READ 65536
+
 /* An allocation of 128 KiB or more is an mmap and a munmap for each read. */
 #define LARGEST_READ (120 * 1024)
 
 PyObject *
-ml_recv_bytes(ml_base *loop, int fd, size_t limit, size_t expected, int *error)
+ml_recv_bytes(ml_base *loop, const ml_calls *calls, int fd, size_t limit, size_t expected,
+              int *error)
 {
     char *scratch = ml_base_scratch(loop);
     int available = 0;
@@ -31,7 +34,7 @@ ml_recv_bytes(ml_base *loop, int fd, size_t limit, size_t expected, int *error)
         if (bytes == NULL) {
             return NULL;
         }
-        ssize_t got = ml_sock_recv(fd, PyBytes_AS_STRING(bytes), size);
+        ssize_t got = calls->recv(fd, PyBytes_AS_STRING(bytes), size);
         if (got == (ssize_t)size) {
             return bytes;
         }
@@ -45,7 +48,7 @@ ml_recv_bytes(ml_base *loop, int fd, size_t limit, size_t expected, int *error)
         Py_DECREF(bytes);
         return part;
     }
-    ssize_t got = ml_sock_recv(fd, scratch, limit < ML_SCRATCH_SIZE ? limit : ML_SCRATCH_SIZE);
+    ssize_t got = calls->recv(fd, scratch, limit < SMALL_READ ? limit : SMALL_READ);
     if (got < 0) {
         *error = (int)-got;
         return NULL;

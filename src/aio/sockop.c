@@ -2,7 +2,6 @@
  * made, which the Python coroutine around it awaits. */
 #include "aio.h"
 #include "../net/addr.h"
-#include "../net/sock.h"
 
 #include <errno.h>
 #include <unistd.h>
@@ -77,7 +76,7 @@ attempt_recv(ml_base *loop, request *self, bool *again)
     if (self->size == 0) { /* as the socket module: nothing to wait for */
         return PyBytes_FromStringAndSize(NULL, 0);
     }
-    PyObject *bytes = ml_recv_bytes(loop, self->fd, self->size, self->size, &error);
+    PyObject *bytes = ml_recv_bytes(loop, &ml_sock_calls, self->fd, self->size, self->size, &error);
 
     if (bytes == NULL && error != 0) {
         return count_or_error(-error, again);

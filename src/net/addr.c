@@ -81,3 +81,131 @@ ml_addr_object(const struct sockaddr *address, socklen_t size)
         return NULL;
     }
 }
+
+/* ---- from Python --------------------------------------------------------------------------- */
+
+/* An exact int from 0 to `most`. */
+static bool
+number(PyObject *object, unsigned long most, unsigned long *value)
+{
+    if (!PyLong_CheckExact(object)) {
+        return false;
+    }
+    *value = PyLong_AsUnsignedLong(object);
+    if (*value == (unsigned long)-1 && PyErr_Occurred()) {
+        PyErr_Clear();
+        return false;
+    }
+    return *value <= most;
+}
+
+static bool
+numeric_host(int family, PyObject *object, void *address)
+{
+    Py_ssize_t len;
+
+    if (!PyUnicode_CheckExact(object) || !PyUnicode_IS_ASCII(object)) {
+        return false;
+    }
+    const char *text = PyUnicode_AsUTF8AndSize(object, &len);
+    return text != NULL && strlen(text) == (size_t)len && inet_pton(family, text, address) == 1;
+}
+
+bool
+ml_addr_parse(int family, PyObject *object, ml_small_addr *address, socklen_t *size)
+{
+    unsigned long port, flow = 0, scope = 0;
+    Py_ssize_t count = PyTuple_CheckExact(object) ? PyTuple_GET_SIZE(object) : 0;
+
+    if (count < 2 || !number(PyTuple_GET_ITEM(object, 1), 65535, &port)) {
+        return false;
+    }
+    PyObject *host = PyTuple_GET_ITEM(object, 0);
+    if (family == AF_INET && count == 2) {
+        address->v4 = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(port)};
+        *size = sizeof(address->v4);
+        return numeric_host(family, host, &address->v4.sin_addr);
+    }
+    if (family != AF_INET6 || count > 4 ||
+        (count > 2 && !number(PyTuple_GET_ITEM(object, 2), 0xfffff, &flow)) ||
+        (count > 3 && !number(PyTuple_GET_ITEM(object, 3), UINT32_MAX, &scope))) {
+        return false;
+    }
+    address->v6 = (struct sockaddr_in6){.sin6_family = AF_INET6,
+                                        .sin6_port = htons(port),
+                                        .sin6_flowinfo = htonl((uint32_t)flow),
+                                        .sin6_scope_id = (uint32_t)scope};
+    *size = sizeof(address->v6);
+    return numeric_host(family, host, &address->v6.sin6_addr);
+}
+
+/* ---- addresses seen before ----------------------------------------------------------------- */
+
+/* Peers that talk at the same time; with more of them some addresses are made again. */
+#define CACHED 64
+
+struct ml_addr_cache {
+    struct {
+        ml_small_addr address;
+        socklen_t size;
+        PyObject *object; /* NULL: unused */
+    } entries[CACHED];    /* each address has one place */
+};
+
+ml_addr_cache *
+ml_addr_cache_new(void)
+{
+    ml_addr_cache *cache = PyMem_RawCalloc(1, sizeof(*cache));
+
+    if (cache == NULL) {
+        PyErr_NoMemory();
+    }
+    return cache;
+}
+
+void
+ml_addr_cache_free(ml_addr_cache *cache)
+{
+    for (int i = 0; cache != NULL && i < CACHED; i++) {
+        Py_XDECREF(cache->entries[i].object);
+    }
+    PyMem_RawFree(cache);
+}
+
+/* Neighbours differ in the port or in the last part of the address. */
+static size_t
+place_of(const struct sockaddr *address)
+{
+    uint32_t hash;
+
+    if (address->sa_family == AF_INET) {
+        const struct sockaddr_in *v4 = (const struct sockaddr_in *)address;
+        hash = v4->sin_addr.s_addr ^ (uint32_t)v4->sin_port * 0x9e3779b1u;
+    }
+    else {
+        const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)address;
+        const uint32_t *words = (const uint32_t *)&v6->sin6_addr;
+        hash = words[1] ^ words[3] ^ (uint32_t)v6->sin6_port * 0x9e3779b1u;
+    }
+    hash *= 0x9e3779b1u;
+    return hash >> 26; /* six bits: CACHED */
+}
+
+PyObject *
+ml_addr_cached(ml_addr_cache *cache, const struct sockaddr *address, socklen_t size)
+{
+    if (size == 0 || (address->sa_family != AF_INET && address->sa_family != AF_INET6)) {
+        return ml_addr_object(address, size);
+    }
+    size_t i = place_of(address);
+    if (cache->entries[i].size == size && memcmp(&cache->entries[i].address, address, size) == 0) {
+        return Py_NewRef(cache->entries[i].object);
+    }
+    PyObject *object = ml_addr_object(address, size);
+    if (object != NULL && size <= sizeof(cache->entries[i].address)) {
+        memcpy(&cache->entries[i].address, address, size);
+        cache->entries[i].size = size;
+        Py_XSETREF(cache->entries[i].object, Py_NewRef(object));
+    }
+    return object;
+}

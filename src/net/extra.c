@@ -88,6 +88,11 @@ ml_transport_fill_extra(ml_transport *self)
     if (self->extra == NULL && (self->extra = PyDict_New()) == NULL) {
         return -1;
     }
+    if (!self->kind->is_socket) {
+        return PyDict_GetItemString(self->extra, "pipe")
+                   ? 0
+                   : PyDict_SetItemString(self->extra, "pipe", self->sock);
+    }
     if (PyDict_GetItemString(self->extra, "socket") != NULL) {
         return 0;
     }

@@ -1,7 +1,6 @@
 /* How a transport calls its protocol: Protocol.data_received, or BufferedProtocol's get_buffer and
  * buffer_updated. Methods are looked up at each call, as programs replace them. */
 #include "transport.h"
-#include "sock.h"
 
 #include <errno.h>
 
@@ -35,23 +34,24 @@ ml_transport_set_protocol(ml_transport *self, PyObject *protocol)
 static int
 read_failed(ml_transport *self, int error)
 {
-    if (error == EAGAIN || error == EWOULDBLOCK) {
-        return 0;
-    }
-    ml_os_error(error);
-    return ml_transport_fatal(self, "Fatal read error on socket transport");
+    return error == EAGAIN || error == EWOULDBLOCK ? 0 : self->kind->read_error(self, error);
 }
 
 static int
-got_eof(ml_transport *self)
+stream_read_error(ml_transport *self, int error)
 {
-    ml_base *loop = self->loop;
+    ml_os_error(error);
+    return ml_transport_fatal(self, self->kind->read_failed);
+}
 
-    if (ml_transport_log(self, "received EOF") < 0) {
-        return ml_base_handle_error(loop, "logging failed", (PyObject *)self, NULL);
+static int
+stream_eof(ml_transport *self)
+{
+    if (ml_transport_log(self, "received_eof") < 0) {
+        return -1;
     }
     self->eof_received = true;
-    PyObject *keep = call0(self, loop->state->str.eof_received);
+    PyObject *keep = call0(self, self->loop->state->str.eof_received);
     int keep_open = keep ? PyObject_IsTrue(keep) : -1;
     Py_XDECREF(keep);
     if (keep_open < 0) {
@@ -68,24 +68,26 @@ read_protocol(ml_transport *self)
 {
     ml_stream *stream = &self->stream;
     int error = 0;
-    PyObject *data = ml_recv_bytes(self->loop, stream->fd, SIZE_MAX, stream->expected, &error);
+    PyObject *data =
+        ml_recv_bytes(self->loop, stream->calls, stream->fd, SIZE_MAX, stream->expected, &error);
 
     if (data == NULL) {
         if (error) {
             return read_failed(self, error);
         }
-        return ml_transport_fatal(self, "Fatal read error on socket transport");
+        return ml_transport_fatal(self, self->kind->read_failed);
     }
     stream->expected = (size_t)PyBytes_GET_SIZE(data);
     if (stream->expected == 0) {
         Py_DECREF(data);
-        return got_eof(self);
+        return self->kind->eof(self);
     }
     PyObject *result =
         PyObject_CallMethodOneArg(self->protocol, self->loop->state->str.data_received, data);
     Py_DECREF(data);
     if (result == NULL) {
-        return ml_transport_fatal(self, "Fatal error: protocol.data_received() call failed.");
+        return self->kind->receiver_failed(self,
+                                           "Fatal error: protocol.data_received() call failed.");
     }
     Py_DECREF(result);
     return 0;
@@ -118,19 +120,19 @@ read_buffered(ml_transport *self)
     Py_buffer view;
 
     if (get_buffer(self, &view) < 0) {
-        return ml_transport_fatal(self, "Fatal error: protocol.get_buffer() call failed.");
+        return self->kind->receiver_failed(self, "Fatal error: protocol.get_buffer() call failed.");
     }
     if (self->stream.fd < 0 || !self->stream.reading) { /* get_buffer() closed us */
         PyBuffer_Release(&view);
         return 0;
     }
-    ssize_t got = ml_sock_recv(self->stream.fd, view.buf, (size_t)view.len);
+    ssize_t got = self->stream.calls->recv(self->stream.fd, view.buf, (size_t)view.len);
     PyBuffer_Release(&view);
     if (got < 0) {
         return read_failed(self, (int)-got);
     }
     if (got == 0) {
-        return got_eof(self);
+        return self->kind->eof(self);
     }
     PyObject *count = PyLong_FromSsize_t(got);
     PyObject *result = count ? PyObject_CallMethodOneArg(
@@ -138,14 +140,15 @@ read_buffered(ml_transport *self)
                              : NULL;
     Py_XDECREF(count);
     if (result == NULL) {
-        return ml_transport_fatal(self, "Fatal error: protocol.buffer_updated() call failed.");
+        return self->kind->receiver_failed(self,
+                                           "Fatal error: protocol.buffer_updated() call failed.");
     }
     Py_DECREF(result);
     return 0;
 }
 
-static int
-sink_readable(ml_stream *stream)
+int
+ml_transport_readable(ml_stream *stream)
 {
     ml_transport *self = transport_of(stream);
 
@@ -154,8 +157,8 @@ sink_readable(ml_stream *stream)
 
 /* ---- writing ----------------------------------------------------------------------------- */
 
-static int
-sink_pause(ml_stream *stream)
+int
+ml_transport_pause(ml_stream *stream)
 {
     ml_transport *self = transport_of(stream);
     PyObject *result = call0(self, self->loop->state->str.pause_writing);
@@ -168,8 +171,8 @@ sink_pause(ml_stream *stream)
     return 0;
 }
 
-static int
-sink_resume(ml_stream *stream)
+int
+ml_transport_resume(ml_stream *stream)
 {
     ml_transport *self = transport_of(stream);
     PyObject *result = call0(self, self->loop->state->str.resume_writing);
@@ -182,8 +185,8 @@ sink_resume(ml_stream *stream)
     return 0;
 }
 
-static int
-sink_drained(ml_stream *stream)
+int
+ml_transport_drained(ml_stream *stream)
 {
     ml_transport *self = transport_of(stream);
 
@@ -199,17 +202,30 @@ sink_drained(ml_stream *stream)
     return 0;
 }
 
-static int
-sink_write_failed(ml_stream *stream, int error)
+int
+ml_transport_write_failed(ml_stream *stream, int error)
 {
+    ml_transport *self = transport_of(stream);
+
     ml_os_error(error);
-    return ml_transport_fatal(transport_of(stream), "Fatal write error on socket transport");
+    return ml_transport_fatal(self, self->kind->write_failed);
 }
 
-const ml_sink ml_transport_sink = {
-    .readable = sink_readable,
-    .pause = sink_pause,
-    .resume = sink_resume,
-    .drained = sink_drained,
-    .write_failed = sink_write_failed,
+const ml_transport_kind ml_stream_kind = {
+    .sink =
+        {
+            .readable = ml_transport_readable,
+            .pause = ml_transport_pause,
+            .resume = ml_transport_resume,
+            .drained = ml_transport_drained,
+            .write_failed = ml_transport_write_failed,
+        },
+    .calls = &ml_sock_calls,
+    .is_socket = true,
+    .read_failed = "Fatal read error on socket transport",
+    .write_failed = "Fatal write error on socket transport",
+    .lost_write = "socket.send() raised exception.",
+    .eof = stream_eof,
+    .read_error = stream_read_error,
+    .receiver_failed = ml_transport_fatal,
 };

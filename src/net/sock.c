@@ -6,6 +6,8 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 /* MSG_DONTWAIT everywhere: a socket that the user left blocking must not stop the loop. */
 #define RETRY(call)                         \
@@ -34,6 +36,12 @@ ml_sock_send(int fd, const void *data, size_t size)
 }
 
 ssize_t
+ml_sock_sendto(int fd, const void *data, size_t size, const struct sockaddr *to, socklen_t to_len)
+{
+    RETRY(sendto(fd, data, size, MSG_DONTWAIT | MSG_NOSIGNAL, to, to_len));
+}
+
+ssize_t
 ml_sock_sendv(int fd, struct iovec *parts, size_t count)
 {
     struct msghdr message = {.msg_iov = parts, .msg_iovlen = count};
@@ -53,6 +61,12 @@ ml_sock_family(int fd)
     socklen_t size = sizeof(family);
 
     return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &size) < 0 ? -errno : family;
+}
+
+bool
+ml_sock_peer(int fd, struct sockaddr *peer, socklen_t *peer_len)
+{
+    return getpeername(fd, peer, peer_len) == 0;
 }
 
 int
@@ -92,3 +106,44 @@ ml_sock_is_open(int fd)
 {
     return fcntl(fd, F_GETFD) >= 0;
 }
+
+int
+ml_file_type(int fd)
+{
+    struct stat st;
+
+    return fstat(fd, &st) < 0 ? -errno : (int)(st.st_mode & S_IFMT);
+}
+
+int
+ml_file_set_nonblocking(int fd)
+{
+    int flags = fcntl(fd, F_GETFL);
+
+    if (flags < 0) {
+        return -errno;
+    }
+    return flags & O_NONBLOCK || fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 ? 0 : -errno;
+}
+
+/* A descriptor that is no socket has no MSG_DONTWAIT: O_NONBLOCK was set. */
+static ssize_t
+pipe_read(int fd, void *buffer, size_t size)
+{
+    RETRY(read(fd, buffer, size));
+}
+
+static ssize_t
+pipe_write(int fd, const void *data, size_t size)
+{
+    RETRY(write(fd, data, size));
+}
+
+static ssize_t
+pipe_writev(int fd, struct iovec *parts, size_t count)
+{
+    RETRY(writev(fd, parts, (int)count));
+}
+
+const ml_calls ml_sock_calls = {ml_sock_recv, ml_sock_send, ml_sock_sendv};
+const ml_calls ml_pipe_calls = {pipe_read, pipe_write, pipe_writev};

@@ -12,12 +12,16 @@ ssize_t ml_sock_recv(int fd, void *buffer, size_t size);
 ssize_t ml_sock_recvfrom(int fd, void *buffer, size_t size, struct sockaddr *from,
                          socklen_t *from_len);
 ssize_t ml_sock_send(int fd, const void *data, size_t size);
+ssize_t ml_sock_sendto(int fd, const void *data, size_t size, const struct sockaddr *to,
+                       socklen_t to_len);
 ssize_t ml_sock_sendv(int fd, struct iovec *parts, size_t count);
 /* A new descriptor, non-blocking and close-on-exec. `peer` may be NULL. */
 int ml_sock_accept(int fd, struct sockaddr *peer, socklen_t *peer_len);
 /* The address family, or -errno. */
 int ml_sock_family(int fd);
-/* Bytes that can be read now. */
+/* Whether it is connected, and to whom. */
+bool ml_sock_peer(int fd, struct sockaddr *peer, socklen_t *peer_len);
+/* Bytes that can be read now; of a pipe too. */
 int ml_sock_available(int fd);
 /* SO_ERROR, as a positive errno value, 0 for none. */
 int ml_sock_error(int fd);
@@ -25,5 +29,18 @@ int ml_sock_shutdown_write(int fd);
 /* TCP_NODELAY for a TCP socket; nothing for others. */
 void ml_sock_nodelay(int fd);
 bool ml_sock_is_open(int fd);
+
+/* The file type bits of st_mode, or -errno. */
+int ml_file_type(int fd);
+int ml_file_set_nonblocking(int fd);
+
+/* A byte stream's calls: a socket's, or those of a pipe, FIFO or terminal. */
+typedef struct ml_calls {
+    ssize_t (*recv)(int fd, void *buffer, size_t size);
+    ssize_t (*send)(int fd, const void *data, size_t size);
+    ssize_t (*sendv)(int fd, struct iovec *parts, size_t count);
+} ml_calls;
+
+extern const ml_calls ml_sock_calls, ml_pipe_calls;
 
 #endif

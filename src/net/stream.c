@@ -1,5 +1,4 @@
 #include "stream.h"
-#include "sock.h"
 
 #include <errno.h>
 
@@ -25,13 +24,43 @@ stream_dead(ml_loop *Py_UNUSED(loop), ml_fdw *Py_UNUSED(fdw))
 
 void
 ml_stream_init(ml_stream *stream, ml_base *loop, PyObject *owner, int fd, const ml_sink *sink,
-               int (*run)(ml_ready *))
+               const ml_calls *calls, int (*run)(ml_ready *))
 {
-    *stream =
-        (ml_stream){.loop = loop, .sink = sink, .fd = fd, .high = 65536, .low = 16384, .cap = 1};
+    *stream = (ml_stream){.loop = loop,
+                          .sink = sink,
+                          .calls = calls,
+                          .fd = fd,
+                          .high = 65536,
+                          .low = 16384,
+                          .cap = 1};
     stream->ready = (ml_ready){.run = run, .owner = owner};
     stream->queue = &stream->first;
     ml_fdw_init(&stream->fdw, stream_event, stream_dead, fd, 0);
+}
+
+/* While a stream is watched its events must reach its owner: so long the loop keeps that. */
+static void
+hold(ml_stream *stream, bool on)
+{
+    if (on == (stream->held_by != NULL)) {
+        return;
+    }
+    if (on) {
+        stream->next_held = stream->loop->held;
+        stream->held_by = &stream->loop->held;
+        if (stream->next_held != NULL) {
+            stream->next_held->held_by = &stream->next_held;
+        }
+        stream->loop->held = stream;
+        Py_INCREF(stream->ready.owner);
+        return;
+    }
+    *stream->held_by = stream->next_held;
+    if (stream->next_held != NULL) {
+        stream->next_held->held_by = stream->held_by;
+    }
+    stream->held_by = NULL;
+    Py_DECREF(stream->ready.owner); /* never the last one: the caller has its own */
 }
 
 /* Brings the ev_io in line with `reading` and `blocked`. */
@@ -46,7 +75,7 @@ update_events(ml_stream *stream)
     if (ml_fdw_modify(stream->loop->ev, &stream->fdw, events) < 0) {
         return -1;
     }
-    ml_base_hold_transport(stream->loop, stream->fd, stream->ready.owner, events != 0);
+    hold(stream, events != 0);
     ml_base_touch(stream->loop);
     return 0;
 }
@@ -96,45 +125,53 @@ make_room(ml_stream *stream)
 }
 
 int
-ml_stream_queue(ml_stream *stream, PyObject *bytes, const char *data, size_t size)
+ml_stream_queue(ml_stream *stream, PyObject *object, const char *data, size_t size)
 {
     if (stream->head + stream->len == stream->cap && make_room(stream) < 0) {
         return -1;
     }
-    stream->queue[stream->head + stream->len++] = (ml_chunk){Py_NewRef(bytes), data, size};
-    stream->queued += size;
+    stream->queue[stream->head + stream->len++] = (ml_chunk){Py_NewRef(object), data, size};
+    stream->queued += size + stream->overhead;
     return 0;
+}
+
+void
+ml_stream_pop(ml_stream *stream)
+{
+    ml_chunk chunk = stream->queue[stream->head++];
+
+    stream->queued -= chunk.size + stream->overhead;
+    if (--stream->len == 0) {
+        stream->head = 0;
+        if (stream->cap > MAX_PARTS) { /* a burst's array is not kept for an idle connection */
+            PyMem_RawFree(stream->queue);
+            stream->queue = &stream->first;
+            stream->cap = 1;
+        }
+    }
+    Py_DECREF(chunk.object); /* last: a datagram's address may be of any type */
 }
 
 /* Takes `sent` bytes off the front. */
 static void
 consume(ml_stream *stream, size_t sent)
 {
-    stream->queued -= sent;
     while (stream->len > 0 && sent >= stream->queue[stream->head].size) {
-        ml_chunk *chunk = &stream->queue[stream->head++];
-        sent -= chunk->size;
-        stream->len--;
-        Py_DECREF(chunk->bytes); /* exact bytes or ours: runs no code of the user's */
+        sent -= stream->queue[stream->head].size;
+        ml_stream_pop(stream);
     }
-    if (stream->len > 0) {
+    if (sent > 0) {
         stream->queue[stream->head].data += sent;
         stream->queue[stream->head].size -= sent;
-        return;
-    }
-    stream->head = 0;
-    if (stream->cap > MAX_PARTS) { /* a burst's array is not kept for an idle connection */
-        PyMem_RawFree(stream->queue);
-        stream->queue = &stream->first;
-        stream->cap = 1;
+        stream->queued -= sent;
     }
 }
 
 void
 ml_stream_discard(ml_stream *stream)
 {
-    if (stream->len > 0) {
-        consume(stream, stream->queued);
+    while (stream->len > 0) {
+        ml_stream_pop(stream);
     }
     if (stream->queue != NULL && stream->queue != &stream->first) {
         PyMem_RawFree(stream->queue);
@@ -165,14 +202,14 @@ send_queue(ml_stream *stream)
     ml_chunk *chunk = &stream->queue[stream->head];
 
     if (stream->len == 1) {
-        return ml_sock_send(stream->fd, chunk->data, chunk->size);
+        return stream->calls->send(stream->fd, chunk->data, chunk->size);
     }
     struct iovec parts[MAX_PARTS];
     size_t count = stream->len < MAX_PARTS ? stream->len : MAX_PARTS;
     for (size_t i = 0; i < count; i++) {
         parts[i] = (struct iovec){(void *)chunk[i].data, chunk[i].size};
     }
-    return ml_sock_sendv(stream->fd, parts, count);
+    return stream->calls->sendv(stream->fd, parts, count);
 }
 
 static size_t
@@ -230,13 +267,21 @@ ml_stream_flush(ml_stream *stream)
 
     unlist(stream);
     if (stream->queued > 0 && stream->fd >= 0) {
-        int error = send_all(stream);
-        bool blocked = stream->queued > 0 && !error;
+        int error = stream->sink->send ? stream->sink->send(stream) : send_all(stream);
+        PyObject *exc = error < 0 ? ml_take_exception() : NULL;
+        bool blocked = stream->queued > 0 && error <= 0;
         if (blocked != stream->blocked) {
             stream->blocked = blocked;
             rc = update_events(stream);
         }
-        if (error) {
+        if (exc != NULL) {
+            if (rc < 0) {
+                ml_unraisable(owner);
+            }
+            ml_raise(exc);
+            rc = -1;
+        }
+        else if (error) {
             rc = stream->sink->write_failed(stream, error);
         }
         else if (rc == 0) {
@@ -302,8 +347,8 @@ ml_stream_detach(ml_stream *stream)
     stream->reading = stream->blocked = false;
     if (stream->fd >= 0) {
         ml_fdw_stop(stream->loop->ev, &stream->fdw);
-        ml_base_hold_transport(stream->loop, stream->fd, stream->ready.owner, false);
         stream->fd = -1;
+        hold(stream, false);
     }
 }
 
@@ -311,7 +356,28 @@ int
 ml_stream_traverse(ml_stream *stream, visitproc visit, void *arg)
 {
     for (size_t i = 0; i < stream->len; i++) {
-        Py_VISIT(stream->queue[stream->head + i].bytes);
+        Py_VISIT(stream->queue[stream->head + i].object);
     }
     return 0;
+}
+
+int
+ml_base_streams_traverse(ml_base *self, visitproc visit, void *arg)
+{
+    for (ml_stream *stream = self->held; stream != NULL; stream = stream->next_held) {
+        Py_VISIT(stream->ready.owner);
+    }
+    return 0;
+}
+
+void
+ml_base_streams_clear(ml_base *self)
+{
+    while (self->held != NULL) {
+        ml_stream *stream = self->held;
+        PyObject *owner = Py_NewRef(stream->ready.owner);
+        ml_fdw_stop(self->ev, &stream->fdw);
+        hold(stream, false);
+        Py_DECREF(owner);
+    }
 }

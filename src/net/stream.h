@@ -12,7 +12,10 @@ typedef struct ml_stream ml_stream;
 
 /* What a stream tells. All return -1 for an exception that must leave run_forever(). */
 typedef struct ml_sink {
-    int (*readable)(ml_stream *stream);                /* read once */
+    int (*readable)(ml_stream *stream); /* read once */
+    /* Sends what it can of the queue: 0, or an errno value. NULL: the queue is bytes in a row.
+     * -1: must leave. */
+    int (*send)(ml_stream *stream);
     int (*pause)(ml_stream *stream);                   /* queue went over the high mark */
     int (*resume)(ml_stream *stream);                  /* ... and is at the low mark or below */
     int (*drained)(ml_stream *stream);                 /* the queue is empty again */
@@ -20,7 +23,7 @@ typedef struct ml_sink {
 } ml_sink;
 
 typedef struct ml_chunk {
-    PyObject *bytes; /* kept by reference */
+    PyObject *object; /* kept by reference: where the data is */
     const char *data;
     size_t size;
 } ml_chunk;
@@ -30,30 +33,35 @@ struct ml_stream {
     ml_ready ready;
     ml_base *loop; /* borrowed from the owner */
     const ml_sink *sink;
+    const ml_calls *calls;
     ml_chunk *queue; /* a ring would save moves that do not happen: it is mostly emptied whole */
     size_t head, len, cap;
-    ml_chunk first;   /* the queue while one chunk is enough */
-    size_t queued;    /* bytes */
+    ml_chunk first; /* the queue while one chunk is enough */
+    size_t queued;  /* bytes, and `overhead` for each chunk */
+    size_t overhead;
     size_t high, low; /* water marks, bytes */
     size_t expected;  /* what the last read brought */
     ml_stream *next_unflushed;
-    int fd;         /* -1 once closed */
-    int revents;    /* arrived, not handled yet */
-    bool reading;   /* EV_READ wanted */
-    bool blocked;   /* EV_WRITE wanted: the socket took less than it was given */
+    ml_stream *next_held, **held_by; /* in the loop's list while it is watched */
+    int fd;                          /* -1 once closed */
+    int revents;                     /* arrived, not handled yet */
+    bool reading;                    /* EV_READ wanted */
+    bool blocked;                    /* EV_WRITE wanted: the socket took less than it was given */
     bool unflushed; /* in the loop's list, which then owns a reference to the owner */
     bool paused;    /* sink->pause was called */
     bool stopped;   /* for good: the marks do not matter any more */
 };
 
 void ml_stream_init(ml_stream *stream, ml_base *loop, PyObject *owner, int fd, const ml_sink *sink,
-                    int (*run)(ml_ready *));
+                    const ml_calls *calls, int (*run)(ml_ready *));
 /* Wants or does not want to read. -1 with MemoryError. */
 int ml_stream_read(ml_stream *stream, bool on);
 /* Neither reads nor writes any more. -1 with MemoryError. */
 int ml_stream_stop(ml_stream *stream);
-/* Queues a bytes object. -1 with an exception: MemoryError. */
-int ml_stream_queue(ml_stream *stream, PyObject *bytes, const char *data, size_t size);
+/* Queues data, which `object` keeps in its place. -1 with an exception: MemoryError. */
+int ml_stream_queue(ml_stream *stream, PyObject *object, const char *data, size_t size);
+/* Takes the first chunk off the queue. */
+void ml_stream_pop(ml_stream *stream);
 /* After queueing: sees to it that it is sent, now or when the callback ends, and that the sink
  * hears of the high mark. -1: must leave. */
 int ml_stream_queued(ml_stream *stream);

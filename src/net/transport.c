@@ -1,5 +1,5 @@
 #include "transport.h"
-#include "sock.h"
+#include "transport_api.h"
 #include "../aio/context.h"
 
 #include <errno.h>
@@ -16,7 +16,7 @@ close_descriptor(ml_transport *self)
     if (fd < 0) {
         return;
     }
-    if (self->addr_len[ADDR_LOCAL] == 0) {
+    if (self->kind->is_socket && self->addr_len[ADDR_LOCAL] == 0) {
         ml_transport_remember_addr(self, ADDR_LOCAL); /* asked afterwards, it is gone */
     }
     ml_stream_detach(&self->stream);
@@ -159,7 +159,29 @@ ml_transport_force_close(ml_transport *self, PyObject *exc)
 }
 
 int
+ml_transport_log(ml_transport *self, const char *name)
+{
+    if (!self->loop->debug) {
+        return 0;
+    }
+    PyObject *log = ml_diagnostics(self->loop->state, name);
+    PyObject *done = log ? PyObject_CallOneArg(log, (PyObject *)self) : NULL;
+    Py_XDECREF(log);
+    if (done == NULL) {
+        return ml_base_handle_error(self->loop, "logging failed", (PyObject *)self, NULL);
+    }
+    Py_DECREF(done);
+    return 0;
+}
+
+int
 ml_transport_fatal(ml_transport *self, const char *message)
+{
+    return ml_transport_fail(self, message, !PyErr_ExceptionMatches(PyExc_OSError));
+}
+
+int
+ml_transport_fail(ml_transport *self, const char *message, bool report)
 {
     PyObject *exc = ml_take_exception();
     int rc = 0;
@@ -168,7 +190,7 @@ ml_transport_fatal(ml_transport *self, const char *message)
         ml_raise(exc);
         return -1;
     }
-    if (!PyErr_GivenExceptionMatches(exc, PyExc_OSError)) {
+    if (report) {
         ml_raise(Py_NewRef(exc));
         rc = ml_base_handle_error(self->loop, message, (PyObject *)self, self->protocol);
     }
@@ -318,12 +340,10 @@ run_events(ml_ready *ready)
 
 /* ---- making ------------------------------------------------------------------------------ */
 
-PyObject *
-ml_transport_new(ml_base *loop, int fd, PyObject *sock, PyObject *protocol, PyObject *waiter,
-                 PyObject *extra, PyObject *server, PyObject *context, const struct sockaddr *peer,
-                 socklen_t peer_len)
+ml_transport *
+ml_transport_alloc(ml_base *loop, PyTypeObject *type, const ml_transport_kind *kind, int fd,
+                   const ml_transport_args *args)
 {
-    PyTypeObject *type = loop->state->StreamTransport;
     bool failed = false;
 
     if (ml_base_check_closed(loop) < 0) {
@@ -333,18 +353,74 @@ ml_transport_new(ml_base *loop, int fd, PyObject *sock, PyObject *protocol, PyOb
     if (self == NULL) {
         return NULL;
     }
+    self->loop = (ml_base *)Py_NewRef((PyObject *)loop);
+    self->kind = kind;
+    ml_stream_init(&self->stream, loop, (PyObject *)self, -1, &kind->sink, kind->calls, run_events);
+    self->lost = (ml_ready){.run = run_lost, .owner = (PyObject *)self};
+    self->waiter = Py_XNewRef(args->waiter);
+    self->extra = args->extra ? PyDict_Copy(args->extra) : NULL;
+    self->context = args->context ? Py_NewRef(args->context) : ml_context_capture(&failed);
+    if (failed || (args->extra != NULL && self->extra == NULL) ||
+        ml_transport_set_protocol(self, args->protocol) < 0) {
+        Py_DECREF(self);
+        return NULL;
+    }
+    /* Last: what fails before closes nothing. */
+    self->sock = Py_XNewRef(args->sock);
+    self->server = Py_XNewRef(args->server);
+    self->stream.fd = self->stream.fdw.ev.fd = fd;
+    return self;
+}
+
+static int
+know_descriptor(ml_transport *self)
+{
+    ml_base *loop = self->loop;
+    int fd = self->stream.fd;
+
+    if (!self->kind->is_socket) {
+        return 0;
+    }
     PyObject *stale = ml_base_transport_of(loop, fd);
     if (stale != NULL) { /* its socket was closed behind its back: the number is ours now */
         ml_stream_detach(&((ml_transport *)stale)->stream);
     }
-    self->loop = (ml_base *)Py_NewRef((PyObject *)loop);
-    ml_stream_init(&self->stream, loop, (PyObject *)self, fd, &ml_transport_sink, run_events);
-    self->lost = (ml_ready){.run = run_lost, .owner = (PyObject *)self};
-    self->sock = Py_XNewRef(sock);
-    self->waiter = Py_XNewRef(waiter);
-    self->server = Py_XNewRef(server);
-    self->extra = extra ? PyDict_Copy(extra) : NULL;
-    self->context = context ? Py_NewRef(context) : ml_context_capture(&failed);
+    return ml_base_set_transport(loop, fd, (PyObject *)self);
+}
+
+PyObject *
+ml_transport_begin(ml_transport *self)
+{
+    ml_base *loop = self->loop;
+
+    if (know_descriptor(self) == 0 && attach_server(self) == 0 &&
+        ml_base_push_ready(loop, &self->stream.ready) == 0) {
+        return (PyObject *)self;
+    }
+    ml_base_unset_transport(loop, self->stream.fd, (PyObject *)self);
+    ml_transport_forgo(self);
+    return NULL;
+}
+
+void
+ml_transport_forgo(ml_transport *self)
+{
+    self->stream.fd = -1;
+    Py_DECREF(self);
+}
+
+PyObject *
+ml_transport_new(ml_base *loop, int fd, PyObject *sock, PyObject *protocol, PyObject *waiter,
+                 PyObject *extra, PyObject *server, PyObject *context, const struct sockaddr *peer,
+                 socklen_t peer_len)
+{
+    ml_transport_args args = {sock, protocol, waiter, extra, server, context};
+    ml_transport *self =
+        ml_transport_alloc(loop, loop->state->StreamTransport, &ml_stream_kind, fd, &args);
+
+    if (self == NULL) {
+        return NULL;
+    }
     if (peer != NULL && peer_len <= sizeof(self->addr[ADDR_PEER])) {
         memcpy(&self->addr[ADDR_PEER], peer, peer_len);
         self->addr_len[ADDR_PEER] = peer_len;
@@ -353,17 +429,7 @@ ml_transport_new(ml_base *loop, int fd, PyObject *sock, PyObject *protocol, PyOb
         ml_transport_remember_addr(self, ADDR_PEER);
     }
     ml_sock_nodelay(fd);
-    if (failed || (extra != NULL && self->extra == NULL) ||
-        ml_transport_set_protocol(self, protocol) < 0 ||
-        ml_base_set_transport(loop, fd, (PyObject *)self) < 0 || attach_server(self) < 0 ||
-        ml_base_push_ready(loop, &self->stream.ready) < 0) {
-        ml_base_unset_transport(loop, fd, (PyObject *)self);
-        self->stream.fd = -1;
-        Py_CLEAR(self->sock);
-        Py_DECREF(self);
-        return NULL;
-    }
-    return (PyObject *)self;
+    return ml_transport_begin(self);
 }
 
 static PyObject *
@@ -397,8 +463,8 @@ ml_make_socket_transport(ml_base *loop, PyObject *args, PyObject *kwargs)
                             none_is_null(server), none_is_null(context), NULL, 0);
 }
 
-static int
-transport_traverse(ml_transport *self, visitproc visit, void *arg)
+int
+ml_transport_traverse(ml_transport *self, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(self->extra);
@@ -414,8 +480,8 @@ transport_traverse(ml_transport *self, visitproc visit, void *arg)
     return ml_stream_traverse(&self->stream, visit, arg);
 }
 
-static int
-transport_clear(ml_transport *self)
+int
+ml_transport_clear(ml_transport *self)
 {
     Py_CLEAR(self->extra);
     Py_CLEAR(self->dict);
@@ -428,8 +494,8 @@ transport_clear(ml_transport *self)
     return 0;
 }
 
-static void
-transport_finalize(ml_transport *self)
+void
+ml_transport_finalize(ml_transport *self)
 {
     if (self->loop == NULL || self->stream.fd < 0) {
         return;
@@ -447,8 +513,8 @@ transport_finalize(ml_transport *self)
     }
 }
 
-static void
-transport_dealloc(ml_transport *self)
+void
+ml_transport_dealloc(ml_transport *self)
 {
     PyTypeObject *type = Py_TYPE(self);
 
@@ -459,7 +525,7 @@ transport_dealloc(ml_transport *self)
     if (self->weaklist != NULL) {
         PyObject_ClearWeakRefs((PyObject *)self);
     }
-    transport_clear(self);
+    ml_transport_clear(self);
     Py_CLEAR(self->sock);
     if (self->loop != NULL) {
         ml_stream_discard(&self->stream);
@@ -471,12 +537,12 @@ transport_dealloc(ml_transport *self)
 
 static PyType_Slot transport_slots[] = {
     {Py_tp_doc, PyDoc_STR("The asyncio.Transport of a TCP or Unix stream connection.")},
-    {Py_tp_dealloc, transport_dealloc},
-    {Py_tp_finalize, transport_finalize},
-    {Py_tp_traverse, transport_traverse},
-    {Py_tp_clear, transport_clear},
+    {Py_tp_dealloc, ml_transport_dealloc},
+    {Py_tp_finalize, ml_transport_finalize},
+    {Py_tp_traverse, ml_transport_traverse},
+    {Py_tp_clear, ml_transport_clear},
     {Py_tp_repr, ml_transport_repr},
-    {Py_tp_methods, ml_transport_methods},
+    {Py_tp_methods, ml_stream_methods},
     {Py_tp_getset, ml_transport_getset},
     {Py_tp_members, ml_transport_members},
     {0, NULL},

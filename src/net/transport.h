@@ -1,45 +1,67 @@
-/* StreamTransport: an asyncio.Transport over a stream socket. */
+/* What all transports are: a stream, a protocol and a life. StreamTransport is one over a stream
+ * socket; datagram.c and pipe.c have the others. */
 #ifndef ML_TRANSPORT_H
 #define ML_TRANSPORT_H
 
+#include "addr.h"
 #include "stream.h"
-
-#include <netinet/in.h>
 
 typedef struct ml_transport ml_transport;
 
-/* IPv4 and IPv6 addresses fit; others are asked of the socket when the transport is made. */
-typedef union ml_small_addr {
-    struct sockaddr any;
-    struct sockaddr_in v4;
-    struct sockaddr_in6 v6;
-} ml_small_addr;
-
 enum { ADDR_LOCAL, ADDR_PEER };
+
+/* What each kind of transport does in its own way. */
+typedef struct ml_transport_kind {
+    ml_sink sink;
+    const ml_calls *calls;
+    bool is_socket; /* has addresses; its descriptor is known to be a transport's */
+    const char *read_failed, *write_failed; /* messages */
+    const char *lost_write; /* logged when the program goes on writing to what is gone */
+    int (*eof)(ml_transport *self);
+    int (*read_error)(ml_transport *self, int error); /* errno value */
+    /* A method of the protocol raised while data was handed to it. */
+    int (*receiver_failed)(ml_transport *self, const char *message);
+} ml_transport_kind;
 
 struct ml_transport {
     PyObject_HEAD
     PyObject *extra; /* BaseTransport's slot `_extra`: a dict, NULL until somebody asks */
     PyObject *dict, *weaklist;
     PyObject *protocol; /* NULL after connection_lost() */
-    PyObject *sock;     /* socket object that owns the descriptor, NULL: we own it */
+    PyObject *sock;     /* socket or file object that owns the descriptor, NULL: we own it */
     PyObject *server;
     PyObject *waiter;       /* future to complete after connection_made() */
     PyObject *context;      /* see aio/context.h */
     PyObject *empty_waiter; /* a sendfile waits for the queue to be empty, or is under way */
     PyObject *lost_exc;     /* for connection_lost() */
     ml_base *loop;
+    const ml_transport_kind *kind;
     ml_stream stream;
-    ml_ready lost; /* the call of connection_lost() */
-    ml_small_addr addr[2];
+    ml_ready lost;         /* the call of connection_lost() */
+    ml_small_addr addr[2]; /* what does not fit is asked of the socket */
     socklen_t addr_len[2];
-    int conn_lost; /* stock's _conn_lost: 0 while writes are accepted */
-    bool made;     /* connection_made() was called */
+    int conn_lost;   /* not 0: connection_lost() is called, or will be */
+    int lost_writes; /* that came too late */
+    bool made;       /* connection_made() was called */
     bool closing, eof_sent, eof_received, reading_paused, buffered;
+    bool write_closed; /* writes are dropped: a pipe's, from close() on */
 };
 
-/* sock: a socket object or NULL with fd; waiter, extra, server, context may be NULL. On failure
- * the descriptor stays the caller's. */
+/* What a transport is made from: borrowed references; all but protocol may be NULL. */
+typedef struct ml_transport_args {
+    PyObject *sock, *protocol, *waiter, *extra, *server, *context;
+} ml_transport_args;
+
+/* A transport of any kind, not begun yet. NULL with an exception. */
+ml_transport *ml_transport_alloc(ml_base *loop, PyTypeObject *type, const ml_transport_kind *kind,
+                                 int fd, const ml_transport_args *args);
+/* From here on it owns the descriptor, and connection_made() will be called. NULL with an
+ * exception, and then `self` is gone. */
+PyObject *ml_transport_begin(ml_transport *self);
+/* Or this: drops one that was not begun; the descriptor stays the caller's. */
+void ml_transport_forgo(ml_transport *self);
+/* A StreamTransport. sock: a socket object or NULL with fd; waiter, extra, server, context may be
+ * NULL. On failure the descriptor stays the caller's. */
 PyObject *ml_transport_new(ml_base *loop, int fd, PyObject *sock, PyObject *protocol,
                            PyObject *waiter, PyObject *extra, PyObject *server, PyObject *context,
                            const struct sockaddr *peer, socklen_t peer_len);
@@ -47,27 +69,35 @@ PyObject *ml_transport_new(ml_base *loop, int fd, PyObject *sock, PyObject *prot
 /* The user may have closed the socket object that was handed in, and its number may be another
  * connection's by now: 1 if so, and the transport is ended with OSError(EBADF); -1: must leave. */
 int ml_transport_check_owned(ml_transport *self);
-/* Stops the transport because of the exception that is set: stock's _fatal_error(). */
+/* Stops the transport because of the exception that is set: stock's _fatal_error(). An OSError is
+ * the network's doing, and not reported. */
 int ml_transport_fatal(ml_transport *self, const char *message);
+/* The same, and `report` says whether the exception handler hears of it. */
+int ml_transport_fail(ml_transport *self, const char *message, bool report);
 int ml_transport_force_close(ml_transport *self, PyObject *exc);
 int ml_transport_close(ml_transport *self);
 /* Has connection_lost(exc) called. */
 int ml_transport_schedule_lost(ml_transport *self, PyObject *exc);
 
-/* transport_api.c: what Python sees. */
-extern PyMethodDef ml_transport_methods[];
-extern PyGetSetDef ml_transport_getset[];
-extern PyMemberDef ml_transport_members[];
-PyObject *ml_transport_repr(ml_transport *self);
-/* Debug mode: what it does, to asyncio's logger. -1 with an exception. */
-int ml_transport_log(ml_transport *self, const char *what);
+int ml_transport_traverse(ml_transport *self, visitproc visit, void *arg);
+int ml_transport_clear(ml_transport *self);
+void ml_transport_finalize(ml_transport *self);
+void ml_transport_dealloc(ml_transport *self);
+
+/* Calls moodloop._diagnostics.<name>(self) in debug mode. -1: must leave. */
+int ml_transport_log(ml_transport *self, const char *name);
 
 /* Completes empty_waiter if it is time to: None, or ConnectionError once the connection is lost. */
 void ml_transport_settle_waiter(ml_transport *self);
 
 /* sink.c: how a Protocol or BufferedProtocol is called. */
-extern const ml_sink ml_transport_sink;
+extern const ml_transport_kind ml_stream_kind;
 int ml_transport_set_protocol(ml_transport *self, PyObject *protocol);
+int ml_transport_readable(ml_stream *stream);
+int ml_transport_pause(ml_stream *stream);
+int ml_transport_resume(ml_stream *stream);
+int ml_transport_drained(ml_stream *stream);
+int ml_transport_write_failed(ml_stream *stream, int error);
 
 /* extra.c: get_extra_info() and what it needs. */
 PyObject *ml_transport_get_extra_info(ml_transport *self, PyObject *args, PyObject *kwargs);

@@ -1,6 +1,6 @@
-/* The methods and attributes of StreamTransport. */
+/* The methods and attributes of transports; see transport_api.h for which kind has which. */
+#include "transport_api.h"
 #include "transport.h"
-#include "sock.h"
 
 #include <errno.h>
 
@@ -18,20 +18,6 @@ none_or_error(int rc)
         return NULL;
     }
     Py_RETURN_NONE;
-}
-
-int
-ml_transport_log(ml_transport *self, const char *what)
-{
-    if (!self->loop->debug) {
-        return 0;
-    }
-    PyObject *log = ml_diagnostics(self->loop->state, "transport_does");
-    PyObject *done = log ? PyObject_CallFunction(log, "Os", (PyObject *)self, what) : NULL;
-
-    Py_XDECREF(log);
-    Py_XDECREF(done);
-    return done ? 0 : -1;
 }
 
 /* ---- writing ----------------------------------------------------------------------------- */
@@ -54,7 +40,7 @@ queue_data(ml_transport *self, PyObject *data)
     PyObject *copy = NULL;
     ssize_t sent = 0;
     if (stream->queued == 0 && view.len >= SEND_BEFORE_COPY && PyBuffer_IsContiguous(&view, 'C')) {
-        sent = ml_sock_send(stream->fd, view.buf, (size_t)view.len);
+        sent = stream->calls->send(stream->fd, view.buf, (size_t)view.len);
         sent = sent < 0 ? 0 : sent; /* a real failure shows again at the flush */
         copy = PyBytes_FromStringAndSize((char *)view.buf + sent, view.len - sent);
     }
@@ -87,29 +73,33 @@ check_writable(ml_transport *self)
     return 0;
 }
 
-/* The connection is gone: the write is dropped, as in stock asyncio with a warning in the end. */
-static int
-count_lost_write(ml_transport *self)
+int
+ml_transport_count_lost_write(ml_transport *self)
 {
-    if (self->conn_lost++ < LOG_LOST_WRITES_FROM) {
+    if ((self->conn_lost > 0) + self->lost_writes++ < LOG_LOST_WRITES_FROM) {
         return 0;
     }
     PyObject *warn = ml_diagnostics(self->loop->state, "write_after_lost");
-    PyObject *result = warn ? PyObject_CallNoArgs(warn) : NULL;
+    PyObject *result = warn ? PyObject_CallFunction(warn, "s", self->kind->lost_write) : NULL;
     Py_XDECREF(warn);
     Py_XDECREF(result);
     return result ? 0 : -1;
 }
 
 static bool
-is_data(PyObject *data)
+drops_writes(ml_transport *self)
+{
+    return self->conn_lost || self->write_closed || self->stream.fd < 0;
+}
+
+bool
+ml_transport_is_data(PyObject *data)
 {
     return PyBytes_Check(data) || PyByteArray_Check(data) || PyMemoryView_Check(data);
 }
 
-/* Bytes in it, asked of the object itself: a subclass's __len__() may say or do anything. */
-static Py_ssize_t
-data_size(PyObject *data)
+Py_ssize_t
+ml_transport_data_size(PyObject *data)
 {
     if (PyBytes_Check(data)) {
         return PyBytes_GET_SIZE(data);
@@ -118,29 +108,29 @@ data_size(PyObject *data)
                                    : PyMemoryView_GET_BUFFER(data)->len;
 }
 
-static int
-type_error(PyObject *data)
+int
+ml_transport_type_error(PyObject *data)
 {
     PyErr_Format(PyExc_TypeError, "data argument must be a bytes-like object, not '%s'",
                  Py_TYPE(data)->tp_name);
     return -1;
 }
 
-static PyObject *
-transport_write(ml_transport *self, PyObject *data)
+PyObject *
+ml_transport_py_write(ml_transport *self, PyObject *data)
 {
-    if (!is_data(data)) {
-        type_error(data);
+    if (!ml_transport_is_data(data)) {
+        ml_transport_type_error(data);
         return NULL;
     }
     if (check_writable(self) < 0) {
         return NULL;
     }
-    if (data_size(data) == 0) {
+    if (ml_transport_data_size(data) == 0) {
         Py_RETURN_NONE;
     }
-    if (self->conn_lost || self->stream.fd < 0) {
-        return none_or_error(count_lost_write(self));
+    if (drops_writes(self)) {
+        return none_or_error(ml_transport_count_lost_write(self));
     }
     int gone = ml_transport_check_owned(self);
     if (gone) {
@@ -149,8 +139,8 @@ transport_write(ml_transport *self, PyObject *data)
     return none_or_error(queue_data(self, data) < 0 ? -1 : ml_stream_queued(&self->stream));
 }
 
-static PyObject *
-transport_writelines(ml_transport *self, PyObject *lines)
+PyObject *
+ml_transport_py_writelines(ml_transport *self, PyObject *lines)
 {
     if (check_writable(self) < 0) {
         return NULL;
@@ -163,14 +153,14 @@ transport_writelines(ml_transport *self, PyObject *lines)
     PyObject **items = PySequence_Fast_ITEMS(list);
     int rc = 0;
     for (Py_ssize_t i = 0; rc == 0 && i < count; i++) {
-        rc = is_data(items[i]) ? 0 : type_error(items[i]);
+        rc = ml_transport_is_data(items[i]) ? 0 : ml_transport_type_error(items[i]);
     }
-    if (rc == 0 && count > 0 && (self->conn_lost || self->stream.fd < 0)) {
-        rc = count_lost_write(self);
+    if (rc == 0 && count > 0 && drops_writes(self)) {
+        rc = ml_transport_count_lost_write(self);
     }
     else {
         for (Py_ssize_t i = 0; rc == 0 && i < count; i++) {
-            rc = data_size(items[i]) > 0 ? queue_data(self, items[i]) : 0;
+            rc = ml_transport_data_size(items[i]) > 0 ? queue_data(self, items[i]) : 0;
         }
         if (rc == 0 && self->stream.queued > 0) {
             rc = ml_stream_queued(&self->stream);
@@ -180,10 +170,8 @@ transport_writelines(ml_transport *self, PyObject *lines)
     return none_or_error(rc);
 }
 
-/* What was only waiting for the end of the callback is tried before its fate is asked or decided,
- * so that the caller sees what a transport that sends at once would show. */
-static int
-try_now(ml_transport *self)
+int
+ml_transport_try_now(ml_transport *self)
 {
     return ml_stream_untried(&self->stream) ? ml_stream_flush(&self->stream) : 0;
 }
@@ -194,7 +182,7 @@ transport_write_eof(ml_transport *self, PyObject *Py_UNUSED(unused))
     if (self->closing || self->eof_sent) {
         Py_RETURN_NONE;
     }
-    if (try_now(self) < 0) {
+    if (ml_transport_try_now(self) < 0) {
         return NULL;
     }
     self->eof_sent = true;
@@ -207,8 +195,8 @@ transport_write_eof(ml_transport *self, PyObject *Py_UNUSED(unused))
     Py_RETURN_NONE;
 }
 
-static PyObject *
-transport_can_write_eof(ml_transport *Py_UNUSED(self), PyObject *Py_UNUSED(unused))
+PyObject *
+ml_transport_py_can_write_eof(ml_transport *Py_UNUSED(self), PyObject *Py_UNUSED(unused))
 {
     Py_RETURN_TRUE;
 }
@@ -254,7 +242,8 @@ transport_make_empty_waiter(ml_transport *self, PyObject *Py_UNUSED(unused))
         PyErr_SetString(PyExc_RuntimeError, "Empty waiter is already set");
         return NULL;
     }
-    if (try_now(self) < 0 || !(self->empty_waiter = ml_base_create_future(self->loop, NULL))) {
+    if (ml_transport_try_now(self) < 0 ||
+        !(self->empty_waiter = ml_base_create_future(self->loop, NULL))) {
         return NULL;
     }
     ml_base_share_transport(self->loop, self->stream.fd, true);
@@ -274,23 +263,23 @@ transport_reset_empty_waiter(ml_transport *self, PyObject *Py_UNUSED(unused))
 
 /* ---- flow control ------------------------------------------------------------------------ */
 
-static PyObject *
-transport_get_write_buffer_size(ml_transport *self, PyObject *Py_UNUSED(unused))
+PyObject *
+ml_transport_py_get_write_buffer_size(ml_transport *self, PyObject *Py_UNUSED(unused))
 {
-    if (try_now(self) < 0) {
+    if (ml_transport_try_now(self) < 0) {
         return NULL;
     }
     return PyLong_FromSize_t(self->stream.queued);
 }
 
-static PyObject *
-transport_get_write_buffer_limits(ml_transport *self, PyObject *Py_UNUSED(unused))
+PyObject *
+ml_transport_py_get_write_buffer_limits(ml_transport *self, PyObject *Py_UNUSED(unused))
 {
     return Py_BuildValue("(nn)", (Py_ssize_t)self->stream.low, (Py_ssize_t)self->stream.high);
 }
 
-static PyObject *
-transport_set_write_buffer_limits(ml_transport *self, PyObject *args, PyObject *kwargs)
+PyObject *
+ml_transport_py_set_write_buffer_limits(ml_transport *self, PyObject *args, PyObject *kwargs)
 {
     static char *keywords[] = {"high", "low", NULL};
     PyObject *high_arg = Py_None, *low_arg = Py_None;
@@ -318,26 +307,26 @@ transport_set_write_buffer_limits(ml_transport *self, PyObject *args, PyObject *
     self->stream.high = (size_t)high;
     self->stream.low = (size_t)low;
     if (!self->stream.paused && self->stream.queued > self->stream.high) {
-        if (try_now(self) < 0 || ml_stream_check_marks(&self->stream) < 0) {
+        if (ml_transport_try_now(self) < 0 || ml_stream_check_marks(&self->stream) < 0) {
             return NULL;
         }
     }
     Py_RETURN_NONE;
 }
 
-static PyObject *
-transport_pause_reading(ml_transport *self, PyObject *Py_UNUSED(unused))
+PyObject *
+ml_transport_py_pause_reading(ml_transport *self, PyObject *Py_UNUSED(unused))
 {
     if (self->closing || self->reading_paused) {
         Py_RETURN_NONE;
     }
     self->reading_paused = true;
     int rc = ml_stream_read(&self->stream, false);
-    return none_or_error(rc < 0 ? rc : ml_transport_log(self, "pauses reading"));
+    return none_or_error(rc < 0 ? rc : ml_transport_log(self, "pauses_reading"));
 }
 
-static PyObject *
-transport_resume_reading(ml_transport *self, PyObject *Py_UNUSED(unused))
+PyObject *
+ml_transport_py_resume_reading(ml_transport *self, PyObject *Py_UNUSED(unused))
 {
     if (self->closing || !self->reading_paused) {
         Py_RETURN_NONE;
@@ -345,25 +334,25 @@ transport_resume_reading(ml_transport *self, PyObject *Py_UNUSED(unused))
     self->reading_paused = false;
     /* Before connection_made() it is start() that begins to read; after EOF nothing comes. */
     int rc = self->made && !self->eof_received ? ml_stream_read(&self->stream, true) : 0;
-    return none_or_error(rc < 0 ? rc : ml_transport_log(self, "resumes reading"));
+    return none_or_error(rc < 0 ? rc : ml_transport_log(self, "resumes_reading"));
 }
 
-static PyObject *
-transport_is_reading(ml_transport *self, PyObject *Py_UNUSED(unused))
+PyObject *
+ml_transport_py_is_reading(ml_transport *self, PyObject *Py_UNUSED(unused))
 {
     return PyBool_FromLong(!self->closing && !self->reading_paused);
 }
 
 /* ---- ending ------------------------------------------------------------------------------ */
 
-static PyObject *
-transport_close(ml_transport *self, PyObject *Py_UNUSED(unused))
+PyObject *
+ml_transport_py_close(ml_transport *self, PyObject *Py_UNUSED(unused))
 {
     return none_or_error(ml_transport_close(self));
 }
 
-static PyObject *
-transport_is_closing(ml_transport *self, PyObject *Py_UNUSED(unused))
+PyObject *
+ml_transport_py_is_closing(ml_transport *self, PyObject *Py_UNUSED(unused))
 {
     return PyBool_FromLong(self->closing);
 }
@@ -372,14 +361,14 @@ transport_is_closing(ml_transport *self, PyObject *Py_UNUSED(unused))
 static PyObject *
 transport_force_close(ml_transport *self, PyObject *exc)
 {
-    if (try_now(self) < 0) {
+    if (ml_transport_try_now(self) < 0) {
         return NULL;
     }
     return none_or_error(ml_transport_force_close(self, exc));
 }
 
-static PyObject *
-transport_abort(ml_transport *self, PyObject *Py_UNUSED(unused))
+PyObject *
+ml_transport_py_abort(ml_transport *self, PyObject *Py_UNUSED(unused))
 {
     return transport_force_close(self, NULL);
 }
@@ -402,14 +391,14 @@ transport_fatal_error(ml_transport *self, PyObject *args)
 
 /* ---- protocol and attributes ------------------------------------------------------------- */
 
-static PyObject *
-transport_get_protocol(ml_transport *self, PyObject *Py_UNUSED(unused))
+PyObject *
+ml_transport_py_get_protocol(ml_transport *self, PyObject *Py_UNUSED(unused))
 {
     return Py_NewRef(self->protocol ? self->protocol : Py_None);
 }
 
-static PyObject *
-transport_set_protocol(ml_transport *self, PyObject *protocol)
+PyObject *
+ml_transport_py_set_protocol(ml_transport *self, PyObject *protocol)
 {
     return none_or_error(ml_transport_set_protocol(self, protocol));
 }
@@ -417,7 +406,7 @@ transport_set_protocol(ml_transport *self, PyObject *protocol)
 PyObject *
 ml_transport_repr(ml_transport *self)
 {
-    const char *state = self->stream.fd < 0 ? " closed" : self->closing ? " closing" : "";
+    const char *state = self->closing ? " closing" : self->kind->is_socket ? "" : " open";
 
     if (self->stream.fd < 0) {
         return PyUnicode_FromFormat("<%s closed>", Py_TYPE(self)->tp_name);
@@ -492,43 +481,21 @@ PyMemberDef ml_transport_members[] = {
     {NULL},
 };
 
-#define NOARGS(name, function, doc)                              \
-    {                                                            \
-        name, (PyCFunction)function, METH_NOARGS, PyDoc_STR(doc) \
-    }
-#define KEYWORDS(name, function, doc)                                                             \
-    {                                                                                             \
-        name, (PyCFunction)(void (*)(void))function, METH_VARARGS | METH_KEYWORDS, PyDoc_STR(doc) \
-    }
-
-PyMethodDef ml_transport_methods[] = {
-    {"write", (PyCFunction)transport_write, METH_O,
-     PyDoc_STR("write($self, data, /)\n--\n\nSends bytes-like data; never blocks.")},
-    {"writelines", (PyCFunction)transport_writelines, METH_O,
-     PyDoc_STR("writelines($self, list_of_data, /)\n--\n\nSends an iterable of data in one go.")},
-    NOARGS("write_eof", transport_write_eof, "Half-closes: the peer sees EOF after all is sent."),
-    NOARGS("can_write_eof", transport_can_write_eof, "True."),
-    NOARGS("get_write_buffer_size", transport_get_write_buffer_size, "Bytes not sent yet."),
-    NOARGS("get_write_buffer_limits", transport_get_write_buffer_limits, "(low, high) in bytes."),
-    KEYWORDS("set_write_buffer_limits", transport_set_write_buffer_limits,
-             "set_write_buffer_limits($self, /, high=None, low=None)\n--\n\n"
-             "Sets the water marks for pause_writing() and resume_writing(), in bytes."),
-    NOARGS("pause_reading", transport_pause_reading, "Stops calling data_received()."),
-    NOARGS("resume_reading", transport_resume_reading, "Ends a pause_reading()."),
-    NOARGS("is_reading", transport_is_reading, "True unless paused or closing."),
-    NOARGS("close", transport_close, "Sends what is queued, then calls connection_lost(None)."),
-    NOARGS("is_closing", transport_is_closing, "True from close() or abort() on."),
-    NOARGS("abort", transport_abort, "Drops what is queued and calls connection_lost(None)."),
-    NOARGS("get_protocol", transport_get_protocol, "The protocol; None once it is lost."),
-    {"set_protocol", (PyCFunction)transport_set_protocol, METH_O,
-     PyDoc_STR("set_protocol($self, protocol, /)\n--\n\nReplaces the protocol.")},
-    KEYWORDS("get_extra_info", ml_transport_get_extra_info,
-             "get_extra_info($self, /, name, default=None)\n--\n\n"
-             "'socket', 'sockname', 'peername', and what was given when it was made."),
+PyMethodDef ml_stream_methods[] = {
+    ML_TRANSPORT_METHODS,
+    ML_NOARGS("close", ml_transport_py_close,
+              "Sends what is queued, then calls connection_lost(None)."),
+    ML_NOARGS("abort", ml_transport_py_abort,
+              "Drops what is queued and calls connection_lost(None)."),
+    ML_READ_METHODS,
+    ML_WRITE_METHODS,
+    ML_FLOW_METHODS,
+    ML_NOARGS("can_write_eof", ml_transport_py_can_write_eof, "True."),
+    ML_NOARGS("write_eof", transport_write_eof,
+              "Half-closes: the peer sees EOF after all is sent."),
     {"_make_empty_waiter", (PyCFunction)transport_make_empty_waiter, METH_NOARGS, NULL},
     {"_reset_empty_waiter", (PyCFunction)transport_reset_empty_waiter, METH_NOARGS, NULL},
     {"_force_close", (PyCFunction)transport_force_close, METH_O, NULL},
     {"_fatal_error", (PyCFunction)transport_fatal_error, METH_VARARGS, NULL},
-    {"__reduce__", ml_no_pickle, METH_NOARGS, NULL},
     {NULL},
 };
