@@ -43,7 +43,7 @@ async def talk(url, number):
 
 async def main():
     async with serve(handler, "127.0.0.1", 0) as server:
-        url = "ws://127.0.0.1:%d" % server.sockets[0].getsockname()[1]
+        url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         await asyncio.gather(*(talk(url, n) for n in range(30)))
         async with connect(url, proxy=None) as socket:
             await socket.send("abort")
