@@ -11,6 +11,7 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 
 VENV ?= .venv
+ECOSYSTEM_VENV ?= build/venv-ecosystem
 TESTS ?= tests
 VERSIONS ?= 3.11 3.12 3.13 3.14 3.15
 TIERS ?= io,asyncio,extra
@@ -37,8 +38,8 @@ STUBS = $(patsubst moodloop/%.pyi,moodloop.%,$(filter-out %/__init__.pyi,$(wildc
 
 SANITIZED := $(CURDIR)/build/sanitize/$(PYID)
 
-.PHONY: help demo test build lint format typecheck sanitize conformance conformance-one \
-	conformance-each bench docs wheel clean
+.PHONY: help demo test ecosystem run-ecosystem build lint format typecheck sanitize conformance \
+	conformance-one conformance-each bench docs wheel clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -48,6 +49,14 @@ demo: build $(call extra,bench) ## a TCP server and clients on asyncio, moodloop
 
 test: build $(call extra,test) ## run the tests
 	$(PY) -m pytest $(TESTS) $(ARGS)
+
+# Many packages, and two servers of Debian's: only here, and in an environment of its own.
+ecosystem: ## real servers, frameworks and clients on moodloop
+	@.ci/system "$(PYTHON)" redis-server postgresql
+	@$(MAKE) run-ecosystem VENV=$(ECOSYSTEM_VENV) PYTHON="$(PYTHON)"
+
+run-ecosystem: build $(call extra,ecosystem)
+	$(PY) -m pytest -p no:asyncio -p no:anyio tests/ecosystem $(ARGS)
 
 build: $(EDITABLE) ## build the extension in place; only what has changed is compiled
 	@$(PY) setup.py -q build_ext --inplace

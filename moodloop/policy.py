@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from asyncio import events
+from asyncio import events, unix_events
 from collections.abc import Callable, Coroutine
 from functools import cache
 from typing import Any, TypeVar
@@ -37,12 +37,10 @@ def run(
 
 
 def _base_policy() -> Any:
-    """The class that the running Python's policies derive from, or None if it has no policies."""
-    for name in ("_BaseDefaultEventLoopPolicy", "BaseDefaultEventLoopPolicy"):
-        # vars(): from 3.14 on the public names warn when they are looked up.
-        if name in vars(events):
-            return vars(events)[name]
-    return None
+    """asyncio's default policy class, or None on a Python without policies."""
+    # vars(): from 3.14 on the public name warns when it is looked up.
+    names = vars(unix_events)
+    return names.get("_UnixDefaultEventLoopPolicy") or names.get("DefaultEventLoopPolicy")
 
 
 @cache
@@ -58,22 +56,7 @@ def event_loop_policy() -> Any:
     class Policy(base):  # type: ignore[misc, valid-type]
         """asyncio's default policy, with moodloop.EventLoop as the loop it makes."""
 
-        def _loop_factory(self) -> EventLoop:
-            return new_event_loop()
-
-        if hasattr(events, "AbstractChildWatcher"):  # 3.11 to 3.13
-            _watcher: Any = None
-
-            def get_child_watcher(self) -> Any:
-                """asyncio's own child watcher; it serves any loop."""
-                if self._watcher is None:
-                    from asyncio import unix_events
-
-                    self._watcher = unix_events.ThreadedChildWatcher()
-                return self._watcher
-
-            def set_child_watcher(self, watcher: Any) -> None:
-                self._watcher = watcher
+        _loop_factory = EventLoop
 
     Policy.__module__ = "moodloop"
     Policy.__qualname__ = "Policy"

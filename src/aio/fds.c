@@ -12,6 +12,7 @@ typedef struct ml_rw {
     ml_fdw fdw;
     ml_base *loop;
     ml_handle *handle; /* owned; NULL if nothing is registered */
+    PyObject *fileobj; /* owned; what was added, if no number; NULL if nothing is registered */
 } ml_rw;
 
 enum { READER, WRITER };
@@ -66,10 +67,13 @@ unregister(ml_base *self, ml_rw *rw)
         return 0;
     }
     ml_handle *handle = rw->handle;
+    PyObject *fileobj = rw->fileobj;
     rw->handle = NULL;
+    rw->fileobj = NULL;
     ml_fdw_stop(self->ev, &rw->fdw);
     int rc = ml_handle_cancel(handle);
     Py_DECREF(handle);
+    Py_XDECREF(fileobj);
     return rc;
 }
 
@@ -177,7 +181,8 @@ check_pollable(int fd)
     return 0;
 }
 
-/* A descriptor as selectors accept it: an int or an object with fileno(), not negative. */
+/* A descriptor as selectors accept it: an int or an object with fileno(), not negative. Raises
+ * ValueError otherwise, with -1 in *fd for what has a negative one, as a closed socket has. */
 static int
 fd_argument(PyObject *fileobj, int *fd)
 {
@@ -185,6 +190,7 @@ fd_argument(PyObject *fileobj, int *fd)
     long value;
     int overflow = 0;
 
+    *fd = 0;
     if (PyLong_Check(fileobj)) {
         number = Py_NewRef(fileobj);
     }
@@ -209,6 +215,7 @@ fd_argument(PyObject *fileobj, int *fd)
     }
     if (value < 0 && !overflow) {
         PyErr_Format(PyExc_ValueError, "Invalid file descriptor: %ld", value);
+        *fd = -1;
         return -1;
     }
     if (overflow || value > INT_MAX) {
@@ -217,6 +224,39 @@ fd_argument(PyObject *fileobj, int *fd)
     }
     *fd = (int)value;
     return 0;
+}
+
+/* The number that a file object was added with, or -1. */
+static int
+find_fileobj(ml_base *self, PyObject *fileobj)
+{
+    for (int fd = 0; fd < self->slots_cap; fd++) {
+        for (int direction = READER; direction <= WRITER; direction++) {
+            ml_rw *rw = self->slots[fd].rw[direction];
+            if (rw != NULL && rw->fileobj == fileobj) {
+                return fd;
+            }
+        }
+    }
+    return -1;
+}
+
+/* fd_argument() for removing: what was closed since it was added is known by itself, as selectors
+ * know it. *fd stays -1 on a closed loop, which knows nothing and need not complain. */
+static int
+known_fd(ml_base *self, PyObject *fileobj, int *fd)
+{
+    if (fd_argument(fileobj, fd) == 0) {
+        return 0;
+    }
+    if (*fd < 0) {
+        *fd = find_fileobj(self, fileobj);
+        if (*fd >= 0 || self->closed) {
+            PyErr_Clear();
+            return 0;
+        }
+    }
+    return -1;
 }
 
 /* ---- registering ------------------------------------------------------------------------- */
@@ -239,7 +279,7 @@ rw_dead(ml_loop *Py_UNUSED(loop), ml_fdw *Py_UNUSED(fdw))
 }
 
 static int
-register_handle(ml_base *self, int fd, int direction, ml_handle *handle)
+register_handle(ml_base *self, PyObject *fileobj, int fd, int direction, ml_handle *handle)
 {
     ml_slot *slot = need_slot(self, fd);
     ml_rw *rw = slot ? slot->rw[direction] : NULL;
@@ -257,12 +297,15 @@ register_handle(ml_base *self, int fd, int direction, ml_handle *handle)
         slot->rw[direction] = rw;
     }
     ml_handle *old = rw->handle;
+    PyObject *old_fileobj = rw->fileobj;
     /* Started anew even if one was active: the number may be another open file by now. */
     ml_fdw_stop(self->ev, &rw->fdw);
     ml_fdw_init(&rw->fdw, rw_event, rw_dead, fd, direction == READER ? EV_READ : EV_WRITE);
     rw->handle = NULL;
+    rw->fileobj = NULL;
     if (ml_fdw_start(self->ev, &rw->fdw) == 0) {
         rw->handle = (ml_handle *)Py_NewRef((PyObject *)handle);
+        rw->fileobj = PyLong_Check(fileobj) ? NULL : Py_NewRef(fileobj);
         ml_base_touch(self);
     }
     int rc = rw->handle ? 0 : -1;
@@ -272,6 +315,7 @@ register_handle(ml_base *self, int fd, int direction, ml_handle *handle)
         }
         Py_DECREF(old);
     }
+    Py_XDECREF(old_fileobj);
     return rc;
 }
 
@@ -297,7 +341,7 @@ add(ml_base *self, int direction, bool checked, PyObject *const *args, Py_ssize_
     if (!PyObject_GC_IsTracked((PyObject *)handle)) {
         PyObject_GC_Track(handle);
     }
-    if (register_handle(self, fd, direction, handle) < 0) {
+    if (register_handle(self, args[0], fd, direction, handle) < 0) {
         Py_CLEAR(handle);
     }
     return (PyObject *)handle;
@@ -308,7 +352,7 @@ remove_rw(ml_base *self, int direction, bool checked, PyObject *fileobj)
 {
     int fd;
 
-    if (fd_argument(fileobj, &fd) < 0 || (checked && ml_base_check_fd(self, fileobj, fd) < 0)) {
+    if (known_fd(self, fileobj, &fd) < 0 || (checked && ml_base_check_fd(self, fileobj, fd) < 0)) {
         return NULL;
     }
     ml_slot *slot = find_slot(self, fd);
@@ -410,6 +454,7 @@ ml_base_slots_traverse(ml_base *self, visitproc visit, void *arg)
         for (int direction = READER; direction <= WRITER; direction++) {
             if (self->slots[fd].rw[direction] != NULL) {
                 Py_VISIT(self->slots[fd].rw[direction]->handle);
+                Py_VISIT(self->slots[fd].rw[direction]->fileobj);
             }
         }
     }
@@ -430,6 +475,7 @@ ml_base_slots_clear(ml_base *self)
             if (rw != NULL) {
                 ml_fdw_stop(self->ev, &rw->fdw);
                 Py_CLEAR(rw->handle);
+                Py_CLEAR(rw->fileobj);
                 PyMem_RawFree(rw);
             }
         }

@@ -111,7 +111,7 @@ base_is_closed(ml_base *self, PyObject *Py_UNUSED(unused))
 }
 
 static PyObject *
-base_get_debug(ml_base *self, PyObject *Py_UNUSED(unused))
+base_get_debug(ml_base *self, void *Py_UNUSED(unused))
 {
     return PyBool_FromLong(self->debug);
 }
@@ -410,10 +410,28 @@ base_scheduled_handles(ml_base *self, PyObject *Py_UNUSED(unused))
     return list;
 }
 
+/* BaseEventLoop.set_debug() assigns what it was given, of any type. */
+static int
+base_set_debug(ml_base *self, PyObject *value, void *Py_UNUSED(closure))
+{
+    int debug = -1;
+
+    if (value == NULL) {
+        PyErr_SetString(PyExc_AttributeError, "cannot delete _debug");
+    }
+    else {
+        debug = PyObject_IsTrue(value);
+    }
+    if (debug < 0) {
+        return -1;
+    }
+    self->debug = debug;
+    return 0;
+}
+
 static PyMemberDef base_members[] = {
     {"ev", T_OBJECT_EX, offsetof(ml_base, ev), READONLY,
      PyDoc_STR("The moodloop.event.Loop beneath: watchers on it run inside this loop.")},
-    {"_debug", T_BOOL, offsetof(ml_base, debug), 0, NULL},
     {"_task_factory", T_OBJECT, offsetof(ml_base, task_factory), 0, NULL},
     {"_closed", T_BOOL, offsetof(ml_base, closed), 0, NULL},
     {"_stopping", T_BOOL, offsetof(ml_base, stopping), 0, NULL},
@@ -422,6 +440,7 @@ static PyMemberDef base_members[] = {
 };
 
 static PyGetSetDef base_getset[] = {
+    {"_debug", (getter)base_get_debug, (setter)base_set_debug, NULL, NULL},
     {"_thread_id", (getter)base_get_thread_id, (setter)base_set_thread_id, NULL, NULL},
     {NULL},
 };

@@ -25,6 +25,12 @@ class TestSwitch:
         loop.set_debug(False)
         assert loop.get_debug() is False
 
+    @pytest.mark.parametrize("value", [0, 1, None, "", "yes", [], [0]], ids=repr)
+    def test_set_to_what_is_true_or_false(self, loop, value):
+        loop.set_debug(not value)
+        loop.set_debug(value)
+        assert bool(loop.get_debug()) is bool(value)
+
     def test_while_running(self, loop, run):
         async def main():
             loop.set_debug(True)

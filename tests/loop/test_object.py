@@ -329,6 +329,22 @@ class TestPackage:
         )
         assert (done.rc, done.out) == (0, "installed\n"), done.err
 
+    @pytest.mark.parametrize("kind", ["exec", "shell"])
+    def test_install_leaves_subprocesses_alone(self, snippet, kind):
+        done = snippet(
+            f"""
+            import moodloop
+            moodloop.install()
+            async def main():
+                process = await asyncio.create_subprocess_{kind}("true")
+                return await process.wait()
+            assert asyncio.run(main()) == 0
+            print("ended")
+            """,
+            args=["-W", "error"],
+        )
+        assert (done.rc, done.out) == (0, "ended\n"), done.err
+
     def test_import_is_quiet_and_changes_nothing(self, snippet):
         done = snippet(
             """

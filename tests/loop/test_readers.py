@@ -5,6 +5,7 @@ import os
 import resource
 import socket
 import tempfile
+import weakref
 
 import pytest
 from support.loops import run_guarded, run_turns
@@ -306,6 +307,70 @@ class TestBadDescriptors:
         sock.close()
         with pytest.raises(ValueError):
             getattr(loop, which)(sock, print)
+
+    @ADDERS
+    def test_closed_socket_that_was_added_can_be_removed(self, loop, sockets, which):
+        """A socket is still known by itself when it has no number any more."""
+        remove, other = (
+            getattr(loop, f"remove_{kind}")
+            for kind in (("reader", "writer") if "reader" in which else ("writer", "reader"))
+        )
+        a, b = sockets()
+        others = [sock for pair in (sockets(), sockets()) for sock in pair]
+        for sock in (*others, b):
+            getattr(loop, which)(sock, print)
+        b.close()
+        assert other(b) is False
+        assert remove(b) is True
+        with pytest.raises(ValueError):
+            remove(b)
+        assert [remove(sock) for sock in others] == [True] * 4
+
+    @ADDERS
+    def test_closed_socket_that_was_added_by_number(self, loop, sockets, which):
+        a, b = sockets()
+        number = b.fileno()
+        getattr(loop, which)(number, print)
+        b.close()
+        remove = getattr(loop, which.replace("add", "remove"))
+        with pytest.raises(ValueError):
+            remove(b)
+        assert remove(number) is True
+
+    def test_closed_socket_on_a_closed_loop(self, loop, sockets):
+        a, b = sockets()
+        loop.add_reader(b, print)
+        b.close()
+        loop.close()
+        assert loop.remove_reader(b) is False
+        assert loop.remove_writer(-1) is False
+
+    # Stock tells its epoll set of what is left, which fails for a descriptor that is gone.
+    @pytest.mark.moodloop_only
+    def test_closed_socket_is_removed_in_one_direction(self, loop, sockets):
+        a, b = sockets()
+        loop.add_reader(b, print)
+        loop.add_writer(b, print)
+        b.close()
+        assert loop.remove_writer(b) is True
+        assert loop.remove_writer(b) is False
+        assert loop.remove_reader(b) is True
+
+    @ADDERS
+    def test_file_object_is_let_go(self, loop, which):
+        """Kept from add to remove, or to the loop's end, and no longer."""
+        remove = getattr(loop, which.replace("add", "remove"))
+        for end in (remove, lambda _: loop.close()):
+            a, b = socket.socketpair()
+            with a:
+                known = weakref.ref(b)
+                getattr(loop, which)(b, print)
+                number = b.fileno()
+                b.close()
+                del b
+                assert known() is not None
+                end(number)
+                assert known() is None
 
     @ADDERS
     def test_closed_number(self, loop, which):
