@@ -79,3 +79,11 @@ def accept_failed(loop: Any, listener: Any, sock: Any, exc: OSError) -> None:
 def _resume_accept(loop: Any, listener: Any, sock: Any) -> None:
     if sock.fileno() >= 0 and loop._listeners.get(sock) is listener:
         loop._add_reader(sock.fileno(), listener.accept)
+
+
+def watch_failed(loop: Any, fd: int, exc: OSError) -> None:
+    """The kernel cannot watch a descriptor, for want of memory: tell, and try again in a second."""
+    loop.call_exception_handler(
+        {"message": f"File descriptor {fd} cannot be watched for now", "exception": exc}
+    )
+    loop.call_later(constants.ACCEPT_RETRY_DELAY, loop._rewatch, fd)

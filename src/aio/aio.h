@@ -227,6 +227,7 @@ PyObject *ml_base_remove_reader(ml_base *, PyObject *);
 PyObject *ml_base_remove_writer(ml_base *, PyObject *);
 PyObject *ml_base_remove_reader_unchecked(ml_base *, PyObject *);
 PyObject *ml_base_remove_writer_unchecked(ml_base *, PyObject *);
+PyObject *ml_base_rewatch(ml_base *, PyObject *);
 /* The transport that owns a descriptor: borrowed, for the "is used by transport" check; but while
  * it is `held` (its ev_io is active, so its events reach it) the loop has a reference. */
 int ml_base_set_transport(ml_base *self, int fd, PyObject *transport);

@@ -277,6 +277,11 @@ handle_events(ml_transport *self)
         self->made = true;
         return start(self);
     }
+    if (stream->refused) {
+        int error = stream->refused;
+        stream->refused = 0;
+        return stream->sink->write_failed(stream, error);
+    }
     int gone = ml_transport_check_owned(self);
     if (gone) {
         return gone < 0 ? -1 : 0;
