@@ -22,7 +22,8 @@ def source_traceback() -> traceback.StackSummary:
 def callback_failed(loop: Any, handle: Any, exc: BaseException) -> None:
     """A handle's callback raised: as stock Handle._run() reports it."""
     info = asyncio.Handle._repr_info(handle)  # type: ignore[attr-defined]
-    source = info[1] if len(info) > 1 and handle._callback is not None else "(cancelled)"
+    known = [part for part in info[1:] if part != "cancelled"]
+    source = known[0] if known and handle._callback is not None else "(cancelled)"
     context = {
         "message": f"Exception in callback {source}",
         "exception": exc,

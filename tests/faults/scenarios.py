@@ -24,9 +24,8 @@ def payload(number, size):
 
 
 def shrink(sock):
-    """Small buffers, so that writers feel back pressure."""
+    """A small buffer, so that writers feel back pressure. Not so small that TCP waits for timers."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
 
 
 # ---- protocols -----------------------------------------------------------------------------------
