@@ -359,9 +359,6 @@ transport_is_closing(ml_transport *self, PyObject *Py_UNUSED(unused))
 static PyObject *
 transport_abort(ml_transport *self, PyObject *Py_UNUSED(unused))
 {
-    if (try_now(self) < 0) {
-        return NULL;
-    }
     return none_or_error(ml_transport_force_close(self, NULL));
 }
 

@@ -309,7 +309,7 @@ class Machine:
     async def step_get(self):
         return await self.queue.get()
 
-    # ---- descriptors: one reader and one writer -------------------------------------------------
+    # ---- descriptors: one at a time, as the order of two in one poll is the kernel's -------------
 
     def do_add_reader(self, ops):
         callback = self.body(ops)
@@ -322,6 +322,7 @@ class Machine:
             self.log("read", data)
             callback()
 
+        self.loop.remove_writer(self.sockets[1])
         self.loop.add_reader(self.sockets[0], readable)
 
     def do_remove_reader(self):
@@ -334,6 +335,7 @@ class Machine:
             self.loop.remove_writer(self.sockets[1])
             callback()
 
+        self.loop.remove_reader(self.sockets[0])
         self.loop.add_writer(self.sockets[1], writable)
 
     def do_remove_writer(self):
