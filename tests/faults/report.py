@@ -53,8 +53,8 @@ class Report:
             return found
         if not fault.quiet and fault.value not in [number for *_, number in self.errors]:
             found.append(f"{errno.errorcode[fault.value]} was told to nobody, only {told}")
-        if not self.aborted and len(self.incomplete) > 1:
-            found.append(f"more than one is incomplete: {self.incomplete}")
+        if not self.aborted and len(self.incomplete) > fault.times:
+            found.append(f"more than what a fault can reach is incomplete: {self.incomplete}")
         return found
 
 

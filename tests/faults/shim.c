@@ -191,10 +191,16 @@ caught(const char *what, int fd, const void *caller)
              slash ? slash + 1 : file);
 }
 
+static bool
+is_dead(int fd)
+{
+    return fd >= 0 && fd < MAX_FDS && dead[fd];
+}
+
 static void
 check_alive(int call, int fd, const void *caller)
 {
-    if (fd >= 0 && fd < MAX_FDS && dead[fd]) {
+    if (is_dead(fd)) {
         caught(call_names[call], fd, caller);
     }
 }
@@ -242,6 +248,16 @@ soft_fault(int call)
     }
 }
 
+/* A datagram is sent whole. */
+static bool
+is_datagram(int fd)
+{
+    int type = 0;
+    socklen_t size = sizeof(type);
+
+    return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_DGRAM;
+}
+
 static fault
 decide(int call, int fd)
 {
@@ -257,6 +273,9 @@ decide(int call, int fd)
     else if (plan.fault.kind != NONE && call == plan.call && index >= plan.index &&
              index < plan.index + plan.times) {
         chosen = plan.fault;
+    }
+    if (chosen.kind == SHORT && call != CALL_recvmmsg && call != CALL_sendmmsg && is_datagram(fd)) {
+        chosen = none;
     }
     if (chosen.kind != NONE) {
         struck++;
@@ -360,10 +379,37 @@ accept4(int fd, struct sockaddr *address, socklen_t *size, int flags)
     return real(fd, address, size, flags);
 }
 
+/* To ask whether a descriptor is open is no abuse. */
+EXPORT int
+fstat(int fd, struct stat *st)
+{
+    REAL(fstat)
+    if (is_dead(fd)) {
+        errno = EBADF;
+        return -1;
+    }
+    return real(fd, st);
+}
+
+EXPORT int
+fstat64(int fd, struct stat64 *st)
+{
+    REAL(fstat64)
+    if (is_dead(fd)) {
+        errno = EBADF;
+        return -1;
+    }
+    return real(fd, st);
+}
+
 /* Only duplicating counts: the other commands cannot fail on an open descriptor. */
 static int
 do_fcntl(int (*real_fcntl)(int, int, ...), int fd, int command, void *argument, const void *caller)
 {
+    if (is_dead(fd)) {
+        errno = EBADF;
+        return -1;
+    }
     if (command == F_DUPFD || command == F_DUPFD_CLOEXEC) {
         check_alive(CALL_fcntl, fd, caller);
         fault now = decide(CALL_fcntl, fd);
@@ -410,7 +456,7 @@ close(int fd)
                   (S_ISSOCK(st.st_mode) || S_ISFIFO(st.st_mode));
 
     CHECK_ALIVE(close, fd);
-    if (quarantine && fd >= 0 && fd < MAX_FDS && dead[fd]) {
+    if (quarantine && is_dead(fd)) {
         errno = EBADF;
         return -1;
     }
@@ -497,11 +543,11 @@ file_kind(int fd)
 {
     struct stat st;
 
-    if (!watching || fstat(fd, &st) < 0) {
-        return watching && fd >= 0 && fd < MAX_FDS && dead[fd] ? STREAM : OTHER;
-    }
-    if (fd < MAX_FDS && dead[fd]) {
+    if (watching && is_dead(fd)) {
         return STREAM;
+    }
+    if (!watching || fstat(fd, &st) < 0) {
+        return OTHER;
     }
     return S_ISSOCK(st.st_mode) || S_ISFIFO(st.st_mode) ? STREAM
            : (st.st_mode & S_IFMT) == 0                 ? EVENT

@@ -58,7 +58,7 @@ def test_faults(library, counts, scenario):
     ]
     results = check(library, jobs)
     # Calls differ a little from run to run, but a shim that does nothing would be found out.
-    assert sum(result["struck"] > 0 for result in results) > 0.9 * len(results)
+    assert sum(result["struck"] > 0 for result in results) > 0.8 * len(results)
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
