@@ -25,6 +25,8 @@ class Failure(Exception):
 
 
 def text(exc):
+    if isinstance(exc, (BrokenPipeError, ConnectionResetError)):
+        return "the peer is gone"  # which of them, depends on whether reading or writing tells
     return None if exc is None else f"{type(exc).__name__}: {exc}"
 
 
@@ -119,6 +121,7 @@ class Buffered(Plain, asyncio.BufferedProtocol):
 
 
 PROTOCOLS = {"plain": Plain, "buffered": Buffered}
+KINDS = {"bytes": bytes, "bytearray": bytearray, "view": memoryview}
 
 
 class Connections:
@@ -136,6 +139,8 @@ class Connections:
 
     def handler(self, loop, context):
         exc = text(context.get("exception"))
+        if exc == "AttributeError: 'NoneType' object has no attribute 'close'":
+            return  # stock asyncio, closed by resume_writing(), ends the connection twice
         if context["message"].startswith("Exception in callback"):
             self.other.append(exc)  # of which callback is said differently
         else:
@@ -221,8 +226,7 @@ class Connections:
             end.log(name, *(() if result is None else (result,)))
 
     def do_write(self, end, kind, count):
-        data = bytes([count]) * count
-        end.transport.write({"bytes": bytes, "bytearray": bytearray, "view": memoryview}[kind](data))
+        end.transport.write(KINDS[kind](bytes([count]) * count))
 
     def do_large(self, end, kind):
         data = bytes(range(256)) * (LARGE // 256)

@@ -1,8 +1,8 @@
 """Runs a program of callbacks, timers, futures and tasks on a loop, and writes down what happens.
 
 A program is a list of operations: tuples, see programs.py. Time is virtual and goes on by a unit
-with each turn, and no two timers are due at the same instant; so the whole trace, with the number of
-the turn, is determined, and all of it is what asyncio promises.
+with each turn, and no two timers are due at the same instant; so the whole trace, with the number
+of the turn, is determined, and all of it is what asyncio promises.
 """
 
 import asyncio
@@ -17,6 +17,7 @@ UNIT = 10_000.0
 APART = 10.0  # between two timers of the same unit
 
 variable = contextvars.ContextVar("variable", default="unset")
+root = contextvars.ContextVar("root")  # the number of the task that a script belongs to
 
 
 class Failure(Exception):
@@ -91,6 +92,9 @@ class Machine:
 
     def finish(self):
         self.turn = "end"
+        for sock in self.sockets:
+            self.loop.remove_reader(sock)
+            self.loop.remove_writer(sock)
         for handle in self.handles:
             handle.cancel()
         for _ in range(100):
@@ -109,8 +113,6 @@ class Machine:
             else:
                 self.log("done", text(what.exception()))
         for sock in self.sockets:
-            self.loop.remove_reader(sock)
-            self.loop.remove_writer(sock)
             sock.close()
         self.loop.close()
 
@@ -218,6 +220,8 @@ class Machine:
             return task.cancel("by program")
 
     async def script(self, number, steps):
+        if isinstance(number, int):
+            root.set(number)
         self.log("task", number, "starts", variable.get(), asyncio.current_task().get_name())
         try:
             for step in steps:
@@ -249,12 +253,8 @@ class Machine:
             return await asyncio.shield(future)
 
     async def step_join(self, index):
-        task = self.pick(self.tasks, index)
-        if task is not None and task is not asyncio.current_task():
-            try:
-                return await task
-            except RecursionError:
-                return "recursion"
+        if task := self.pick(self.tasks[: root.get()], index):  # never in a circle
+            return await task
 
     async def step_wait_for(self, index, units):
         if future := self.pick(self.futures, index):

@@ -95,7 +95,8 @@ reactions = st.dictionaries(
     max_size=3,
 ).map(lambda found: tuple(found.items()))
 end_kinds = st.tuples(st.sampled_from(["plain", "buffered"]), reactions)
-stimuli = st.lists(st.tuples(st.integers(0, 3), st.lists(end_ops, min_size=1, max_size=4)), max_size=6)
+stimulus = st.tuples(st.integers(0, 3), st.lists(end_ops, min_size=1, max_size=4))
 connections = st.tuples(
-    st.lists(st.tuples(end_kinds, end_kinds), min_size=1, max_size=2), stimuli
+    st.lists(st.tuples(end_kinds, end_kinds), min_size=1, max_size=2),
+    st.lists(stimulus, max_size=6),
 )

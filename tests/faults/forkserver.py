@@ -2,9 +2,9 @@
 
     python -m faults.forkserver < jobs > results
 
-A job is a line of JSON: {"scenario", "fault": null or [call, kind, value, times, hard, quiet],
-"index", "storm": null or [seed, permille], "loop"}. The answer to each is a line: {"job": its number,
-"problems": [...], "counts": {call: number}, "struck": number}.
+A job is a line of JSON: {"scenario", "fault": null or a Fault's fields, "index": the call that it
+strikes, "storm": null or [seed, permille], "loop": whose default is moodloop}. The answer to each
+is a line: {"job": its number, "problems": [...], "counts": {call: number}, "struck": number}.
 """
 
 import asyncio
@@ -169,7 +169,8 @@ class Run:
 
 def warm(lines):
     """Run each scenario once here, so that a child imports nothing and collects little."""
-    for scenario, loop in sorted({(j["scenario"], j.get("loop", "moodloop")) for j in map(json.loads, lines)}):
+    jobs = map(json.loads, lines)
+    for scenario, loop in sorted({(j["scenario"], j.get("loop", "moodloop")) for j in jobs}):
         run(Report(), SCENARIOS[scenario], factory(loop))
     collect()
     gc.freeze()

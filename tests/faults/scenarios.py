@@ -24,7 +24,7 @@ def payload(number, size):
 
 
 def shrink(sock):
-    """A small buffer, so that writers feel back pressure. Not so small that TCP waits for timers."""
+    """A small buffer, so that writers feel back pressure; a smaller one makes TCP wait."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
 
 
@@ -434,7 +434,7 @@ class DatagramClient(Datagrams):
 
     def connection_made(self, transport):
         super().connection_made(transport)
-        self.timer = asyncio.get_running_loop().call_later(1, self.again)
+        self.timer = asyncio.get_running_loop().call_later(0.3, self.again)
         for _ in range(self.WINDOW):
             self.send()
 
@@ -478,7 +478,8 @@ async def datagram(report):
             lambda: DatagramClient(report), remote_addr=address
         )
         ends.append(client)
-        await asyncio.wait([client.done, client.lost], return_when=asyncio.FIRST_COMPLETED)
+        ended = [client.done, client.lost, server.lost]
+        await asyncio.wait(ended, return_when=asyncio.FIRST_COMPLETED)
         client.timer.cancel()
         if not all(client.answers):
             report.incomplete.append("client")
@@ -633,9 +634,15 @@ async def wakeups(report):
             loop.remove_writer(b)
             b.close()
 
-    with a, b:
+    watched, peer = socket.socketpair()
+    watched.setblocking(False)
+    seen = loop.create_future()
+    with a, b, watched, peer:
         a.setblocking(False)
         b.setblocking(False)
+        if hasattr(loop, "ev"):
+            io = loop.ev.io(watched, 1, lambda w, events: (w.stop(), seen.set_result(events)))
+            io.start()
         loop.add_reader(a, readable)
         loop.add_writer(b, writable)
         thread = threading.Thread(target=work)
@@ -644,6 +651,9 @@ async def wakeups(report):
         os.kill(os.getpid(), signal.SIGUSR1)
         try:
             await asyncio.gather(signalled.wait(), called.wait(), done)
+            if hasattr(loop, "ev"):
+                peer.sendall(b"x")
+                await seen
         finally:
             loop.remove_reader(a)
             loop.remove_signal_handler(signal.SIGUSR1)
@@ -653,6 +663,5 @@ async def wakeups(report):
 
 
 SCENARIOS = {
-    f.__name__: f
-    for f in (tcp, buffered, unix, lines, sock, datagram, pipes, files, wakeups)
+    f.__name__: f for f in (tcp, buffered, unix, lines, sock, datagram, pipes, files, wakeups)
 }

@@ -8,7 +8,8 @@ import subprocess
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("shim.c")
-FLAGS = "-std=c11 -O1 -g -fPIC -shared -fvisibility=hidden -Wall -Wextra -Werror".split()
+FLAGS = ["-std=c11", "-O1", "-g", "-fPIC", "-shared", "-fvisibility=hidden"]
+WARNINGS = ["-Wall", "-Wextra", "-Werror"]
 
 NONE, FAIL, AFTER, SHORT, RESULT, OPTION = range(6)
 
@@ -22,7 +23,7 @@ def compiler():
 def build(directory):
     """Compile the shim; the path of the library."""
     library = Path(directory) / "shim.so"
-    subprocess.run([*compiler(), *FLAGS, "-o", library, SOURCE, "-ldl"], check=True)
+    subprocess.run([*compiler(), *FLAGS, *WARNINGS, "-o", library, SOURCE, "-ldl"], check=True)
     return library
 
 

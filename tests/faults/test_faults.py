@@ -1,7 +1,7 @@
 """System calls that fail, one after the other, and what becomes of the programs that make them.
 
-Each scenario runs once for each fault of each of its calls: see plan.py. MOODLOOP_TEST_FAULTS is how
-many of a call's indices are tried (default 3), or `all`.
+Each scenario runs once for each fault of each of its calls: see plan.py. MOODLOOP_TEST_FAULTS is
+how many of a call's indices are tried (default 3), or `all`.
 """
 
 import os
