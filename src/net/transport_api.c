@@ -210,7 +210,7 @@ ml_transport_settle_waiter(ml_transport *self)
         return;
     }
     PyObject *done = PyObject_CallMethodNoArgs(waiter, self->loop->state->str.done);
-    if (done == Py_False && self->stream.fd >= 0) {
+    if (done == Py_False && self->stream.fd >= 0 && !self->conn_lost) {
         result = PyObject_CallMethodOneArg(waiter, self->loop->state->str.set_result, Py_None);
     }
     else if (done == Py_False) {

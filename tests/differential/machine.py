@@ -48,7 +48,7 @@ class Machine:
         self.now = 1000.0
         self.turn = 0
         self.trace = []
-        self.timers = 0
+        self.timers = self.members = 0
         self.handles, self.futures, self.tasks, self.contexts = [], [], [], []
         self.sockets = socket.socketpair()
         for sock in self.sockets:
@@ -278,8 +278,10 @@ class Machine:
     async def step_group(self, scripts):
         try:
             async with asyncio.TaskGroup() as group:
-                for i, steps in enumerate(scripts):
-                    group.create_task(self.script(f"member {i}", steps), name=f"member {i}")
+                for steps in scripts:
+                    self.members += 1
+                    name = f"member {self.members}"
+                    group.create_task(self.script(name, steps), name=name)
         except BaseExceptionGroup as exc:
             return text(exc)
 
