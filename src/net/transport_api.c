@@ -183,6 +183,9 @@ transport_write_eof(ml_transport *self, PyObject *Py_UNUSED(unused))
     if (try_now(self) < 0) {
         return NULL;
     }
+    if (self->closing) { /* that found the peer gone */
+        Py_RETURN_NONE;
+    }
     self->eof_sent = true;
     if (self->stream.queued == 0 && self->stream.fd >= 0) {
         int rc = ml_sock_shutdown_write(self->stream.fd);

@@ -24,6 +24,7 @@ def reacting(**reactions):
 CORPUS = {
     "last words": (reacting(data=[WRITE, ("raise",)]), PLAIN, [(1, [WRITE])]),
     "last words to nobody": (PLAIN, reacting(eof=[WRITE, ("raise",)]), [(0, [("close",)])]),
+    "EOF to nobody": (PLAIN, reacting(eof=[WRITE, ("write_eof",), WRITE]), [(0, [("close",)])]),
     "write and abort": (PLAIN, PLAIN, [(0, [WRITE, ("abort",)])]),
     "write, EOF, close": (PLAIN, PLAIN, [(0, [WRITE, ("write_eof",), WRITE, ("close",), WRITE])]),
     "half open": (
