@@ -13,7 +13,7 @@ class Report:
         self.errors = []  # (where, text, errno or None)
         self.problems = []
         self.incomplete = []
-        self.warnings = []  # of things left unclosed, as a program that was aborted must
+        self.warnings = []  # of things left unclosed, as a program that fails in the middle may
         self.aborted = False
 
     def error(self, where, exc):
@@ -27,7 +27,7 @@ class Report:
     def handler(self, loop, context):
         exc = context.get("exception")
         if exc is None:
-            self.problem(f"reported without an exception: {context['message']}")
+            self.warnings.append(context["message"])
         else:
             self.error(f"handler: {context['message']}", exc)
 
@@ -44,7 +44,7 @@ class Report:
     def judge(self, fault):
         """The problems in view of the fault that struck, None if none did."""
         found = list(self.problems)
-        if not (self.aborted and fault and fault.hard):
+        if fault is None or not fault.hard:
             found += [f"warning: {text}" for text in self.warnings]
         told = [text for _, text, _ in self.errors]
         if fault is None or not fault.hard:

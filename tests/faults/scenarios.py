@@ -578,6 +578,50 @@ async def files(report):
         report.incomplete.append("receiver")
 
 
+# ---- a child process -------------------------------------------------------------------------------
+
+
+async def process(report):
+    """What goes into cat comes out of it, and it ends."""
+    data = payload(5, 200_000)
+    pipe = asyncio.subprocess.PIPE
+    received = b""
+    try:
+        child = await asyncio.create_subprocess_exec("cat", stdin=pipe, stdout=pipe)
+    except OSError as exc:
+        report.error("start", exc)
+        report.incomplete.append("cat")
+        return
+
+    async def feed():
+        for start in range(0, len(data), 30_000):
+            child.stdin.write(data[start : start + 30_000])
+            await child.stdin.drain()
+        child.stdin.close()
+
+    feeding = asyncio.ensure_future(feed())
+    try:
+        received = await child.stdout.read()
+    except OSError as exc:
+        report.error("stdout", exc)
+    try:
+        await feeding
+    except OSError as exc:
+        report.error("stdin", exc)
+    child.stdin.close()
+    try:
+        await child.stdin.wait_closed()
+    except OSError as exc:
+        report.error("stdin", exc)
+    child.stdout._transport.close()
+    if await child.wait() not in (0, -signal.SIGPIPE):
+        report.problem(f"cat ended with {child.returncode}")
+    if not data.startswith(received):
+        report.problem("cat: received what was not sent")
+    if received != data:
+        report.incomplete.append("cat")
+
+
 # ---- the loop itself -----------------------------------------------------------------------------
 
 
@@ -663,5 +707,6 @@ async def wakeups(report):
 
 
 SCENARIOS = {
-    f.__name__: f for f in (tcp, buffered, unix, lines, sock, datagram, pipes, files, wakeups)
+    f.__name__: f
+    for f in (tcp, buffered, unix, lines, sock, datagram, pipes, files, process, wakeups)
 }

@@ -93,6 +93,7 @@ static struct {
 } storm;
 static _Thread_local bool watching;
 static bool quarantine;
+static pid_t owner; /* the process that began: one that it starts by vfork() has our memory */
 static long counts[CALL_COUNT];
 static int struck, struck_fd = -1;
 static bool dead[MAX_FDS];
@@ -138,6 +139,7 @@ fault_begin(void)
         tombstone = open("/", O_PATH | O_CLOEXEC); /* every operation on it is EBADF */
     }
     memset(counts, 0, sizeof(counts));
+    owner = getpid();
     watching = quarantine = tombstone >= 0;
     return watching ? 0 : -1;
 }
@@ -258,12 +260,41 @@ is_datagram(int fd)
     return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_DGRAM;
 }
 
+/* read() and write() of it wait. */
+static bool
+is_blocking(int fd)
+{
+    int flags = fcntl(fd, F_GETFL);
+
+    return flags >= 0 && !(flags & O_NONBLOCK);
+}
+
+/* False for what the kernel would not do to this descriptor. */
+static bool
+is_possible(fault chosen, int call, int fd)
+{
+    switch (call) {
+    case CALL_read:
+    case CALL_readv:
+    case CALL_write:
+    case CALL_writev:
+        return chosen.kind != FAIL || chosen.value != EAGAIN || !is_blocking(fd);
+    case CALL_recv:
+    case CALL_recvmsg:
+    case CALL_send:
+    case CALL_sendmsg:
+        return chosen.kind != SHORT || !is_datagram(fd);
+    default:
+        return true;
+    }
+}
+
 static fault
 decide(int call, int fd)
 {
     fault none = {NONE, 0}, chosen = none;
 
-    if (!watching) {
+    if (!watching || getpid() != owner) {
         return none;
     }
     long index = counts[call]++;
@@ -274,13 +305,11 @@ decide(int call, int fd)
              index < plan.index + plan.times) {
         chosen = plan.fault;
     }
-    if (chosen.kind == SHORT && call != CALL_recvmmsg && call != CALL_sendmmsg && is_datagram(fd)) {
-        chosen = none;
+    if (chosen.kind == NONE || !is_possible(chosen, call, fd)) {
+        return none;
     }
-    if (chosen.kind != NONE) {
-        struck++;
-        struck_fd = fd;
-    }
+    struck++;
+    struck_fd = fd;
     return chosen;
 }
 
@@ -452,11 +481,14 @@ close(int fd)
 {
     struct stat st;
     REAL(close)
-    bool stream = quarantine && fd >= 0 && fd < MAX_FDS && fstat(fd, &st) == 0 &&
+    bool ours = quarantine && getpid() == owner;
+    bool stream = ours && fd >= 0 && fd < MAX_FDS && fstat(fd, &st) == 0 &&
                   (S_ISSOCK(st.st_mode) || S_ISFIFO(st.st_mode));
 
-    CHECK_ALIVE(close, fd);
-    if (quarantine && is_dead(fd)) {
+    if (ours) {
+        CHECK_ALIVE(close, fd);
+    }
+    if (ours && is_dead(fd)) {
         errno = EBADF;
         return -1;
     }
@@ -468,7 +500,7 @@ close(int fd)
     }
     else {
         result = real(fd);
-        if (quarantine && result < 0 && errno == EBADF) {
+        if (ours && result < 0 && errno == EBADF) {
             caught("close", fd, __builtin_return_address(0));
         }
     }

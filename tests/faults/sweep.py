@@ -38,7 +38,7 @@ def jobs_of(scenario, call, count, limit):
     """A job for each fault that the call can have, at up to `limit` of its `count` calls."""
     return [
         {"scenario": scenario, "fault": fault, "index": index}
-        for fault in faults_of(call)
+        for fault in faults_of(scenario, call)
         for index in spread(count, limit)
     ]
 
