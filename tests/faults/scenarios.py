@@ -578,7 +578,7 @@ async def files(report):
         report.incomplete.append("receiver")
 
 
-# ---- a child process -------------------------------------------------------------------------------
+# ---- a child process -----------------------------------------------------------------------------
 
 
 async def process(report):
