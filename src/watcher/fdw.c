@@ -251,7 +251,8 @@ try_register(ml_loop *loop, int fd)
     if (ev_backend(loop->ev) != EVBACKEND_EPOLL || loop->backend_fd < 0) {
         return ENOMEM;
     }
-    if (epoll_ctl(loop->backend_fd, EPOLL_CTL_ADD, fd, &event) < 0 && errno != EEXIST) {
+    epoll_ctl(loop->backend_fd, EPOLL_CTL_DEL, fd, &event);
+    if (epoll_ctl(loop->backend_fd, EPOLL_CTL_ADD, fd, &event) < 0) {
         return errno;
     }
     epoll_ctl(loop->backend_fd, EPOLL_CTL_DEL, fd, &event);

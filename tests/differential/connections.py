@@ -48,7 +48,7 @@ class End:
         self.crc = 0
         self.transport = None
         self.peer = None
-        self.lost = False
+        self.lost = self.eof = False
 
     def log(self, *what):
         self.wires.busy = True
@@ -79,6 +79,7 @@ class End:
 
     def eof_received(self):
         self.log("eof")
+        self.eof = True
         self.react("eof")
         return self.reactions.get("keep open")
 
@@ -255,7 +256,8 @@ class Connections:
         end.transport.pause_reading()
 
     def do_resume(self, end):
-        end.transport.resume_reading()
+        if not end.eof:  # stock asyncio tells of it again
+            end.transport.resume_reading()
 
     def do_limits(self, end, high, low):
         end.transport.set_write_buffer_limits(high=high, low=low)

@@ -16,7 +16,6 @@ import select
 import signal
 import sys
 import tempfile
-import threading
 import time
 import traceback
 
@@ -106,9 +105,6 @@ def child(job):
     run(report, SCENARIOS[job["scenario"]], new_loop)
     struck, _ = shim.struck()
     counts = shim.counts()
-    for thread in threading.enumerate():  # one that waits for a child process holds its pipes
-        if thread is not threading.current_thread():
-            thread.join(HANG_SECONDS)
     collect()
     shim.end()
     left = hygiene.new_fds(before)

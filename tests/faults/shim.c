@@ -718,6 +718,10 @@ EXPORT int
 epoll_ctl(int poll, int operation, int fd, struct epoll_event *event)
 {
     CHECK_ALIVE(epoll_ctl, fd);
+    if (operation == EPOLL_CTL_DEL) { /* needs no memory */
+        REAL(epoll_ctl)
+        return real(poll, operation, fd, event);
+    }
     STRIKE(epoll_ctl, poll)
     if (now.kind != NONE) {
         struck_fd = fd;
