@@ -204,12 +204,11 @@ class Connections:
 
     def state(self, end):
         transport = end.transport
-        return (
-            transport.is_closing(),
-            transport.is_reading(),
-            transport.get_write_buffer_size() > 0,
-            transport.get_write_buffer_limits(),
-        )
+        # First, as it sends what waits for the end of the callback: then all that can be known of
+        # the peer is known.
+        waits = transport.get_write_buffer_size() > 0
+        limits = transport.get_write_buffer_limits()
+        return waits, transport.is_closing(), transport.is_reading(), limits
 
     # ---- operations ---------------------------------------------------------------------------
 

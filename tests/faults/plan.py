@@ -97,8 +97,9 @@ FAULTS = [
 
 
 # Hard faults that tell of the standard library only: Popen closes again what could not be closed,
-# though Linux has; the thread that waits for a child process whose loop has failed waits on.
-EXCLUDED = {("process", "close"), ("process", "epoll_wait")}
+# though Linux has; the thread that waits for a child process whose loop has failed waits on; and
+# sendfile() waits on when its transport is aborted.
+EXCLUDED = {("process", "close"), ("process", "epoll_wait"), ("files", "epoll_ctl")}
 
 
 def faults_of(scenario, call):
