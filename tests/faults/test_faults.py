@@ -1,7 +1,7 @@
 """System calls that fail, one after the other, and what becomes of the programs that make them.
 
 Each scenario runs once for each fault of each of its calls: see plan.py. MOODLOOP_TEST_FAULTS is
-how many of a call's indices are tried (default 6), or `all`.
+how many of a call's indices are tried (default 4), or `all`.
 """
 
 import functools
@@ -12,9 +12,9 @@ import pytest
 from . import shim, sweep
 from .scenarios import SCENARIOS
 
-LIMIT = os.environ.get("MOODLOOP_TEST_FAULTS", "6")
+LIMIT = os.environ.get("MOODLOOP_TEST_FAULTS", "4")
 LIMIT = None if LIMIT == "all" else int(LIMIT)
-STORMS = 30 if LIMIT is not None else 500
+STORMS = 20 if LIMIT is not None else 500
 
 pytestmark = [
     pytest.mark.moodloop_only,
