@@ -215,6 +215,10 @@ class Connections:
     def do(self, end, op):
         name, *args = op
         if name == "peer":
+            if (
+                end.lost
+            ):  # a write to who is just closing fails now or later, before or after a read
+                return
             end = end.peer
             name, *args = args[0]
         if name == "raise" or end.transport is None or end.lost:
@@ -222,7 +226,7 @@ class Connections:
         try:
             result = getattr(self, f"do_{name}")(end, *args)
         except Exception as exc:
-            end.log(name, text(exc))
+            end.log(name, type(exc).__name__)  # the words differ between versions
         else:
             end.log(name, *(() if result is None else (result,)))
 
@@ -237,10 +241,7 @@ class Connections:
         end.transport.writelines([bytes([count]) * count for count in counts])
 
     def do_bad(self, end):
-        try:
-            end.transport.write("text")
-        except TypeError as exc:
-            return type(exc).__name__  # the words differ between versions
+        end.transport.write("text")
 
     def do_write_eof(self, end):
         end.transport.write_eof()
