@@ -33,7 +33,7 @@ MADE := $(VENV)/.made-$(PYID)
 EDITABLE := $(VENV)/.editable-$(PYID)
 extra = $(VENV)/.extra-$(1)-$(PYID)
 
-C_FILES = $(shell find src benchmarks -name '*.[ch]')
+C_FILES = $(shell find src benchmarks tests -name '*.[ch]')
 STUBS = $(patsubst moodloop/%.pyi,moodloop.%,$(filter-out %/__init__.pyi,$(wildcard moodloop/*.pyi)))
 
 SANITIZED := $(CURDIR)/build/sanitize/$(PYID)
@@ -64,14 +64,14 @@ build: $(EDITABLE) ## build the extension in place; only what has changed is com
 lint: $(call extra,lint) ## ruff, clang-format and a build with warnings as errors
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	@echo clang-format --dry-run --Werror src benchmarks
+	@echo clang-format --dry-run --Werror src benchmarks tests
 	@$(VENV)/bin/clang-format --dry-run --Werror $(C_FILES)
 	MOODLOOP_WERROR=1 $(PY) setup.py -q build_ext --build-lib build/werror
 
 format: $(call extra,lint) ## format Python and C
 	$(VENV)/bin/ruff check --fix-only --quiet .
 	$(VENV)/bin/ruff format .
-	@echo clang-format -i src benchmarks
+	@echo clang-format -i src benchmarks tests
 	@$(VENV)/bin/clang-format -i $(C_FILES)
 
 typecheck: build $(call extra,typecheck) ## mypy on the package, stubtest on the stubs of the core

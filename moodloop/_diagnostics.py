@@ -21,7 +21,8 @@ def source_traceback() -> traceback.StackSummary:
 def callback_failed(loop: Any, handle: Any, exc: BaseException) -> None:
     """A handle's callback raised: as stock Handle._run() reports it."""
     info = asyncio.Handle._repr_info(handle)  # type: ignore[attr-defined]
-    source = info[1] if len(info) > 1 and handle._callback is not None else "(cancelled)"
+    known = [part for part in info[1:] if part != "cancelled"]
+    source = known[0] if known and handle._callback is not None else "(cancelled)"
     context = {
         "message": f"Exception in callback {source}",
         "exception": exc,
@@ -95,3 +96,11 @@ def accept_failed(loop: Any, listener: Any, sock: Any, exc: OSError) -> None:
 def _resume_accept(loop: Any, listener: Any, sock: Any) -> None:
     if sock.fileno() >= 0 and loop._listeners.get(sock) is listener:
         loop._add_reader(sock.fileno(), listener.accept)
+
+
+def watch_failed(loop: Any, fd: int, exc: OSError) -> None:
+    """The kernel cannot watch a descriptor, for want of memory: tell, and try again in a second."""
+    loop.call_exception_handler(
+        {"message": f"File descriptor {fd} cannot be watched for now", "exception": exc}
+    )
+    loop.call_later(constants.ACCEPT_RETRY_DELAY, loop._rewatch, fd)

@@ -253,6 +253,7 @@ PyObject *ml_base_remove_reader(ml_base *, PyObject *);
 PyObject *ml_base_remove_writer(ml_base *, PyObject *);
 PyObject *ml_base_remove_reader_unchecked(ml_base *, PyObject *);
 PyObject *ml_base_remove_writer_unchecked(ml_base *, PyObject *);
+PyObject *ml_base_rewatch(ml_base *, PyObject *);
 /* The transport that owns a socket's descriptor: borrowed, for the "is used by transport" check. */
 int ml_base_set_transport(ml_base *self, int fd, PyObject *transport);
 void ml_base_unset_transport(ml_base *self, int fd, PyObject *transport);

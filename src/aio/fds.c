@@ -13,6 +13,8 @@ typedef struct ml_rw {
     ml_base *loop;
     ml_handle *handle; /* owned; NULL if nothing is registered */
     PyObject *fileobj; /* owned; what was added, if no number; NULL if nothing is registered */
+    ml_ready refused;  /* reports `error`, with which the kernel refused to watch the descriptor */
+    int error;
 } ml_rw;
 
 enum { READER, WRITER };
@@ -70,6 +72,7 @@ unregister(ml_base *self, ml_rw *rw)
     PyObject *fileobj = rw->fileobj;
     rw->handle = NULL;
     rw->fileobj = NULL;
+    rw->error = 0;
     ml_fdw_stop(self->ev, &rw->fdw);
     int rc = ml_handle_cancel(handle);
     Py_DECREF(handle);
@@ -271,11 +274,58 @@ rw_event(struct ev_loop *Py_UNUSED(loop), ev_io *ev, int Py_UNUSED(revents))
     }
 }
 
-/* The descriptor was closed without remove_reader(). Stock asyncio hears no more of it either;
+/* _rewatch(fd): tries again what the kernel refused. */
+PyObject *
+ml_base_rewatch(ml_base *self, PyObject *number)
+{
+    int fd = ml_fd_from_object(number);
+    ml_slot *slot = find_slot(self, fd);
+
+    for (int direction = READER; slot != NULL && !self->closed && direction <= WRITER;
+         direction++) {
+        ml_rw *rw = slot->rw[direction];
+        if (rw == NULL || rw->handle == NULL || !rw->error) {
+            continue; /* removed or replaced meanwhile */
+        }
+        rw->error = 0;
+        if (ml_fdw_start(self->ev, &rw->fdw) < 0) {
+            return NULL;
+        }
+    }
+    Py_RETURN_NONE;
+}
+
+/* add_reader() would have raised this, had it asked the kernel; but who added it, a server say, has
+ * gone on: so tell, and try again later. */
+static int
+rw_refused(ml_ready *ready)
+{
+    ml_rw *rw = ML_CONTAINER_OF(ready, ml_rw, refused);
+
+    if (rw->handle == NULL || !rw->error) {
+        return 0; /* removed or replaced meanwhile */
+    }
+    ml_os_error(rw->error);
+    PyObject *exc = ml_take_exception();
+    PyObject *tell = ml_diagnostics(rw->loop->state, "watch_failed");
+    PyObject *told = tell ? PyObject_CallFunction(tell, "OiO", rw->loop, rw->fdw.ev.fd, exc) : NULL;
+    Py_XDECREF(tell);
+    Py_DECREF(exc);
+    Py_XDECREF(told);
+    return told ? 0 : ml_base_handle_error(rw->loop, "logging failed", NULL, NULL);
+}
+
+/* If the descriptor was closed without remove_reader() stock asyncio hears no more of it either;
  * the registration stays until it is removed or replaced. */
 static void
-rw_dead(ml_loop *Py_UNUSED(loop), ml_fdw *Py_UNUSED(fdw))
+rw_dead(ml_loop *loop, ml_fdw *fdw)
 {
+    ml_rw *rw = ML_CONTAINER_OF(fdw, ml_rw, fdw);
+
+    if (loop->dead_errno != EBADF) {
+        rw->error = loop->dead_errno;
+        ml_base_got_ready(rw->loop, &rw->refused);
+    }
 }
 
 static int
@@ -294,6 +344,7 @@ register_handle(ml_base *self, PyObject *fileobj, int fd, int direction, ml_hand
             return -1;
         }
         rw->loop = self;
+        rw->refused = (ml_ready){.run = rw_refused, .owner = (PyObject *)self};
         slot->rw[direction] = rw;
     }
     ml_handle *old = rw->handle;
@@ -303,6 +354,7 @@ register_handle(ml_base *self, PyObject *fileobj, int fd, int direction, ml_hand
     ml_fdw_init(&rw->fdw, rw_event, rw_dead, fd, direction == READER ? EV_READ : EV_WRITE);
     rw->handle = NULL;
     rw->fileobj = NULL;
+    rw->error = 0;
     if (ml_fdw_start(self->ev, &rw->fdw) == 0) {
         rw->handle = (ml_handle *)Py_NewRef((PyObject *)handle);
         rw->fileobj = PyLong_Check(fileobj) ? NULL : Py_NewRef(fileobj);

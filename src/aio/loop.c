@@ -502,6 +502,7 @@ static PyMethodDef base_methods[] = {
     {"_add_writer", FAST(ml_base_add_writer_unchecked), KEYWORDS, NULL},
     {"_remove_reader", (PyCFunction)ml_base_remove_reader_unchecked, METH_O, NULL},
     {"_remove_writer", (PyCFunction)ml_base_remove_writer_unchecked, METH_O, NULL},
+    {"_rewatch", (PyCFunction)ml_base_rewatch, METH_O, NULL},
     {"_signal_start", (PyCFunction)ml_base_signal_start, METH_VARARGS, NULL},
     {"_signal_stop", (PyCFunction)ml_base_signal_stop, METH_O, NULL},
     {"_signal_map", (PyCFunction)ml_base_signal_map, METH_NOARGS, NULL},

@@ -24,6 +24,7 @@ typedef struct ml_sockop {
     request request;
     ml_fdw fdw;
     ml_ready ready;
+    int refused; /* errno with which the kernel refused to watch the socket, 0 */
 } ml_sockop;
 
 static void
@@ -286,10 +287,16 @@ op_event(struct ev_loop *Py_UNUSED(loop), ev_io *ev, int Py_UNUSED(revents))
     ml_base_got_ready(self->loop, &self->ready);
 }
 
-/* The socket was closed while somebody waits for it: as stock, that waits on until cancelled. */
+/* If the socket was closed while somebody waits for it, that waits on until cancelled, as stock. */
 static void
-op_dead(ml_loop *Py_UNUSED(loop), ml_fdw *Py_UNUSED(fdw))
+op_dead(ml_loop *loop, ml_fdw *fdw)
 {
+    ml_sockop *self = ML_CONTAINER_OF(fdw, ml_sockop, fdw);
+
+    if (loop->dead_errno != EBADF) {
+        self->refused = loop->dead_errno;
+        ml_base_got_ready(self->loop, &self->ready);
+    }
 }
 
 static int
@@ -326,7 +333,7 @@ op_run(ml_ready *ready)
     ml_sockop *self = ML_CONTAINER_OF(ready, ml_sockop, ready);
     bool again = false;
 
-    if (!ev_is_active(&self->fdw.ev)) {
+    if (!ev_is_active(&self->fdw.ev) && !self->refused) {
         return 0; /* cancelled in this very turn */
     }
     if (ml_fd_from_object(self->request.sock) != self->request.fd) {
@@ -342,7 +349,8 @@ op_run(ml_ready *ready)
         return is_done < 0 ? ml_base_handle_error(self->loop, "Future.done() failed", NULL, NULL)
                            : 0;
     }
-    PyObject *result = self->request.attempt(self->loop, &self->request, &again);
+    PyObject *result = self->refused ? ml_os_error(self->refused)
+                                     : self->request.attempt(self->loop, &self->request, &again);
     if (again) {
         return 0;
     }
@@ -394,6 +402,7 @@ static void
 finish(ml_sockop *self)
 {
     stop(self);
+    self->refused = 0;
     request_clear(&self->request);
     Py_CLEAR(self->waiting);
     Py_CLEAR(self->future); /* a failed one would be in a cycle with its traceback */

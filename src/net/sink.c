@@ -193,8 +193,13 @@ ml_transport_drained(ml_stream *stream)
     if (self->closing) {
         return self->conn_lost ? 0 : ml_transport_schedule_lost(self, NULL);
     }
-    if (self->eof_sent) {
-        ml_sock_shutdown_write(stream->fd);
+    int failed = self->eof_sent ? ml_sock_shutdown_write(stream->fd) : 0;
+    if (failed < 0) { /* write_eof() would have raised it */
+        ml_os_error(-failed);
+        if (ml_base_handle_error(self->loop, "shutdown() after write_eof() failed",
+                                 (PyObject *)self, self->protocol) < 0) {
+            return -1;
+        }
     }
     if (self->empty_waiter != NULL) {
         ml_transport_settle_waiter(self);

@@ -16,10 +16,17 @@ stream_event(struct ev_loop *Py_UNUSED(loop), ev_io *ev, int revents)
     ml_base_got_ready(stream->loop, &stream->ready);
 }
 
-/* Somebody closed the descriptor under us: it is theirs, so only stop. */
+/* If somebody closed the descriptor under us it is theirs: only stop. If it cannot be watched for
+ * want of memory the stream is of no use any more. */
 static void
-stream_dead(ml_loop *Py_UNUSED(loop), ml_fdw *Py_UNUSED(fdw))
+stream_dead(ml_loop *loop, ml_fdw *fdw)
 {
+    ml_stream *stream = ML_CONTAINER_OF(fdw, ml_stream, fdw);
+
+    if (loop->dead_errno != EBADF) {
+        stream->refused = loop->dead_errno;
+        ml_base_got_ready(stream->loop, &stream->ready);
+    }
 }
 
 void

@@ -45,6 +45,7 @@ struct ml_stream {
     ml_stream *next_held, **held_by; /* in the loop's list while it is watched */
     int fd;                          /* -1 once closed */
     int revents;                     /* arrived, not handled yet */
+    int refused;                     /* errno with which the kernel refused to watch it, 0 */
     bool reading;                    /* EV_READ wanted */
     bool blocked;                    /* EV_WRITE wanted: the socket took less than it was given */
     bool unflushed; /* in the loop's list, which then owns a reference to the owner */

@@ -147,6 +147,10 @@ ml_transport_close(ml_transport *self)
 int
 ml_transport_force_close(ml_transport *self, PyObject *exc)
 {
+    /* What the protocol wrote before it raised, an answer or an alert, goes out all the same. */
+    if (!self->conn_lost && self->stream.unflushed && ml_stream_flush(&self->stream) < 0) {
+        return -1;
+    }
     if (self->conn_lost) {
         return 0;
     }
@@ -298,6 +302,11 @@ handle_events(ml_transport *self)
     if (!self->made) {
         self->made = true;
         return start(self);
+    }
+    if (stream->refused) {
+        int error = stream->refused;
+        stream->refused = 0;
+        return stream->sink->write_failed(stream, error);
     }
     int gone = ml_transport_check_owned(self);
     if (gone) {

@@ -185,6 +185,9 @@ transport_write_eof(ml_transport *self, PyObject *Py_UNUSED(unused))
     if (ml_transport_try_now(self) < 0) {
         return NULL;
     }
+    if (self->closing) { /* that found the peer gone */
+        Py_RETURN_NONE;
+    }
     self->eof_sent = true;
     if (self->stream.queued == 0 && self->stream.fd >= 0) {
         int rc = ml_sock_shutdown_write(self->stream.fd);
@@ -212,7 +215,7 @@ ml_transport_settle_waiter(ml_transport *self)
         return;
     }
     PyObject *done = PyObject_CallMethodNoArgs(waiter, self->loop->state->str.done);
-    if (done == Py_False && self->stream.fd >= 0) {
+    if (done == Py_False && self->stream.fd >= 0 && !self->conn_lost) {
         result = PyObject_CallMethodOneArg(waiter, self->loop->state->str.set_result, Py_None);
     }
     else if (done == Py_False) {
@@ -361,16 +364,13 @@ ml_transport_py_is_closing(ml_transport *self, PyObject *Py_UNUSED(unused))
 static PyObject *
 transport_force_close(ml_transport *self, PyObject *exc)
 {
-    if (ml_transport_try_now(self) < 0) {
-        return NULL;
-    }
     return none_or_error(ml_transport_force_close(self, exc));
 }
 
 PyObject *
 ml_transport_py_abort(ml_transport *self, PyObject *Py_UNUSED(unused))
 {
-    return transport_force_close(self, NULL);
+    return none_or_error(ml_transport_force_close(self, NULL));
 }
 
 static PyObject *

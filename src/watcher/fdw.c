@@ -261,3 +261,53 @@ ml_fdw_check(ml_loop *loop)
     }
     loop->changed_len = 0;
 }
+
+/* 0 if the kernel takes the descriptor now, else the errno. What it may still have of it is taken
+ * out: libev, which could not change that, believes that it did. */
+static int
+try_register(ml_loop *loop, int fd)
+{
+    struct epoll_event event = {.events = 0};
+
+    if (ev_backend(loop->ev) != EVBACKEND_EPOLL || loop->backend_fd < 0) {
+        return ENOMEM;
+    }
+    epoll_ctl(loop->backend_fd, EPOLL_CTL_DEL, fd, &event);
+    if (epoll_ctl(loop->backend_fd, EPOLL_CTL_ADD, fd, &event) < 0) {
+        return errno;
+    }
+    epoll_ctl(loop->backend_fd, EPOLL_CTL_DEL, fd, &event);
+    return 0;
+}
+
+/* libev has stopped all watchers of each descriptor that it could not register, with EV_ERROR for
+ * them. What can be registered now is started again, as if nothing had been; the rest is dead. */
+void
+ml_fdw_refused(ml_loop *loop)
+{
+    loop->refused = false;
+    /* Its own descriptor may be among them: a watcher that needs it makes libev start it again. */
+    ev_ref(loop->ev);
+    ev_async_stop(loop->ev, &loop->wake);
+    ev_async_start(loop->ev, &loop->wake);
+    ev_unref(loop->ev);
+    for (int fd = 0; fd < loop->fds_cap; fd++) {
+        if (loop->fds[fd] == NULL || ev_is_active(&loop->fds[fd]->ev)) {
+            continue;
+        }
+        int error = try_register(loop, fd);
+        for (ml_fdw *fdw = loop->fds[fd]; error == 0 && fdw != NULL; fdw = fdw->next) {
+            ev_clear_pending(loop->ev, &fdw->ev);
+            ev_io_set(&fdw->ev, fd, fdw->ev.events & (EV_READ | EV_WRITE));
+            ev_io_start(loop->ev, &fdw->ev);
+        }
+        while (error != 0 && fd < loop->fds_cap && loop->fds[fd] != NULL) {
+            ml_fdw *fdw = loop->fds[fd];
+            loop->fds[fd] = fdw->next;
+            fdw->next = NULL;
+            ev_clear_pending(loop->ev, &fdw->ev);
+            loop->dead_errno = error;
+            fdw->dead(loop, fdw);
+        }
+    }
+}

@@ -29,8 +29,10 @@ static void
 wakeup_dead(ml_loop *loop, ml_fdw *Py_UNUSED(fdw))
 {
     ev_ref(loop->ev); /* it was unref'd while active */
-    /* The numbers may be anybody's by now: they are not closed. */
-    loop->wakeup_fds[0] = loop->wakeup_fds[1] = -1;
+    if (loop->dead_errno == EBADF) {
+        /* The numbers may be anybody's by now: they are not closed. */
+        loop->wakeup_fds[0] = loop->wakeup_fds[1] = -1;
+    }
 }
 
 static int

@@ -92,9 +92,15 @@ create(ml_loop *self, unsigned int flags)
     if (guess < 0) {
         return -1;
     }
+    errno = 0;
     struct ev_loop *ev = ev_loop_new(flags);
     if (ev == NULL) {
-        PyErr_SetString(self->state->Error, "could not create loop, bad 'flags'?");
+        if (errno == EMFILE || errno == ENFILE || errno == ENOMEM) { /* epoll_create1() */
+            ml_os_error(errno);
+        }
+        else {
+            PyErr_SetString(self->state->Error, "could not create loop, bad 'flags'?");
+        }
         return -1;
     }
     adopt(self, ev, guess);

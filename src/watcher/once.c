@@ -76,7 +76,7 @@ once_dead(ml_loop *loop, ml_fdw *fdw)
 
     unlink_once(once);
     PyMem_RawFree(once);
-    ml_os_error(EBADF);
+    ml_os_error(loop->dead_errno);
     ml_loop_set_aside(loop, callback);
     Py_DECREF(callback);
 }

@@ -36,6 +36,12 @@ release_gil(struct ev_loop *ev) EV_NOEXCEPT
         ml_embed_moved(loop);
     }
     loop->reset_due = loop->stale = false; /* not after the poll, as other threads run meanwhile */
+    /* The kernel refused a descriptor just now (ENOMEM, ENOSPC). libev stops its watchers, and
+     * would tell them so after the poll, however long that takes. */
+    if (ev_pending_count(ev) > 0 && loop->callback == NULL) {
+        loop->refused = true;
+        ml_loop_wake(loop);
+    }
     if (loop->blocking) {
         loop->polling = true; /* before: when this thread goes on after it, others may have run */
         loop->tstate = PyEval_SaveThread();
@@ -66,6 +72,9 @@ invoke_pending(struct ev_loop *ev)
     loop->invoked = ev_iteration(ev);
     if (loop->due != NULL) {
         ml_scheduler_ask_due(loop);
+    }
+    if (loop->refused) {
+        ml_fdw_refused(loop);
     }
     unsigned int pending = ev_pending_count(ev);
 

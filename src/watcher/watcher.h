@@ -21,8 +21,9 @@ typedef struct ml_embed ml_embed;
 struct ml_fdw {
     ev_io ev;     /* ev.data is the owner's; ev.fd and ev.events as libev keeps them */
     ml_fdw *next; /* the others on this descriptor */
-    /* Called by ml_fdw_check() when the descriptor is found closed, after the ev_io was stopped.
-     * No Python code may run in it. */
+    /* Called when the descriptor is found closed (ml_fdw_check()) or cannot be registered
+     * (ml_fdw_refused()), after the ev_io was stopped; the loop's `dead_errno` says why. No Python
+     * code may run in it. */
     void (*dead)(ml_loop *loop, ml_fdw *fdw);
 };
 
@@ -42,6 +43,8 @@ void ml_fdw_check(ml_loop *loop);
 int ml_find_backend_fd(int guess);
 /* The next check looks at it again: what can be done with it may have changed since the last. */
 void ml_fdw_recheck(ml_loop *loop, ml_fdw *fdw);
+/* For a poll that begins with events pending: libev could not register a descriptor. */
+void ml_fdw_refused(ml_loop *loop);
 /* For one that libev stopped by itself (EV_ERROR): stopped here too. */
 void ml_fdw_unlink(ml_loop *loop, ml_fdw *fdw);
 
@@ -123,6 +126,7 @@ struct ml_loop {
     ev_async wake;  /* ends a poll from another thread; started with the loop, unref'd */
     ev_fork forked; /* pending just before libev registers all descriptors anew */
     bool check_all; /* ml_fdw_check() is to look at all descriptors, changed or not */
+    bool refused;   /* libev may have stopped watchers, see ml_fdw_refused() */
 
     ml_scheduler *due, *due_last; /* Schedulers that are to be asked for their next time */
     unsigned long rescheduling;   /* thread inside of a reschedule callable, 0 if none */

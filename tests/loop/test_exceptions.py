@@ -56,6 +56,18 @@ class TestHandler:
         assert isinstance(context["exception"], KeyError)
         assert isinstance(context["handle"], asyncio.TimerHandle)
 
+    @pytest.mark.moodloop_only
+    def test_names_a_callback_that_cancelled_itself(self, loop, reports):
+        """Stock asyncio says `None()`."""
+
+        def last_words():
+            handle.cancel()
+            raise KeyError
+
+        handle = loop.call_soon(last_words)
+        run_turns(loop)
+        assert "last_words() at" in reports[0]["message"]
+
     def test_debug_gives_the_source(self, loop, reports):
         loop.set_debug(True)
         loop.call_soon(fail, KeyError())

@@ -509,6 +509,23 @@ class TestRaising:
         run(main())
         self.context(reports)
 
+    def test_last_words_arrive(self, run, reports):
+        """What was written before the exception goes out before the connection ends."""
+
+        class Raising(Record):
+            def data_received(self, data):
+                self.transport.write(b"500 sorry")
+                raise ZeroDivisionError
+
+        async def main():
+            async with connected(Raising) as (_, protocol, peer):
+                await peer.send(b"x")
+                await protocol.lost
+                assert await peer.recv_exactly(9) == b"500 sorry"
+
+        run(main())
+        self.context(reports)
+
     def test_eof_received(self, run, reports):
         class Raising(Record):
             def eof_received(self):

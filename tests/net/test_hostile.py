@@ -5,6 +5,7 @@ import socket
 
 import pytest
 from support.loops import run_guarded, turns
+from support.net import connected, unix_pair
 
 
 @pytest.mark.parametrize("kind", [ValueError, TypeError])
@@ -80,3 +81,26 @@ def test_interrupted_connection_made_reads_all_the_same(loop):
     assert task.done()
     b.close()
     loop.run_until_complete(turns(3))
+
+
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+def test_sendfile_to_a_peer_that_goes(run, tmp_path, when):
+    """Told, not waited for."""
+    path = tmp_path / "data"
+    path.write_bytes(bytes(1 << 20))
+
+    async def main():
+        sendfile = asyncio.get_running_loop().sendfile
+        with open(path, "rb") as file:
+            async with connected(pair=unix_pair) as (transport, _, peer):
+                if when == "before":
+                    peer.close()
+                    transport.write(b"head")
+                sending = asyncio.ensure_future(sendfile(transport, file))
+                if when == "meanwhile":
+                    await peer.recv_exactly(1000)
+                    peer.close()
+                with pytest.raises((RuntimeError, ConnectionError)):
+                    await sending
+
+    run(main())

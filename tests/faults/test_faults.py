@@ -1,0 +1,82 @@
+"""System calls that fail, one after the other, and what becomes of the programs that make them.
+
+Each scenario runs once for each fault of each of its calls: see plan.py. MOODLOOP_TEST_FAULTS is
+how many of a call's indices are tried (default 4), or `all`.
+"""
+
+import functools
+import os
+
+import pytest
+
+from . import shim, sweep
+from .scenarios import SCENARIOS
+
+LIMIT = os.environ.get("MOODLOOP_TEST_FAULTS", "4")
+LIMIT = None if LIMIT == "all" else int(LIMIT)
+STORMS = 20 if LIMIT is not None else 500
+
+pytestmark = [
+    pytest.mark.moodloop_only,
+    pytest.mark.skipif(shim.compiler() is None, reason="no C compiler for the shim"),
+]
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory):
+    return shim.build(tmp_path_factory.mktemp("shim"))
+
+
+def check(library, jobs):
+    """Run jobs; every problem, with the job that shows it again."""
+    results = sweep.run_jobs(library, jobs)
+    assert len(results) == len(jobs)
+    found = [
+        f"{sweep.name_of(job)}: {problem}"
+        for job, result in zip(jobs, results, strict=True)
+        for problem in result["problems"]
+    ]
+    assert not found, "\n".join([f"{len(found)} problems", *found[:20]])
+    return results
+
+
+@pytest.fixture(scope="session")
+def counts(library):
+    """A function: how often a scenario makes each call if nothing fails."""
+
+    @functools.cache
+    def of(scenario):
+        (result,) = check(library, [{"scenario": scenario}])
+        return result["counts"]
+
+    return of
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_faults(library, counts, scenario):
+    jobs = [
+        job
+        for call, count in counts(scenario).items()
+        for job in sweep.jobs_of(scenario, call, count, LIMIT)
+    ]
+    results = check(library, jobs)
+    # Calls differ a little from run to run, but a shim that does nothing would be found out.
+    assert sum(result["struck"] > 0 for result in results) > 0.8 * len(results)
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_storms(library, scenario):
+    """EINTR, EAGAIN, short reads and writes anywhere, by chance: nothing may show."""
+    rates = (20, 100, 400)
+    jobs = [
+        {"scenario": scenario, "storm": [seed, rates[seed % len(rates)]]} for seed in range(STORMS)
+    ]
+    assert any(result["struck"] for result in check(library, jobs))
+
+
+def test_every_call_is_made(counts):
+    """What the loop and the transports are made of is met by some scenario."""
+    made = set().union(*map(counts, SCENARIOS))
+    needed = {"accept4", "close", "connect", "epoll_create1", "epoll_ctl", "epoll_wait", "eventfd"}
+    needed |= {"getsockopt", "read", "read_event", "recv", "send", "sendmsg", "shutdown", "socket"}
+    assert needed <= made, f"not called: {needed - made}"
