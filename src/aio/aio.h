@@ -12,6 +12,7 @@ typedef struct ml_base ml_base;
 typedef struct ml_handle ml_handle;
 typedef struct ml_timer ml_timer;
 typedef struct ml_ready ml_ready;
+typedef struct ml_waiter ml_waiter; /* threadsafe.c */
 
 /* What aio/ and net/ keep per module: classes of the standard library, freelists. */
 #define ML_FREELIST_ARGS 4 /* handles with fewer arguments than this are recycled */
@@ -19,6 +20,7 @@ typedef struct ml_ready ml_ready;
 
 typedef struct ml_aio {
     PyObject *Handle, *TimerHandle; /* asyncio's, for __class__ and __repr__ */
+    PyObject *ThreadSafeHandle;     /* from Python 3.14 on; else NULL */
     PyObject *futures, *tasks;      /* modules: Future and Task are looked up when used */
     PyObject *BaseEventLoop;
     PyObject *BufferedProtocol;
@@ -85,7 +87,9 @@ typedef struct ml_batch {
     PyObject *debug; /* NULL or [source traceback, repr kept by cancel()] */ \
     bool is_timer;                                                           \
     bool cancelled;                                                          \
-    bool running; /* cancel() must leave callback and arguments alone */
+    bool threadsafe; /* see threadsafe.c */                                  \
+    bool by_hand;    /* it is _run() that runs it, not the loop */           \
+    unsigned running; /* how many run it: cancel() must leave callback and arguments alone */
 
 struct ml_handle {
     ML_HANDLE_HEAD
@@ -117,6 +121,21 @@ ml_timer *ml_timer_new(ml_base *loop, double when, PyObject *callback, PyObject 
 int ml_handle_run(ml_handle *handle);
 /* As Handle.cancel(). -1 with an exception (debug mode: repr failed). */
 int ml_handle_cancel(ml_handle *handle);
+
+#if PY_VERSION_HEX >= 0x030E0000
+#define ML_THREADSAFE_HANDLES 1
+/* Waits while the loop runs the callback in another thread. -1: a signal handler raised. */
+int ml_handle_settle(ml_handle *handle);
+/* The callback has returned: lets go those who wait. */
+void ml_handle_settled(ml_base *loop, ml_handle *handle);
+#else
+#define ML_THREADSAFE_HANDLES 0
+static inline int
+ml_handle_settle(ml_handle *Py_UNUSED(handle))
+{
+    return 0;
+}
+#endif
 
 /* ---- the loop (loop.c, run.c, schedule.c) ------------------------------------------------ */
 
@@ -153,6 +172,7 @@ struct ml_base {
     PyObject *current_handle;
     PyObject *task_factory;  /* NULL: none */
     PyObject *loop_keywords; /* {"loop": self}, made on first use */
+    ml_waiter *waiters;      /* threads in ml_handle_settle() */
     ml_slot *slots;          /* by descriptor */
     int slots_cap;
     ml_sig *signals;             /* list */

@@ -41,7 +41,9 @@ fill(ml_handle *handle, PyObject **slots, ml_base *loop, PyObject *callback, PyO
     handle->weaklist = NULL;
     handle->debug = NULL;
     handle->cancelled = false;
-    handle->running = false;
+    handle->threadsafe = false;
+    handle->by_hand = false;
+    handle->running = 0;
     handle->context = NULL;
     for (Py_ssize_t i = 0; i < nargs; i++) {
         slots[i] = Py_NewRef(args[i]);
@@ -137,7 +139,7 @@ drop_arguments(ml_handle *handle)
 static int
 handle_clear(ml_handle *handle)
 {
-    if (!handle->running) {
+    if (handle->running == 0) {
         Py_CLEAR(handle->callback);
         drop_arguments(handle);
     }
@@ -238,11 +240,10 @@ ml_handle_run(ml_handle *handle)
     if (context == NULL) {
         return callback_failed(handle);
     }
-    bool outer = handle->running;
-    handle->running = true;
+    handle->running++;
     PyObject *result = PyObject_Vectorcall(handle->callback, ml_handle_args(handle),
                                            (size_t)Py_SIZE(handle), NULL);
-    handle->running = outer;
+    handle->running--;
     if (result == NULL) {
         /* Leaving a context must not see the exception of the callback. */
         PyObject *exc = ml_take_exception();
@@ -254,10 +255,15 @@ ml_handle_run(ml_handle *handle)
         ml_context_leave(handle->loop, &handle->context, context);
         Py_DECREF(result);
     }
-    if (handle->cancelled && !outer) {
+    if (handle->cancelled && handle->running == 0) {
         Py_CLEAR(handle->callback);
         drop_arguments(handle);
     }
+#if ML_THREADSAFE_HANDLES
+    if (handle->loop->waiters != NULL) {
+        ml_handle_settled(handle->loop, handle);
+    }
+#endif
     return rc;
 }
 
@@ -278,7 +284,7 @@ ml_handle_cancel(ml_handle *handle)
         PyObject_GC_Track(handle);
     }
     Py_INCREF(handle); /* clearing runs destructors, and those anything */
-    if (!handle->running) {
+    if (handle->running == 0) {
         Py_CLEAR(handle->callback);
         drop_arguments(handle);
     }
@@ -294,7 +300,7 @@ ml_handle_cancel(ml_handle *handle)
 static PyObject *
 handle_cancel(ml_handle *handle, PyObject *Py_UNUSED(unused))
 {
-    if (ml_handle_cancel(handle) < 0) {
+    if (ml_handle_settle(handle) < 0 || ml_handle_cancel(handle) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;
@@ -303,13 +309,23 @@ handle_cancel(ml_handle *handle, PyObject *Py_UNUSED(unused))
 static PyObject *
 handle_cancelled(ml_handle *handle, PyObject *Py_UNUSED(unused))
 {
+    if (ml_handle_settle(handle) < 0) {
+        return NULL;
+    }
     return PyBool_FromLong(handle->cancelled);
 }
 
 static PyObject *
 handle_run(ml_handle *handle, PyObject *Py_UNUSED(unused))
 {
-    if (ml_handle_run(handle) < 0) {
+    if (ml_handle_settle(handle) < 0) {
+        return NULL;
+    }
+    bool outer = handle->by_hand;
+    handle->by_hand = true;
+    int rc = ml_handle_run(handle);
+    handle->by_hand = outer;
+    if (rc < 0) {
         return NULL;
     }
     Py_RETURN_NONE;
@@ -375,7 +391,9 @@ static PyObject *
 handle_get_class(ml_handle *handle, void *Py_UNUSED(closure))
 {
     ml_aio *aio = handle->loop->state->aio;
-    PyObject *class = handle->is_timer ? aio->TimerHandle : aio->Handle;
+    PyObject *class = handle->is_timer     ? aio->TimerHandle
+                      : handle->threadsafe ? aio->ThreadSafeHandle
+                                           : aio->Handle;
     return Py_NewRef(class ? class : (PyObject *)Py_TYPE(handle)); /* NULL: at interpreter exit */
 }
 

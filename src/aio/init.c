@@ -20,6 +20,12 @@ import_name(const char *module, const char *name)
 static int
 import_all(ml_aio *aio)
 {
+#if ML_THREADSAFE_HANDLES
+    aio->ThreadSafeHandle = import_name("asyncio.events", "_ThreadSafeHandle");
+    if (aio->ThreadSafeHandle == NULL) {
+        return -1;
+    }
+#endif
     return (aio->Handle = import_name("asyncio.events", "Handle")) &&
                    (aio->TimerHandle = import_name("asyncio.events", "TimerHandle")) &&
                    (aio->futures = PyImport_ImportModule("asyncio.futures")) &&
@@ -86,6 +92,7 @@ ml_aio_traverse(ml_state *state, visitproc visit, void *arg)
     if (aio != NULL) {
         Py_VISIT(aio->Handle);
         Py_VISIT(aio->TimerHandle);
+        Py_VISIT(aio->ThreadSafeHandle);
         Py_VISIT(aio->futures);
         Py_VISIT(aio->tasks);
         Py_VISIT(aio->BaseEventLoop);
@@ -120,6 +127,7 @@ ml_aio_clear(ml_state *state)
         free_list(aio->free_timers, aio->free_timers_len);
         Py_CLEAR(aio->Handle);
         Py_CLEAR(aio->TimerHandle);
+        Py_CLEAR(aio->ThreadSafeHandle);
         Py_CLEAR(aio->futures);
         Py_CLEAR(aio->tasks);
         Py_CLEAR(aio->BaseEventLoop);

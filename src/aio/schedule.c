@@ -74,6 +74,9 @@ soon(ml_base *self, const char *name, bool threadsafe, PyObject *const *args, Py
         return NULL;
     }
     ml_handle *handle = ml_handle_new(self, callback, args + 1, nargs > 0 ? nargs - 1 : 0, context);
+    if (handle != NULL) {
+        handle->threadsafe = ML_THREADSAFE_HANDLES && threadsafe;
+    }
     if (handle != NULL && ml_base_push_handle(self, handle) < 0) {
         Py_CLEAR(handle);
     }

@@ -89,9 +89,9 @@ def show(args: argparse.Namespace) -> int:
     for case in select(args.tiers, args.patterns):
         print(f"{case.tier:8} {len(case.tests):5} {case.id}")
         for test in case.tests:
-            reason = exclusions.reason(f"{case.id}.{test}")
-            if reason is not None:
-                print(f"{'':14} not {test}: {reason}")
+            exclusion = exclusions.find(f"{case.id}.{test}")
+            if exclusion is not None:
+                print(f"{'':14} not {test}: {exclusion.reason}")
     return 0
 
 

@@ -130,7 +130,11 @@ def how_it_ended(code: int) -> str:
 def run_case(loop: str, case: Case, timeout: float, directory: str) -> dict[str, Record]:
     """All tests of a class; after a hang or a crash a new process takes up the rest."""
     done: dict[str, Record] = {}
-    left = list(case.tests)
+    for test in case.tests:
+        exclusion = exclusions.find(f"{case.id}.{test}")
+        if exclusion is not None and exclusion.hangs:
+            done[test] = {"outcome": "hung", "message": "not run"}
+    left = [test for test in case.tests if test not in done]
     while left:
         with Worker(loop, case, left, directory) as worker:
             results, lost, why = watch(worker, timeout)
@@ -161,13 +165,14 @@ def run_case(loop: str, case: Case, timeout: float, directory: str) -> dict[str,
 def judge(loop: str, case: Case, results: dict[str, Record]) -> None:
     """Set failures that are known apart; a known one that passes is a mistake in the list."""
     for test, record in results.items():
-        reason = exclusions.reason(f"{case.id}.{test}")
-        if reason is None:
+        exclusion = exclusions.find(f"{case.id}.{test}")
+        if exclusion is None:
             continue
         if loop == exclusions.LOOP and record["outcome"] == "passed":
-            record.update(outcome="passes", message=f"it passes, but is excluded: {reason}")
-        elif record["outcome"] != "skipped":
-            record.update(outcome="excluded", message=reason)
+            record["outcome"] = "passes"
+            record["message"] = f"it is excluded, but passes: {exclusion.reason}"
+        else:
+            record.update(outcome="excluded", message=exclusion.reason)
             record.pop("log", None)
 
 

@@ -1,6 +1,7 @@
 """call_soon_threadsafe: from threads, from signal handlers, waking an idle loop."""
 
 import asyncio
+import asyncio.events
 import contextvars
 import gc
 import os
@@ -8,7 +9,7 @@ import signal
 import threading
 
 import pytest
-from support.loops import run_guarded, run_turns
+from support.loops import PY314, TIMEOUT, run_guarded, run_turns
 
 
 class TestThreads:
@@ -204,6 +205,148 @@ class TestThreads:
 
         run(main())
         assert len(seen) == 100
+
+
+@pytest.mark.skipif(not PY314, reason="asyncio's handles are thread-safe from Python 3.14 on")
+class TestHandles:
+    """cancel() and cancelled() of another thread wait for a callback that runs."""
+
+    @staticmethod
+    def while_it_runs(loop, use, callers=1, outcome=None):
+        """What use(handle) gives other threads that call it while the callback runs.
+
+        Asserts that no call returns before the callback does.
+        """
+        running, calling, returned = threading.Event(), threading.Semaphore(0), threading.Event()
+        early, results = [], []
+
+        def callback():
+            running.set()
+            for _ in range(callers):
+                calling.acquire(timeout=TIMEOUT)
+            early.append(returned.wait(0.1))
+            loop.stop()
+            if outcome is not None:
+                raise outcome
+
+        def call():
+            running.wait(TIMEOUT)
+            calling.release()
+            results.append(use(handle))
+            returned.set()
+
+        handle = loop.call_soon_threadsafe(callback)
+        threads = [threading.Thread(target=call) for _ in range(callers)]
+        for thread in threads:
+            thread.start()
+        try:
+            run_guarded(loop)
+        finally:
+            for thread in threads:
+                thread.join(TIMEOUT)
+            assert early == [False]
+            assert len(results) == callers
+        return results, handle
+
+    def test_class(self, loop):
+        handle = loop.call_soon_threadsafe(int)
+        assert isinstance(handle, asyncio.events._ThreadSafeHandle)
+        assert isinstance(handle, asyncio.Handle)
+        assert "_ThreadSafeHandle" in repr(handle)
+        plain = loop.call_soon(int)
+        assert not isinstance(plain, asyncio.events._ThreadSafeHandle)
+        run_turns(loop)
+        again = [loop.call_soon(int) for _ in range(4)]  # recycled memory, perhaps
+        assert not any(isinstance(h, asyncio.events._ThreadSafeHandle) for h in again)
+        run_turns(loop)
+
+    def test_cancel_waits(self, loop):
+        results, handle = self.while_it_runs(loop, lambda h: h.cancel())
+        assert results == [None]
+        assert handle.cancelled() is True
+
+    def test_cancelled_waits(self, loop):
+        results, handle = self.while_it_runs(loop, lambda h: h.cancelled())
+        assert results == [False]
+        assert handle.cancelled() is False
+
+    def test_many_wait(self, loop):
+        results, _ = self.while_it_runs(loop, lambda h: h.cancel(), callers=5)
+        assert results == [None] * 5
+
+    def test_callback_that_raises(self, loop, reports):
+        results, _ = self.while_it_runs(loop, lambda h: h.cancelled(), outcome=ValueError("x"))
+        assert results == [False]
+        (report,) = reports
+        assert isinstance(report["exception"], ValueError)
+
+    def test_callback_that_ends_the_loop(self, loop):
+        with pytest.raises(KeyboardInterrupt):
+            self.while_it_runs(loop, lambda h: h.cancelled(), outcome=KeyboardInterrupt())
+        run_turns(loop, 2)
+
+    def test_own_callback_does_not_wait(self, loop):
+        seen = []
+
+        def callback():
+            handle.cancel()
+            seen.append(handle.cancelled())
+
+        handle = loop.call_soon_threadsafe(callback)
+        run_turns(loop)
+        assert seen == [True]
+
+    def test_own_callback_run_by_hand(self, loop):
+        seen = []
+
+        def callback():
+            handle.cancel()
+            seen.append(handle.cancelled())
+
+        handle = loop.call_soon_threadsafe(callback)
+        thread = threading.Thread(target=handle._run)
+        thread.start()
+        thread.join(TIMEOUT)
+        assert seen == [True]
+        run_turns(loop)
+        assert seen == [True]
+
+    def test_signals_while_waiting(self, snippet):
+        """A signal handler runs in the main thread while it waits, and may end the wait."""
+        done = snippet(
+            """
+            loop = new_loop()
+            started, go_on = threading.Event(), threading.Event()
+
+            def callback():
+                started.set()
+                go_on.wait(20)
+                loop.stop()
+
+            hits = []
+            def on_signal(signum, frame):
+                hits.append(signum)
+                if len(hits) == 3:
+                    raise ZeroDivisionError
+
+            signal.signal(signal.SIGALRM, on_signal)
+            handle = loop.call_soon_threadsafe(callback)
+            thread = threading.Thread(target=loop.run_forever)
+            thread.start()
+            started.wait(20)
+            signal.setitimer(signal.ITIMER_REAL, 0.01, 0.01)
+            try:
+                handle.cancel()
+            except ZeroDivisionError:
+                print("raised")
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            go_on.set()
+            thread.join()
+            print(handle.cancelled(), len(hits))
+            loop.close()
+            """
+        )
+        assert (done.rc, done.out) == (0, "raised\nFalse 3\n"), done.err
 
 
 class TestErrors:
