@@ -2,6 +2,8 @@
 #   PYTHON=python3.13   the interpreter; another one than last time makes the environment anew
 #   VENV=.venv          where the environment is
 #   TESTS=tests/loop    what `make test` and `make sanitize` run
+#   VERSIONS=3.13       the Pythons of `make conformance`, unless PYTHON names one
+#   TIERS=io LOOP=uvloop  its tests (io, asyncio, extra) and its loop (moodloop, asyncio, uvloop)
 #   ARGS='-k accept'    more arguments for the command that is run
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -10,8 +12,12 @@ MAKEFLAGS += --no-print-directory
 
 VENV ?= .venv
 TESTS ?= tests
+VERSIONS ?= 3.11 3.12 3.13 3.14 3.15
+TIERS ?= io,asyncio,extra
+LOOP ?= moodloop
 ARGS ?=
 
+PYTHON_GIVEN := $(filter-out undefined,$(origin PYTHON))
 # Without PYTHON the interpreter stays the one the environment was made with.
 ifeq ($(origin PYTHON), undefined)
 PYTHON := $(or $(shell p=$$(cat $(VENV)/.python 2>/dev/null) && [ -x "$$p" ] && echo "$$p"),python3)
@@ -31,10 +37,11 @@ STUBS = $(patsubst moodloop/%.pyi,moodloop.%,$(filter-out %/__init__.pyi,$(wildc
 
 SANITIZED := $(CURDIR)/build/sanitize/$(PYID)
 
-.PHONY: help demo test build lint format typecheck sanitize bench docs wheel clean
+.PHONY: help demo test build lint format typecheck sanitize conformance conformance-one \
+	conformance-each bench docs wheel clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: build $(call extra,bench) ## a TCP server and clients on asyncio, moodloop and uvloop, measured
 	@$(PY) -m moodloop bench $(ARGS)
@@ -81,6 +88,21 @@ sanitize: $(EDITABLE) $(call extra,test) ## the tests on a build with AddressSan
 		--ignore $(CURDIR)/tests/test_packaging.py $(addprefix $(CURDIR)/,$(TESTS)) $(ARGS) \
 		|| status=$$?; \
 	if compgen -G 'report.*' >/dev/null; then cat report.*; exit 1; fi; exit $$status
+
+conformance: $(if $(PYTHON_GIVEN),conformance-one,conformance-each) ## CPython's own tests of asyncio on every Python from 3.11 to 3.15 there is
+
+conformance-each:
+	@bad=; for version in $(VERSIONS); do \
+		if python=$$(tools/find-python $$version test.test_asyncio); then \
+			$(MAKE) conformance-one PYTHON=$$python VENV=build/venv-$$version || bad+=" $$version"; \
+		else \
+			echo "no Python $$version with its tests here: left out ('tools/get-python $$version' gets it)"; \
+		fi; \
+	done; [ -z "$$bad" ] || { echo "failed on$$bad"; exit 1; }
+
+conformance-one: build $(if $(filter uvloop,$(LOOP)),$(call extra,bench))
+	@cd tests && $(abspath $(PY)) -m conformance run --loop $(LOOP) --tiers $(TIERS) \
+		--json $(CURDIR)/build/conformance/$(LOOP)-$(firstword $(subst -, ,$(PYID))).json $(ARGS)
 
 bench: build $(call extra,bench) ## the benchmarks of single operations and of echo servers
 	$(PY) benchmarks/micro.py $(ARGS)

@@ -87,8 +87,8 @@ typedef struct ml_batch {
     PyObject *debug; /* NULL or [source traceback, repr kept by cancel()] */ \
     bool is_timer;                                                           \
     bool cancelled;                                                          \
-    bool threadsafe; /* see threadsafe.c */                                  \
-    bool by_hand;    /* it is _run() that runs it, not the loop */           \
+    bool threadsafe;  /* see threadsafe.c */                                 \
+    bool by_hand;     /* it is _run() that runs it, not the loop */          \
     unsigned running; /* how many run it: cancel() must leave callback and arguments alone */
 
 struct ml_handle {

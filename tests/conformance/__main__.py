@@ -17,7 +17,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="conformance", description=__doc__)
     commands = top.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="run the tests on a loop")
-    run.add_argument("--loop", default="moodloop", help="asyncio, moodloop, uvloop, module:callable")
+    run.add_argument("--loop", default="moodloop", help="asyncio, uvloop, module:callable")
     run.add_argument("--json", type=Path, metavar="FILE", help="write the result of each test")
     run.add_argument("--jobs", "-j", type=int, default=0, help="processes at a time; 0: the CPUs")
     run.add_argument("--timeout", type=float, default=60, help="seconds that one test may take")

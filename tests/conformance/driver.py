@@ -38,8 +38,7 @@ class Worker:
         self.pipe, write = os.pipe()
         paths = [str(PACKAGE_PARENT), *filter(None, [os.environ.get("PYTHONPATH")])]
         code = (
-            "from conformance import worker; "
-            f"worker.run({loop!r}, {case.id!r}, {tests!r}, {write})"
+            f"from conformance import worker; worker.run({loop!r}, {case.id!r}, {tests!r}, {write})"
         )
         try:
             self.process = subprocess.Popen(
@@ -142,11 +141,11 @@ def run_case(loop: str, case: Case, timeout: float, directory: str) -> dict[str,
                 message = how_it_ended(worker.process.wait())
             else:
                 message = f"no end after {timeout:g} s"
-            if lost is not None:
-                results[lost] = {"outcome": why, "message": message, "log": worker.output()}
-            elif why and not results:  # not one test more than the last time
-                results = {t: {"outcome": why, "message": message} for t in left}
-                results[left[0]]["log"] = worker.output()
+            if why:
+                # Between tests, in a fixture of the class, it is put down to the last that ran.
+                blame = [lost] if lost else list(results)[-1:] or left
+                record = {"outcome": why, "message": message, "log": worker.output()}
+                results.update({test: dict(record) for test in blame})
             for record in results.values():
                 if record["outcome"] == "failed":
                     record["log"] = worker.output()

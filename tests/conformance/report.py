@@ -58,7 +58,7 @@ def markdown_table(reports: list[Any]) -> str:
     head = ["CPython", "tests", "excluded", "skipped", *names]
     lines = [head, ["---", *["---:"] * (len(head) - 1)]]
     for python, found in sorted(by_python.items(), key=lambda item: natural(item[0])):
-        first = counts(found[names[0]]) if names[0] in found else counts([*found.values()][0])
+        first = counts(next(found[name] for name in names if name in found))
         row = [python, f"{first.total():,}", str(first["excluded"]), str(first["skipped"])]
         lines.append(row + [cell(found.get(name)) for name in names])
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)

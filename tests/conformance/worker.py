@@ -28,6 +28,7 @@ class Result(unittest.TextTestResult):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.pipe: Any = None
+        self.outcome, self.message = "passed", ""
 
     def tell(self, **record: Any) -> None:
         self.pipe.write(json.dumps(record) + "\n")
@@ -79,7 +80,7 @@ class Result(unittest.TextTestResult):
 
 
 def allow_resources() -> None:
-    """Let tests use the network of this machine, and take their time."""
+    """Let tests use the network of this machine, memory (two of TLS want 2.2 GB), and time."""
     from test import support
 
     wanted = ("network", "cpu", "walltime")
@@ -87,6 +88,7 @@ def allow_resources() -> None:
         support.use_resources = dict.fromkeys(wanted)
     else:
         support.use_resources = list(wanted)
+    support.set_memlimit("3G")
 
 
 def run(loop: str, case: str, tests: list[str], pipe_fd: int) -> None:
