@@ -34,9 +34,9 @@ def callback_failed(loop: Any, handle: Any, exc: BaseException) -> None:
 
 def slow_callback(handle: Any, seconds: float) -> None:
     """Debug mode: the callback took longer than loop.slow_callback_duration."""
-    source = base_events._format_handle(handle)  # type: ignore[attr-defined]
-    # By way of the module, as asyncio's own: programs and tests replace the name there.
-    base_events.logger.warning("Executing %s took %.3f seconds", source, seconds)
+    # By way of the module, as asyncio's own: programs and tests replace the logger there.
+    stock: Any = base_events
+    stock.logger.warning("Executing %s took %.3f seconds", stock._format_handle(handle), seconds)
 
 
 def connection_error(transport: Any, message: str, exc: BaseException) -> None:
@@ -44,9 +44,9 @@ def connection_error(transport: Any, message: str, exc: BaseException) -> None:
     logger.debug("%r: %s", transport, message, exc_info=exc)
 
 
-def received_eof(transport: Any) -> None:
-    """Debug mode."""
-    logger.debug("%r received EOF", transport)
+def transport_does(transport: Any, what: str) -> None:
+    """Debug mode: it pauses or resumes reading, or got EOF."""
+    logger.debug("%r %s", transport, what)
 
 
 def accepted(server: Any, transport: Any) -> None:

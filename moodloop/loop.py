@@ -7,7 +7,6 @@ runs per loop, per signal handler or per outgoing connection. The rest is BaseEv
 from __future__ import annotations
 
 import asyncio
-import collections
 import contextlib
 import errno
 import functools
@@ -31,6 +30,7 @@ from . import (
     stdlib,
 )
 from . import event as _event
+from .internals import Internals
 
 _Socket = socket.socket
 
@@ -39,7 +39,7 @@ def _noop(signum: int, frame: Any) -> None:
     """What signal.getsignal() shows while the loop handles a signal."""
 
 
-class EventLoop(_core.LoopBase, asyncio.BaseEventLoop):  # type: ignore[misc]
+class EventLoop(Internals, asyncio.BaseEventLoop):  # type: ignore[misc]
     """An asyncio event loop on libev; see asyncio's documentation for the methods.
 
     `ev` hands in a moodloop.event.Loop to run on; without it the loop makes its own, with the
@@ -358,30 +358,3 @@ class EventLoop(_core.LoopBase, asyncio.BaseEventLoop):  # type: ignore[misc]
             return int(await send(self, transp, file, offset, count))
         send = self._sock_sendfile_fallback  # type: ignore[attr-defined]
         return await stdlib.sendfile_over(self, transp, send, file, offset, count)
-
-    def _write_to_self(self) -> None:
-        """Wake the loop; asyncio calls this from finalizers."""
-        if not self.is_closed():
-            self.call_soon_threadsafe(lambda: None)
-
-    # ---- private state that programs read: snapshots ---------------------------------------
-
-    @property
-    def _ready(self) -> collections.deque[Any]:
-        return collections.deque(self._ready_handles())
-
-    @_ready.setter
-    def _ready(self, value: Any) -> None:
-        """BaseEventLoop.__init__() sets an empty one; the ring in C is the real one."""
-
-    @property
-    def _scheduled(self) -> list[Any]:
-        return sorted(self._scheduled_handles())
-
-    @_scheduled.setter
-    def _scheduled(self, value: Any) -> None:
-        """As for _ready."""
-
-    @property
-    def _signal_handlers(self) -> dict[int, Any]:
-        return self._signal_map()

@@ -164,50 +164,68 @@ ml_base_create_future(ml_base *self, PyObject *Py_UNUSED(unused))
     return future;
 }
 
-/* With a task factory, or in debug mode, the running Python's own create_task() does it all: its
- * rules changed with every version. Without, all versions come to Task(coro, loop=self, **kw). */
+/* BaseEventLoop.create_task(self, ...) of the running Python. */
 static PyObject *
-base_create_task(ml_base *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+stock_create_task(ml_base *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
-    ml_aio *aio = self->state->aio;
-    bool factory = self->task_factory != NULL && self->task_factory != Py_None;
-    bool plain = !factory && !self->debug && nargs == 1 && !self->closed;
-    Py_ssize_t nkw = kwnames ? PyTuple_GET_SIZE(kwnames) : 0;
-    PyObject *stack[10], *result = NULL;
-    if (nargs + nkw + 1 > 10) {
-        plain = false;
+    Py_ssize_t count = nargs + (kwnames ? PyTuple_GET_SIZE(kwnames) : 0);
+    PyObject **stack = PyMem_New(PyObject *, (size_t)count + 1);
+    PyObject *method = NULL, *result = NULL;
+
+    if (stack == NULL) {
+        return PyErr_NoMemory();
     }
-#if PY_VERSION_HEX < 0x030E0000
-    /* Before 3.14 only these two are accepted, which create_task() itself must check. */
+    method = PyObject_GetAttrString(self->state->aio->BaseEventLoop, "create_task");
+    if (method != NULL) {
+        stack[0] = (PyObject *)self;
+        memcpy(stack + 1, args, (size_t)count * sizeof(*args));
+        result = PyObject_Vectorcall(method, stack, (size_t)nargs + 1, kwnames);
+        Py_DECREF(method);
+    }
+    PyMem_Free(stack);
+    return result;
+}
+
+#define MOST_KEYWORDS 8 /* of a task that is made here */
+
+/* True if Task() may get these: before 3.14 create_task() takes but two, and what it says of others
+ * is its own; `loop` is ours to give. */
+static bool
+are_for_task(ml_base *self, PyObject *kwnames, Py_ssize_t nkw)
+{
+    if (nkw > MOST_KEYWORDS) {
+        return false;
+    }
     for (Py_ssize_t i = 0; i < nkw; i++) {
         PyObject *key = PyTuple_GET_ITEM(kwnames, i);
-        plain = plain && (PyUnicode_CompareWithASCIIString(key, "name") == 0 ||
-                          PyUnicode_CompareWithASCIIString(key, "context") == 0);
-    }
+#if PY_VERSION_HEX >= 0x030E0000
+        if (PyUnicode_Compare(key, self->state->str.loop) == 0) {
+            return false;
+        }
+#else
+        if (PyUnicode_CompareWithASCIIString(key, "name") != 0 &&
+            PyUnicode_Compare(key, self->state->str.context) != 0) {
+            return false;
+        }
 #endif
-    if (!plain) {
-        PyObject *method = PyObject_GetAttrString(aio->BaseEventLoop, "create_task");
-        stack[0] = (PyObject *)self;
-        if (method != NULL && nargs + nkw + 1 <= 10) {
-            memcpy(stack + 1, args, (size_t)(nargs + nkw) * sizeof(*args));
-            result = PyObject_Vectorcall(method, stack, (size_t)nargs + 1, kwnames);
-        }
-        else if (method != NULL) {
-            PyErr_SetString(PyExc_TypeError, "create_task() got too many arguments");
-        }
-        Py_XDECREF(method);
-        return result;
     }
-    PyObject *class = PyObject_GetAttr(aio->tasks, self->state->str.Task);
-    PyObject *names = NULL;
-    if (class != NULL && nkw == 0) {
+    return true;
+}
+
+/* Task(coro, loop=self, **keywords), the class looked up in asyncio.tasks. */
+static PyObject *
+make_task(ml_base *self, PyObject *const *args, PyObject *kwnames, Py_ssize_t nkw)
+{
+    PyObject *class = PyObject_GetAttr(self->state->aio->tasks, self->state->str.Task);
+    PyObject *stack[MOST_KEYWORDS + 2] = {args[0]}, *names, *result = NULL;
+
+    if (class == NULL) {
+        return NULL;
+    }
+    if (nkw == 0) {
         result = new_with_loop(self, class, PyTuple_Pack(1, args[0]));
     }
-    else if (class != NULL) {
-        names = PyTuple_New(nkw + 1);
-    }
-    if (names != NULL) {
-        stack[0] = args[0];
+    else if ((names = PyTuple_New(nkw + 1)) != NULL) {
         for (Py_ssize_t i = 0; i < nkw; i++) {
             stack[1 + i] = args[1 + i];
             PyTuple_SET_ITEM(names, i, Py_NewRef(PyTuple_GET_ITEM(kwnames, i)));
@@ -217,8 +235,23 @@ base_create_task(ml_base *self, PyObject *const *args, Py_ssize_t nargs, PyObjec
         result = PyObject_Vectorcall(class, stack, 1, names);
         Py_DECREF(names);
     }
-    Py_XDECREF(class);
+    Py_DECREF(class);
     return result;
+}
+
+/* With a task factory, or in debug mode, the running Python's own create_task() does it all: its
+ * rules changed with every version. Without, all versions come to Task(coro, loop=self, **kw). */
+static PyObject *
+base_create_task(ml_base *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+{
+    bool factory = self->task_factory != NULL && self->task_factory != Py_None;
+    Py_ssize_t nkw = kwnames ? PyTuple_GET_SIZE(kwnames) : 0;
+
+    if (!factory && !self->debug && nargs == 1 && !self->closed &&
+        are_for_task(self, kwnames, nkw)) {
+        return make_task(self, args, kwnames, nkw);
+    }
+    return stock_create_task(self, args, nargs, kwnames);
 }
 
 /* ---- life -------------------------------------------------------------------------------- */

@@ -47,14 +47,8 @@ got_eof(ml_transport *self)
 {
     ml_base *loop = self->loop;
 
-    if (loop->debug) {
-        PyObject *log = ml_diagnostics(loop->state, "received_eof");
-        PyObject *done = log ? PyObject_CallOneArg(log, (PyObject *)self) : NULL;
-        Py_XDECREF(log);
-        if (done == NULL) {
-            return ml_base_handle_error(loop, "logging failed", (PyObject *)self, NULL);
-        }
-        Py_DECREF(done);
+    if (ml_transport_log(self, "received EOF") < 0) {
+        return ml_base_handle_error(loop, "logging failed", (PyObject *)self, NULL);
     }
     self->eof_received = true;
     PyObject *keep = call0(self, loop->state->str.eof_received);

@@ -59,6 +59,8 @@ extern PyMethodDef ml_transport_methods[];
 extern PyGetSetDef ml_transport_getset[];
 extern PyMemberDef ml_transport_members[];
 PyObject *ml_transport_repr(ml_transport *self);
+/* Debug mode: what it does, to asyncio's logger. -1 with an exception. */
+int ml_transport_log(ml_transport *self, const char *what);
 
 /* Completes empty_waiter if it is time to: None, or ConnectionError once the connection is lost. */
 void ml_transport_settle_waiter(ml_transport *self);

@@ -20,6 +20,20 @@ none_or_error(int rc)
     Py_RETURN_NONE;
 }
 
+int
+ml_transport_log(ml_transport *self, const char *what)
+{
+    if (!self->loop->debug) {
+        return 0;
+    }
+    PyObject *log = ml_diagnostics(self->loop->state, "transport_does");
+    PyObject *done = log ? PyObject_CallFunction(log, "Os", (PyObject *)self, what) : NULL;
+
+    Py_XDECREF(log);
+    Py_XDECREF(done);
+    return done ? 0 : -1;
+}
+
 /* ---- writing ----------------------------------------------------------------------------- */
 
 /* Queues bytes, bytearray or memoryview. Bytes are kept by reference; what may change is copied,
@@ -318,7 +332,8 @@ transport_pause_reading(ml_transport *self, PyObject *Py_UNUSED(unused))
         Py_RETURN_NONE;
     }
     self->reading_paused = true;
-    return none_or_error(ml_stream_read(&self->stream, false));
+    int rc = ml_stream_read(&self->stream, false);
+    return none_or_error(rc < 0 ? rc : ml_transport_log(self, "pauses reading"));
 }
 
 static PyObject *
@@ -329,10 +344,8 @@ transport_resume_reading(ml_transport *self, PyObject *Py_UNUSED(unused))
     }
     self->reading_paused = false;
     /* Before connection_made() it is start() that begins to read; after EOF nothing comes. */
-    if (!self->made || self->eof_received) {
-        Py_RETURN_NONE;
-    }
-    return none_or_error(ml_stream_read(&self->stream, true));
+    int rc = self->made && !self->eof_received ? ml_stream_read(&self->stream, true) : 0;
+    return none_or_error(rc < 0 ? rc : ml_transport_log(self, "resumes reading"));
 }
 
 static PyObject *

@@ -7,7 +7,7 @@ import inspect
 import weakref
 
 import pytest
-from support.loops import PY312, run_turns
+from support.loops import PY312, PY314, run_turns
 
 var = contextvars.ContextVar("var", default="unset")
 
@@ -118,6 +118,12 @@ class TestCreateTask:
         coro = answer()
         with pytest.raises(TypeError):
             loop.create_task(coro, colour="red")
+        coro.close()
+
+    def test_loop_is_not_for_the_caller(self, loop):
+        coro = asyncio.sleep(0)
+        with pytest.raises(TypeError, match="'loop'"):
+            loop.create_task(coro, loop=loop)
         coro.close()
 
     def test_not_a_coroutine(self, loop):
@@ -234,6 +240,20 @@ class TestFactory:
         context = contextvars.copy_context()
         loop.run_until_complete(loop.create_task(answer(), context=context))
         assert seen == [context]
+
+    @pytest.mark.skipif(not PY314, reason="the factory gets the caller's keywords from 3.14 on")
+    def test_any_number_of_keywords(self, loop):
+        seen = []
+
+        def factory(loop, coro, **kwargs):
+            coro.close()
+            seen.append(kwargs)
+            return loop.create_future()
+
+        keywords = {f"keyword_{i}": i for i in range(50)}
+        loop.set_task_factory(factory)
+        loop.create_task(asyncio.sleep(0), **keywords)
+        assert seen == [keywords]
 
     def test_not_callable(self, loop):
         with pytest.raises(TypeError, match="task factory must be a callable or None"):
