@@ -137,7 +137,8 @@ ml_handle_settle(ml_handle *Py_UNUSED(handle))
 }
 #endif
 
-/* ---- the loop (loop.c, run.c, schedule.c) ------------------------------------------------ */
+/* ---- the loop (loop.c, run.c, schedule.c, tasks.c)
+ * ------------------------------------------------ */
 
 typedef struct ml_slot ml_slot; /* fds.c */
 typedef struct ml_sig ml_sig;   /* signals.c */
@@ -223,6 +224,7 @@ PyObject *ml_base_detach(ml_base *self, PyObject *unused);
 void ml_base_end_guest(ml_base *self);
 char *ml_base_scratch(ml_base *self);
 PyObject *ml_base_create_future(ml_base *self, PyObject *unused);
+PyObject *ml_base_create_task(ml_base *, PyObject *const *, Py_ssize_t, PyObject *);
 /* moodloop._diagnostics.<name>, a new reference. */
 PyObject *ml_diagnostics(ml_state *state, const char *name);
 
