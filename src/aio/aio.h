@@ -137,8 +137,7 @@ ml_handle_settle(ml_handle *Py_UNUSED(handle))
 }
 #endif
 
-/* ---- the loop (loop.c, run.c, schedule.c, tasks.c)
- * ------------------------------------------------ */
+/* ---- the loop (loop.c, run.c, schedule.c, tasks.c) --------------------------------------- */
 
 typedef struct ml_slot ml_slot; /* fds.c */
 typedef struct ml_sig ml_sig;   /* signals.c */
