@@ -5,6 +5,8 @@ import os
 
 import pytest
 from redis import asyncio as redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError, WatchError
 
 
@@ -85,4 +87,4 @@ async def main(port, path):
     await use(host="127.0.0.1", port=port)
     await use(unix_socket_path=path)
     with pytest.raises(ConnectionError):
-        await redis.Redis(unix_socket_path=path + ".none").ping()
+        await redis.Redis(unix_socket_path=path + ".none", retry=Retry(NoBackoff(), 0)).ping()
