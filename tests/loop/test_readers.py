@@ -315,7 +315,7 @@ class TestBadDescriptors:
             getattr(loop, f"remove_{kind}")
             for kind in (("reader", "writer") if "reader" in which else ("writer", "reader"))
         )
-        _a, b = sockets()
+        _, b = sockets()
         others = [sock for pair in (sockets(), sockets()) for sock in pair]
         for sock in (*others, b):
             getattr(loop, which)(sock, print)
@@ -328,7 +328,7 @@ class TestBadDescriptors:
 
     @ADDERS
     def test_closed_socket_that_was_added_by_number(self, loop, sockets, which):
-        _a, b = sockets()
+        _, b = sockets()
         number = b.fileno()
         getattr(loop, which)(number, print)
         b.close()
@@ -338,7 +338,7 @@ class TestBadDescriptors:
         assert remove(number) is True
 
     def test_closed_socket_on_a_closed_loop(self, loop, sockets):
-        _a, b = sockets()
+        _, b = sockets()
         loop.add_reader(b, print)
         b.close()
         loop.close()
@@ -348,7 +348,7 @@ class TestBadDescriptors:
     # Stock tells its epoll set of what is left, which fails for a descriptor that is gone.
     @pytest.mark.moodloop_only
     def test_closed_socket_is_removed_in_one_direction(self, loop, sockets):
-        _a, b = sockets()
+        _, b = sockets()
         loop.add_reader(b, print)
         loop.add_writer(b, print)
         b.close()
