@@ -47,7 +47,10 @@ class SSLProtocol(_StdlibProtocol):  # type: ignore[misc]
     def _on_handshake_complete(self, handshake_exc: Any) -> None:
         if handshake_exc is not None:
             self._process_outgoing()  # the alert that tells the peer why
-        super()._on_handshake_complete(handshake_exc)
+        try:
+            super()._on_handshake_complete(handshake_exc)
+        finally:
+            handshake_exc = None  # its traceback leads back here
 
     def _abort(self, exc: BaseException | None = None) -> None:
         # 3.11 takes no exception here, yet passes one when TLS runs over TLS.

@@ -1,11 +1,13 @@
 """start_tls(): a plain connection becomes TLS."""
 
 import asyncio
+import gc
 import ssl
 import warnings
+import weakref
 
 import pytest
-from support.loops import ASYNCIO, PY314, turns, until
+from support.loops import ASYNCIO, PY313, PY314, turns, until
 from support.net import Record, tcp_pair, unix_pair
 from support.tls import client, client_context, server_context, unchecked_context
 
@@ -246,3 +248,33 @@ def test_cancelled(loop, run):
         await abort(loop, (tb, pb))
 
     run(main())
+
+
+@pytest.mark.moodloop_only
+@pytest.mark.skipif(not PY313, reason="asyncio.sslproto has a cycle there")
+def test_error_is_in_no_cycle(loop, run):
+    """With it go the protocol and all that it holds (gh-109534)."""
+
+    async def main():
+        (ta, pa), (tb, _) = await pair(loop)
+        pb = asyncio.Protocol()  # a Record would keep the error
+        server = loop.create_task(loop.start_tls(ta, pa, server_context(), server_side=True))
+        try:
+            await loop.start_tls(tb, pb, client_context("other"), server_hostname="localhost")
+        except ssl.SSLCertVerificationError as exc:
+            error = weakref.ref(exc)
+        await asyncio.wait([server])
+        assert isinstance(server.exception(), OSError)
+        return error
+
+    async def others():
+        await turns(10)
+
+    gc.collect()
+    gc.disable()
+    try:
+        error = run(main())
+        run(others())
+        assert error() is None
+    finally:
+        gc.enable()
