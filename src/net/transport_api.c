@@ -20,20 +20,6 @@ none_or_error(int rc)
     Py_RETURN_NONE;
 }
 
-int
-ml_transport_log(ml_transport *self, const char *what)
-{
-    if (!self->loop->debug) {
-        return 0;
-    }
-    PyObject *log = ml_diagnostics(self->loop->state, "transport_does");
-    PyObject *done = log ? PyObject_CallFunction(log, "Os", (PyObject *)self, what) : NULL;
-
-    Py_XDECREF(log);
-    Py_XDECREF(done);
-    return done ? 0 : -1;
-}
-
 /* ---- writing ----------------------------------------------------------------------------- */
 
 /* Queues bytes, bytearray or memoryview. Bytes are kept by reference; what may change is copied,
