@@ -1,8 +1,8 @@
 """The documentation: every public name is in it, and its Python code compiles or runs.
 
 Each block of Python in README.md and docs/ must compile. One that is a whole program has the line
-`<!-- runs -->` before it, and then must run to its end without a word on standard error. Programs of
-examples/ that a page includes are run by test_examples.py.
+`<!-- runs -->` before it, and must run to its end without a word on standard error. The programs of
+examples/ that pages include are run by test_examples.py.
 """
 
 import ast
@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import pytest
 
-from moodloop import evergreen, event, pyev, watch
+from moodloop import event, evergreen, pyev, watch
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
