@@ -7,13 +7,12 @@ examples/ that pages include are run by test_examples.py.
 
 import ast
 import re
-import subprocess
-import sys
 import textwrap
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from support.programs import run_program
 
 from moodloop import event, evergreen, pyev, watch
 
@@ -61,14 +60,7 @@ def test_code_compiles(block):
 def test_programs_run(block, tmp_path):
     program = tmp_path / "program.py"
     program.write_text(block.code, encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, "-X", "dev", "-W", "error", str(program)],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
+    run_program(program, cwd=tmp_path)
 
 
 def test_every_block_is_found():
