@@ -15,6 +15,16 @@ from . import _core, event
 from ._version import __version__
 from .event import *  # noqa: F403
 
+__all__ = [
+    "EVLOOP_NONBLOCK",
+    "EVLOOP_ONESHOT",
+    "EVUNLOOP_ALL",
+    "EVUNLOOP_CANCEL",
+    "EVUNLOOP_ONE",
+    "version",
+]
+__all__ += event.__all__
+
 EVLOOP_NONBLOCK = event.EVRUN_NOWAIT
 EVLOOP_ONESHOT = event.EVRUN_ONCE
 EVUNLOOP_CANCEL = event.EVBREAK_CANCEL

@@ -6,12 +6,11 @@ which the example is skipped.
 """
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from support import optional
+from support.programs import run_program
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
@@ -29,13 +28,7 @@ def test_there_are_examples():
 def test_example(path):
     for module in marked(path, "Needs"):
         optional.need(module)
-    done = subprocess.run(
-        [sys.executable, "-X", "dev", "-W", "error", str(path)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    lines = iter(done.stdout.splitlines())
+    output = run_program(path)
+    lines = iter(output.splitlines())
     for expected in marked(path, "Output"):
-        assert expected in lines, f"{expected!r} is not, or not in its place, in:\n{done.stdout}"
+        assert expected in lines, f"{expected!r} is not, or not in its place, in:\n{output}"

@@ -35,10 +35,12 @@ release_gil(struct ev_loop *ev) EV_NOEXCEPT
     if (loop->reset_due && loop->embeds != NULL) {
         ml_embed_moved(loop);
     }
+    /* ev_loop_fork() has libev look at its own wake-up descriptor */
+    unsigned int expected = loop->reset_due ? 1 : 0;
     loop->reset_due = loop->stale = false; /* not after the poll, as other threads run meanwhile */
     /* The kernel refused a descriptor just now (ENOMEM, ENOSPC). libev stops its watchers, and
      * would tell them so after the poll, however long that takes. */
-    if (ev_pending_count(ev) > 0 && loop->callback == NULL) {
+    if (ev_pending_count(ev) > expected && loop->callback == NULL) {
         loop->refused = true;
         ml_loop_wake(loop);
     }
