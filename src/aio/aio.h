@@ -148,6 +148,25 @@ typedef struct ml_sig ml_sig;   /* signals.c */
 /* The largest datagram that stock asyncio takes. Memory is only used up to what was received. */
 #define ML_SCRATCH_SIZE (256 * 1024)
 
+/* Timers whose delays are shorter than this, in seconds, end the poll by a timerfd (precise.c). */
+#define ML_PRECISE_SECONDS 5e-3
+#define ML_PRECISE_MAX 64
+
+typedef struct ml_precise {
+    ml_fdw io;
+    int fd; /* the timerfd, made on first use; -1 */
+    pid_t owner;
+    double armed;                /* what it is set to */
+    double when[ML_PRECISE_MAX]; /* due times, sorted; those of cancelled timers too */
+    int len;
+} ml_precise;
+
+void ml_precise_init(ml_precise *self);
+void ml_precise_close(ml_base *loop, ml_precise *self);
+void ml_precise_add(ml_precise *self, double when);
+/* Before a poll that waits, if there are any. */
+void ml_precise_arm(ml_base *loop, ml_precise *self);
+
 struct ml_base {
     PyObject_HEAD
     ml_state *state;
@@ -171,6 +190,7 @@ struct ml_base {
     ev_idle guest_idle;                       /* active while a guest has work */
     ev_timer clock;   /* always active: reveals libev's cached time, see ml_base_libev_now */
     ml_timer *timers; /* scheduled ones, newest first */
+    ml_precise precise;
     uint64_t timer_seq;
     PyObject *empty_context; /* see context.h */
     PyObject *current_handle;

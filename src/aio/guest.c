@@ -56,7 +56,11 @@ guest_turn(void *host, bool polled)
         ml_loop_set_aside(self->ev, (PyObject *)self);
     }
     if (self->guest) { /* else the batch ended it */
-        keep_busy(self, has_work(self) || self->stopping);
+        bool busy = has_work(self) || self->stopping;
+        keep_busy(self, busy);
+        if (!busy && self->precise.len > 0) {
+            ml_precise_arm(self, &self->precise);
+        }
         self->woken = false;
         self->sleeping = true;
     }

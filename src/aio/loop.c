@@ -212,6 +212,7 @@ base_init(ml_base *self, PyObject *args, PyObject *kwargs)
     }
     self->ev = loop;
     self->own_ev = ev == Py_None;
+    ml_precise_init(&self->precise);
     loop->host = self;
     ev_timer_init(&self->clock, clock_tick, 3600., 3600.);
     ev_timer_start(loop->ev, &self->clock);
@@ -266,6 +267,7 @@ shut(ml_base *self)
         ml_base_signals_clear(self);
         ml_base_streams_clear(self);
         ml_base_slots_clear(self);
+        ml_precise_close(self, &self->precise);
         if (self->ev->ev != NULL && ev_is_active(&self->clock)) {
             ev_ref(self->ev->ev);
             ev_timer_stop(self->ev->ev, &self->clock);

@@ -174,6 +174,9 @@ wait_for_events(ml_base *self)
         }
         self->looks /= 2;
     }
+    if (self->precise.len > 0) {
+        ml_precise_arm(self, &self->precise);
+    }
     int rc = ml_loop_run(self->ev, EVRUN_ONCE, true);
     self->sleeping = self->swift = false;
     self->polled_at = self->released_at = ml_base_libev_now(self);

@@ -130,6 +130,9 @@ arm(ml_timer *timer, double now)
         double start = self->custom_time ? now : ml_base_libev_now(self);
         ev_timer_init(&timer->ev, timer_due, timer->when - start, 0.);
         ev_timer_start(self->ev->ev, &timer->ev);
+        if (timer->when - now < ML_PRECISE_SECONDS && !self->custom_time) {
+            ml_precise_add(&self->precise, timer->when);
+        }
     }
     else { /* NaN too: stock asyncio runs such a callback at once. No need to ask libev. */
         ev_timer_init(&timer->ev, timer_due, 0., 0.);

@@ -1,0 +1,124 @@
+/* Timers of less than a millisecond or a few: epoll waits whole milliseconds, so that one of 300 us
+ * was 800 us late. A timerfd ends the poll in time for the next of them, 20 to 40 us late here; it
+ * costs two system calls, so that only delays for which it matters get one. */
+#define _GNU_SOURCE
+#include "aio.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+/* libev counts a timer as due once its time has passed; if woken too early it waits a millisecond
+ * more. */
+#define MARGIN_SECONDS 2e-6
+
+static void
+fired(struct ev_loop *Py_UNUSED(ev), ev_io *io, int Py_UNUSED(revents))
+{
+    uint64_t count;
+
+    if (read(io->fd, &count, sizeof(count)) < 0) {
+        /* EAGAIN: set anew meanwhile */
+    }
+}
+
+/* Somebody closed it, or has its number now: go on without. */
+static void
+gone(ml_loop *loop, ml_fdw *fdw)
+{
+    ev_ref(loop->ev);
+    ML_CONTAINER_OF(fdw, ml_precise, io)->fd = -1;
+}
+
+void
+ml_precise_init(ml_precise *self)
+{
+    self->fd = -1;
+}
+
+void
+ml_precise_close(ml_base *loop, ml_precise *self)
+{
+    if (self->fd >= 0) {
+        if (loop->ev->ev != NULL) {
+            ev_ref(loop->ev->ev);
+            ml_fdw_stop(loop->ev, &self->io);
+        }
+        close(self->fd);
+        self->fd = -1;
+    }
+    self->armed = 0.;
+}
+
+void
+ml_precise_add(ml_precise *self, double when)
+{
+    int place = self->len;
+
+    if (place == ML_PRECISE_MAX) {
+        return; /* with so many the loop wakes up all the time */
+    }
+    while (place > 0 && self->when[place - 1] > when) {
+        place--;
+    }
+    memmove(self->when + place + 1, self->when + place,
+            (size_t)(self->len - place) * sizeof(self->when[0]));
+    self->when[place] = when;
+    self->len++;
+}
+
+static int
+set(ml_precise *self, double when)
+{
+    double seconds = when + MARGIN_SECONDS;
+    struct itimerspec spec = {0};
+
+    spec.it_value.tv_sec = (time_t)seconds;
+    spec.it_value.tv_nsec = (long)((seconds - (double)spec.it_value.tv_sec) * 1e9);
+    return timerfd_settime(self->fd, TFD_TIMER_ABSTIME, &spec, NULL);
+}
+
+/* Without a descriptor for it such timers are late, which is no reason to fail. */
+static void
+begin(ml_base *loop, ml_precise *self)
+{
+    self->fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    if (self->fd < 0) {
+        return;
+    }
+    ml_fdw_init(&self->io, fired, gone, self->fd, EV_READ);
+    if (ml_fdw_start(loop->ev, &self->io) < 0) {
+        PyErr_Clear();
+        close(self->fd);
+        self->fd = -1;
+        return;
+    }
+    self->owner = getpid();
+    ev_unref(loop->ev->ev); /* no reason to run */
+}
+
+void
+ml_precise_arm(ml_base *loop, ml_precise *self)
+{
+    double now = ml_monotonic();
+    int passed = 0;
+
+    while (passed < self->len && self->when[passed] <= now) {
+        passed++;
+    }
+    self->len -= passed;
+    memmove(self->when, self->when + passed, (size_t)self->len * sizeof(self->when[0]));
+    if (self->len == 0 || self->armed == self->when[0]) {
+        return;
+    }
+    if (self->fd >= 0 && self->owner != getpid()) {
+        ml_precise_close(loop, self); /* the parent's, which would be set by this, too */
+    }
+    if (self->fd < 0) {
+        begin(loop, self);
+    }
+    if (self->fd >= 0 && set(self, self->when[0]) == 0) {
+        self->armed = self->when[0];
+    }
+}
