@@ -50,6 +50,11 @@ def transport_does(transport: Any, what: str) -> None:
     logger.debug("%r %s", transport, what)
 
 
+def received_eof(transport: Any) -> None:
+    """Debug mode."""
+    logger.debug("%r received EOF", transport)
+
+
 def pauses_reading(transport: Any) -> None:
     """Debug mode."""
     logger.debug("%r pauses reading", transport)
