@@ -308,8 +308,8 @@ TABLE = {
             "assertion",
             "`ValueError`",
             """
-            refuses(ValueError, lambda: loop.timer(0, -1, NOTHING), lambda: loop.timer(0, NAN, NOTHING),
-                    lambda: loop.timer(NAN, 0, NOTHING))
+            for after, repeat in ((0, -1), (0, NAN), (NAN, 0)):
+                refuses(ValueError, lambda: loop.timer(after, repeat, NOTHING))
             timer = loop.timer(INF, INF, NOTHING)
             refuses(ValueError, lambda: timer.set(0, -1), lambda: timer.set(NAN, 0),
                     lambda: setattr(timer, "repeat", NAN), lambda: setattr(timer, "repeat", -1))
@@ -365,7 +365,7 @@ TABLE = {
             tried = []
             def reschedule(w, now):
                 for call in (w.stop, other.start, loop.start, loop.close, loop.stop, loop.invoke,
-                             loop.update, lambda: w.feed(1), lambda: loop.once(None, 0, 0, NOTHING)):
+                             loop.update, lambda: w.feed(1), loop.ref):
                     with raises(Error):
                         call()
                     tried.append(call)
@@ -472,7 +472,7 @@ TABLE = {
             """
             refuses(Error, lambda: loop.embed(loop))
             try:
-                one, two = Loop(EVBACKEND_EPOLL | EVFLAG_NOENV), Loop(EVBACKEND_EPOLL | EVFLAG_NOENV)
+                one, two = (Loop(EVBACKEND_EPOLL | EVFLAG_NOENV) for _ in range(2))
                 first = one.embed(two); first.start()
                 with raises(Error):
                     two.embed(one).start()

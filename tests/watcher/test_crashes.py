@@ -45,7 +45,8 @@ def page_tables():
         if line.startswith("#"):
             section = line.lstrip("# ")
         elif line.startswith("| ") and not line.startswith("| Input"):
-            found.setdefault(section, []).append(tuple(c.strip() for c in line.strip("|").split("|")))
+            cells = tuple(cell.strip() for cell in line.strip("|").split("|"))
+            found.setdefault(section, []).append(cells)
     return found
 
 
