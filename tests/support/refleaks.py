@@ -6,7 +6,9 @@ process of their own count nothing here, and are left out.
 """
 
 import gc
+import pathlib
 import sys
+import tempfile
 
 import pytest
 from _pytest.runner import runtestprotocol
@@ -27,6 +29,13 @@ def pytest_collection_modifyitems(config, items):
 
     config.hook.pytest_deselected(items=[item for item in items if not counts(item)])
     items[:] = [item for item in items if counts(item)]
+
+
+@pytest.fixture
+def tmp_path():
+    """pytest's own remembers each directory."""
+    with tempfile.TemporaryDirectory() as name:
+        yield pathlib.Path(name)
 
 
 def total():
