@@ -38,7 +38,7 @@ STUBS = $(patsubst moodloop/%.pyi,moodloop.%,$(filter-out %/__init__.pyi,$(wildc
 
 SANITIZED := $(CURDIR)/build/sanitize/$(PYID)
 
-.PHONY: help demo test ecosystem run-ecosystem build lint format typecheck sanitize conformance \
+.PHONY: help demo test ecosystem run-ecosystem build lint format typecheck sanitize refleaks conformance \
 	conformance-one conformance-each bench docs wheel clean
 
 help: ## list the targets
@@ -112,6 +112,17 @@ conformance-each:
 conformance-one: build $(if $(filter uvloop,$(LOOP)),$(call extra,bench))
 	@cd tests && $(abspath $(PY)) -m conformance run --loop $(LOOP) --tiers $(TIERS) \
 		--json $(CURDIR)/build/conformance/$(LOOP)-$(firstword $(subst -, ,$(PYID))).json $(ARGS)
+
+# A debug interpreter is Debian's python3.11-dbg, or one built --with-pydebug.
+DEBUG_PYTHON ?= python3.11-dbg
+refleaks: ## the watchers' tests on a debug interpreter, which counts references (DEBUG_PYTHON=)
+	@if ! $(DEBUG_PYTHON) -c 'import sys; sys.gettotalrefcount()' 2>/dev/null; then \
+		echo "refleaks: skipped, as there is no debug interpreter $(DEBUG_PYTHON)"; \
+	else \
+		$(MAKE) test PYTHON="$$(command -v $(DEBUG_PYTHON))" VENV=build/venv-debug \
+			TESTS="$(if $(filter file,$(origin TESTS)),tests/watcher,$(TESTS))" \
+			ARGS="-p tests.support.refleaks -q $(ARGS)"; \
+	fi
 
 bench: build $(call extra,bench) ## the benchmarks of single operations and of echo servers
 	$(PY) benchmarks/micro.py $(ARGS)

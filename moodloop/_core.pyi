@@ -119,7 +119,7 @@ def header_version() -> tuple[int, int]:
     """(major, minor) of the libev compiled against."""
 
 def supported_backends() -> int:
-    """EVBACKEND_* bits of what this libev has."""
+    """EVBACKEND_* bits of what this libev has, and what works on this Linux (see Loop)."""
 
 def recommended_backends() -> int:
     """EVBACKEND_* bits of what works well here."""
@@ -142,7 +142,8 @@ class Loop:
     debug=False). Intervals are in seconds. Raises TypeError (flags no int, callback not callable),
     ValueError (an interval negative or NaN), Error (libev refuses the flags), OSError (no
     descriptors left). The environment variable LIBEV_FLAGS overrides the backend unless flags has
-    EVFLAG_NOENV.
+    EVFLAG_NOENV. EVBACKEND_IOURING is refused (Error), or the next backend of those asked for
+    taken, on Linux since 5.13, where libev 4.33's aborts the process.
     """
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self: ...
@@ -194,7 +195,10 @@ class Loop:
         backend failed, Error if another thread runs the loop.
         """
     def stop(self, how: int = 1) -> None:
-        """Make start() return (ev_break); how is EVBREAK_ONE or EVBREAK_ALL. From any thread."""
+        """Make start() return (ev_break); from any thread.
+
+        how is EVBREAK_ONE, EVBREAK_ALL or EVBREAK_CANCEL, else ValueError.
+        """
     def invoke(self) -> None:
         """Call the callbacks of all pending events (ev_invoke_pending)."""
     def reset(self) -> None:

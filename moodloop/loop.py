@@ -102,13 +102,17 @@ class EventLoop(Internals, asyncio.BaseEventLoop):  # type: ignore[misc]
         self._check_closed()
         self._check_running()  # type: ignore[attr-defined]
         hooks = sys.get_asyncgen_hooks()
-        self._set_coroutine_origin_tracking(self._debug)  # type: ignore[attr-defined]
-        self._thread_id = threading.get_ident()
-        sys.set_asyncgen_hooks(
-            firstiter=self._asyncgen_firstiter_hook,  # type: ignore[attr-defined]
-            finalizer=self._asyncgen_finalizer_hook,  # type: ignore[attr-defined]
-        )
-        events._set_running_loop(self)
+        try:
+            self._set_coroutine_origin_tracking(self._debug)  # type: ignore[attr-defined]
+            self._thread_id = threading.get_ident()
+            sys.set_asyncgen_hooks(
+                firstiter=self._asyncgen_firstiter_hook,  # type: ignore[attr-defined]
+                finalizer=self._asyncgen_finalizer_hook,  # type: ignore[attr-defined]
+            )
+            events._set_running_loop(self)
+        except BaseException:  # memory is out, say: not "running" for ever
+            self._leave(hooks)
+            raise
         return hooks
 
     def _leave(self, hooks: Any) -> None:

@@ -46,13 +46,13 @@ header_version(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
 static PyObject *
 supported_backends(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
 {
-    return PyLong_FromUnsignedLong(ev_supported_backends());
+    return PyLong_FromUnsignedLong(ml_backends_usable(ev_supported_backends()));
 }
 
 static PyObject *
 recommended_backends(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
 {
-    return PyLong_FromUnsignedLong(ev_recommended_backends());
+    return PyLong_FromUnsignedLong(ml_backends_usable(ev_recommended_backends()));
 }
 
 static PyObject *

@@ -38,8 +38,7 @@ wakeup_dead(ml_loop *loop, ml_fdw *Py_UNUSED(fdw))
 static int
 make_sockets(ml_loop *loop)
 {
-    if (loop->wakeup_fds[0] < 0 &&
-        socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, loop->wakeup_fds) < 0) {
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, loop->wakeup_fds) < 0) {
         loop->wakeup_fds[0] = loop->wakeup_fds[1] = -1;
         ml_os_error(errno);
         return -1;
@@ -66,6 +65,22 @@ set_wakeup_fd(int fd)
     return (int)value;
 }
 
+/* 1 in the thread that may set the wakeup fd, 0 in others, -1 with an exception. Asked with what is
+ * no descriptor, so that nothing is set: OSError in the one, ValueError in the others. */
+static int
+may_set_wakeup_fd(void)
+{
+    if (set_wakeup_fd(-2) != -2) {
+        return 1;
+    }
+    bool here = PyErr_ExceptionMatches(PyExc_OSError);
+    if (!here && !PyErr_ExceptionMatches(PyExc_ValueError)) {
+        return -1;
+    }
+    PyErr_Clear();
+    return here;
+}
+
 int
 ml_interrupt_begin(ml_loop *loop)
 {
@@ -76,8 +91,14 @@ ml_interrupt_begin(ml_loop *loop)
         loop->wakeup_depth++;
         return 0;
     }
-    if (make_sockets(loop) < 0) {
-        return -1;
+    if (loop->wakeup_fds[0] < 0) {
+        int here = may_set_wakeup_fd();
+        if (here <= 0) {
+            return here;
+        }
+        if (make_sockets(loop) < 0) {
+            return -1;
+        }
     }
     int old = set_wakeup_fd(loop->wakeup_fds[1]);
     if (old == -2) {

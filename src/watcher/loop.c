@@ -87,7 +87,9 @@ ml_probe_descriptors(void)
 static int
 create(ml_loop *self, unsigned int flags)
 {
-    int guess = ml_reserve_check() < 0 ? -1 : ml_probe_descriptors();
+    int guess = ml_reserve_check() < 0 || ml_backends_flags(self->state, &flags) < 0
+                    ? -1
+                    : ml_probe_descriptors();
 
     if (guess < 0) {
         return -1;
@@ -135,6 +137,9 @@ create_default(ml_loop *self, unsigned int flags)
     bool made = self->state->default_made;
     int guess = made ? default_fd : ml_probe_descriptors();
 
+    if (ml_backends_flags(self->state, &flags) < 0) {
+        return -1;
+    }
     if (guess < 0 && !made) {
         return -1;
     }

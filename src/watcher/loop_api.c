@@ -82,6 +82,11 @@ loop_stop(ml_loop *self, PyObject *args, PyObject *kwargs)
         ml_loop_check_change(self) < 0) {
         return NULL;
     }
+    if (how != EVBREAK_CANCEL && how != EVBREAK_ONE && how != EVBREAK_ALL) {
+        /* libev has values of its own beside these, and aborts if it finds one in the next run */
+        return PyErr_Format(PyExc_ValueError, "how must be EVBREAK_CANCEL, _ONE or _ALL, not %d",
+                            how);
+    }
     if (self->depth > 0 && self->owner == PyThread_get_thread_ident()) {
         ml_loop_break(self, how);
     }

@@ -235,6 +235,17 @@ ml_float_arg(PyObject *object, const char *name, double least, double *value)
     return 0;
 }
 
+/* Borrowed; NULL without an exception if it was not given. */
+static PyObject *
+keyword(PyObject *kwargs, const char *name)
+{
+    PyObject *key = PyUnicode_FromString(name);
+    PyObject *value = key ? PyDict_GetItemWithError(kwargs, key) : NULL;
+
+    Py_XDECREF(key);
+    return value;
+}
+
 /* Sorts positional and keyword arguments into `values`, by `names`. */
 static int
 collect(const char *function, PyObject *args, PyObject *kwargs, const char *const *names,
@@ -251,9 +262,12 @@ collect(const char *function, PyObject *args, PyObject *kwargs, const char *cons
         values[i] = PyTuple_GET_ITEM(args, i);
     }
     for (int i = 0; kwargs != NULL && i < count; i++) {
-        PyObject *value = PyDict_GetItemString(kwargs, names[i]);
-        if (value == NULL && aliases[i] != NULL) {
-            value = PyDict_GetItemString(kwargs, aliases[i]);
+        PyObject *value = keyword(kwargs, names[i]);
+        if (value == NULL && aliases[i] != NULL && !PyErr_Occurred()) {
+            value = keyword(kwargs, aliases[i]);
+        }
+        if (value == NULL && PyErr_Occurred()) {
+            return -1;
         }
         if (value == NULL) {
             continue;

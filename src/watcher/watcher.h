@@ -61,6 +61,14 @@ ml_reserve_check(void)
     return atomic_load_explicit(&ml_reserve, memory_order_relaxed) ? 0 : ml_reserve_refill();
 }
 
+/* ---- libev's backends (backends.c) ------------------------------------------------------- */
+
+/* Of these EVBACKEND_* the ones that do not end the process here. */
+unsigned int ml_backends_usable(unsigned int backends);
+/* Takes the others out of the flags of a loop to be made, after what the environment says; -1 with
+ * Error if none is left. */
+int ml_backends_flags(ml_state *state, unsigned int *flags);
+
 /* ---- the loop (loop.c, run.c) ------------------------------------------------------------ */
 
 /* What the asyncio loop on top, the host, does while it runs: either it runs this loop itself, or

@@ -228,6 +228,18 @@ def test_no_descriptors_left(isolated):
     assert isolated(code).split() == ["refused"] * 3
 
 
+def test_loops_in_other_threads_need_no_descriptors(isolated):
+    """Only the main thread gets signals, so only there a loop has the pair that ends its poll."""
+    code = """
+        loop = Loop(EVBACKEND_EPOLL|EVFLAG_NOENV)
+        loop.timer(0, 0, lambda w, r: counts.append(len(os.listdir("/proc/self/fd")))).start()
+        counts = [len(os.listdir("/proc/self/fd"))]
+        t = threading.Thread(target=loop.start); t.start(); t.join()
+        print(counts[1] - counts[0])
+        """
+    assert isolated(code) == "0"
+
+
 EPOLLS = """
         def epolls():
             names = [f"/proc/self/fd/{n}" for n in os.listdir("/proc/self/fd")]

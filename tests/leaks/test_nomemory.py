@@ -1,0 +1,317 @@
+"""An allocation fails, each one in turn: MemoryError or no harm, and nothing is lost or left.
+
+CPython's own allocator is made to fail (`_testcapi.set_nomemory`); when libev's does, see
+tests/watcher/test_memory.py. The scenarios do little in Python, so that it is the core's
+allocations that fail.
+"""
+
+import pytest
+from support.snippet import run_snippet
+
+_testcapi = pytest.importorskip("_testcapi", reason="this Python has no _testcapi")
+
+PRELUDE = """
+import gc, operator, sys
+from _testcapi import remove_mem_hooks, set_nomemory
+from collections import Counter
+from support import hygiene
+from moodloop import event
+from moodloop.event import *
+
+LIMIT = 5000  # more than any scenario has allocations
+QUIET = 40    # so many rounds without any sign of a failure: it is past the last allocation
+KINDS = tuple(vars(event)[n] for n in ("Loop", "Watcher"))
+NAMES = ("Transport", "Echo", "Client", "Handle", "TimerHandle", "Future", "Task", "coroutine")
+reported = []
+
+def report(exc):
+    reported.append((type(exc), str(exc)))  # without its traceback, which keeps all alive
+
+def hook(unraisable):
+    report(unraisable.exc_value)
+
+sys.unraisablehook = hook
+
+def census():
+    hygiene.collect()
+    return Counter(type(o).__name__ for o in gc.get_objects()
+                   if isinstance(o, KINDS) or type(o).__name__ in NAMES)
+
+def prepare():
+    pass
+
+def recover():
+    pass
+
+# CPython's own, see WATCHER.
+FORGOTTEN = "error return without exception set"
+
+def fail_each(scenario, allowed=(MemoryError,)):
+    "Run scenario(sentinel) with each of its allocations failing in turn."
+    sentinel = object()
+    for _ in range(3):
+        prepare()
+        scenario(sentinel)
+        recover()
+    reported.clear()
+    alive, fds, refs = census(), hygiene.open_fds(), sys.getrefcount(sentinel)
+    quiet = failures = 0
+    sys._getframe()
+    for index in range(LIMIT):
+        error = None
+        prepare()
+        set_nomemory(index, index + 1)
+        try:
+            scenario(sentinel)
+        except BaseException as exc:
+            remove_mem_hooks()
+            error = type(exc)
+            if not isinstance(exc, allowed) and str(exc) != FORGOTTEN:
+                raise AssertionError(f"at {index}") from exc
+            del exc
+        else:
+            remove_mem_hooks()
+        recover()
+        unexpected = [r for r in reported if not issubclass(r[0], allowed) and r[1] != FORGOTTEN]
+        assert not unexpected, (index, unexpected)
+        told = [error or KeyError, *(r[0] for r in reported)]
+        failed = any(issubclass(t, (MemoryError, SystemError)) for t in told)
+        quiet = 0 if failed else quiet + 1
+        failures += quiet == 0
+        reported.clear()
+        if index % 16 == 0:
+            assert census() == alive, (index, census(), alive)
+            assert hygiene.open_fds() == fds, (index, hygiene.new_fds(fds))
+        if quiet >= QUIET:
+            break
+    else:
+        raise AssertionError("no end of it")
+    assert failures > 5, failures
+    assert census() == alive, (census(), alive)
+    assert hygiene.open_fds() == fds, (hygiene.open_fds(), fds)
+    assert sys.getrefcount(sentinel) == refs, (sys.getrefcount(sentinel), refs)
+    print("done", index, failures)
+"""
+
+WATCHERS = {
+    "Io": "Io(loop, SOCKET, EV_READ, told, x)",
+    "Timer": "Timer(loop, 0.0, 0.0, told, x)",
+    "Periodic": "Periodic(loop, 0.0, 0.0, told, x)",
+    "Scheduler": "Scheduler(loop, soon, told, x)",
+    "Signal": "Signal(loop, 10, told, x)",
+    "Child": "Child(loop, CHILD, False, told, x)",
+    "Stat": "Stat(loop, '.', 0.0, told, x)",
+    "Idle": "Idle(loop, told, x)",
+    "Prepare": "Prepare(loop, told, x)",
+    "Check": "Check(loop, told, x)",
+    "Embed": "Embed(loop, OTHER, told, x)",
+    "Fork": "Fork(loop, told, x)",
+    "Async": "Async(loop, told, x)",
+    "Cleanup": "Cleanup(loop, told, x)",
+}
+
+WATCHER = """
+left, right = socket.socketpair()
+SOCKET = left.fileno()
+right.send(b"x")
+OTHER = Loop(EVBACKEND_EPOLL | EVFLAG_NOENV)
+CHILD = 0
+if {kind!r} == "Child":
+    CHILD = os.fork()
+    if CHILD == 0:
+        os.closerange(0, 3)
+        signal.alarm(120)
+        signal.pause()
+        os._exit(0)
+
+# No Python functions: where CPython (3.11 to 3.13) cannot have the frame object that a traceback
+# needs, it forgets the exception, and raises SystemError. sys._getframe() makes one beforehand.
+told, fails, soon = "".format, operator.getitem, {{}}.get
+
+def scenario(x):
+    sys._getframe()
+    loop = default_loop() if {kind!r} == "Child" else Loop(EVBACKEND_EPOLL | EVFLAG_NOENV)
+    try:
+        w = {make}
+        w.start()
+        w.feed(EV_CUSTOM)
+        loop.start(EVRUN_NOWAIT)
+        repr(w)
+        w.feed(EV_CUSTOM)
+        w.clear()
+        w.callback = fails
+        w.invoke(EV_CUSTOM)
+        w.feed(EV_CUSTOM)
+        loop.debug = True
+        try:
+            loop.start(EVRUN_NOWAIT)
+        except (TypeError, MemoryError):
+            pass
+        w.feed(EV_ERROR)
+        try:
+            loop.start(EVRUN_NOWAIT)
+        except (Error, MemoryError):
+            pass
+        loop.watchers()
+        w.data = loop
+        loop.data = w
+    finally:
+        loop.close()
+        loop.data = None
+
+try:
+    fail_each(scenario, (MemoryError, TypeError))
+finally:
+    if CHILD:
+        os.kill(CHILD, 9)
+"""
+
+LOOP = """
+told = "".format
+
+class Sub(Loop):
+    pass
+
+def scenario(x):
+    sys._getframe()
+    loop = Sub(EVBACKEND_EPOLL | EVFLAG_NOENV, None, x, io_interval=0.0)
+    try:
+        loop.once(None, 0, 0.0, told)
+        loop.once(0, EV_READ, None, told)
+        loop.callback = Loop.invoke
+        loop.start(EVRUN_NOWAIT)
+        loop.callback = None
+        loop.feed_fd_event(0, 1)
+        loop.feed_signal_event(10)
+        loop.now(True), loop.backend_name, loop.pending, loop.iteration, repr(loop)
+        loop.timer(after=0.0, repeat=0.0, callback=told).start()
+        loop.start(EVRUN_NOWAIT)
+    finally:
+        loop.close()
+
+fail_each(scenario)
+"""
+
+ASYNCIO = {
+    "callbacks": """
+def scenario(x):
+    sys._getframe()
+    loop.call_soon(told, x)
+    loop.call_soon(told, x, x, x, x, x, x, x)
+    loop.call_later(0.0, told, x)
+    loop.call_at(loop.time() + 100, told, x).cancel()
+    loop.call_soon_threadsafe(told, x)
+    turn()
+    turn()
+""",
+    "readers": """
+left, right = socket.socketpair()
+def scenario(x):
+    sys._getframe()
+    try:
+        loop.add_reader(left, told, x)
+        loop.add_writer(left, told, x)
+        turn()
+        loop.add_reader(left, told, x, x)
+        turn()
+    finally:
+        loop.remove_reader(left)
+        loop.remove_writer(left)
+""",
+    "sock_recv": """
+left, right = socket.socketpair()
+left.setblocking(False); right.setblocking(False)
+async def talk():
+    await loop.sock_sendall(left, b"abc")
+    await loop.sock_recv(right, 10)
+    await loop.sock_sendall(left, b"abc")
+    await loop.sock_recv_into(right, bytearray(10))
+def scenario(x):
+    sys._getframe()
+    try:
+        loop.run_until_complete(talk())
+    finally:
+        try:
+            right.recv(100)  # what was not read any more
+        except BlockingIOError:
+            pass
+""",
+    "transport": """
+class Echo(asyncio.Protocol):
+    def connection_made(self, transport):
+        self.transport = transport
+    def data_received(self, data):
+        self.transport.write(data)
+class Client(Echo):
+    def data_received(self, data):
+        self.transport.close()
+def prepare():  # socketpair() is Python, and can lose a descriptor
+    pairs.extend(socket.socketpair())
+    for sock in pairs:
+        sock.setblocking(False)
+async def talk(one, two):
+    server, _ = await loop.create_connection(Echo, sock=one)
+    try:
+        client, _ = await loop.create_connection(Client, sock=two)
+        try:
+            client.write(b"abc")
+            for _ in range(6):
+                await asyncio.sleep(0)
+        finally:
+            client.abort()
+    finally:
+        server.abort()
+        await asyncio.sleep(0)
+def scenario(x):
+    sys._getframe()
+    loop.run_until_complete(talk(*pairs))
+""",
+}
+
+LOOP_PRELUDE = """
+import moodloop
+loop = moodloop.new_event_loop()
+asyncio.set_event_loop(loop)
+told = "".format
+def handler(loop, context):
+    report(context.get("exception", MemoryError()))
+    loop.stop()  # what was to do that may not have been called
+loop.set_exception_handler(handler)
+def turn():
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+def recover():
+    # run_forever() is Python, as asyncio's: a call that fails can leave it halfway
+    asyncio._set_running_loop(None)
+    loop._thread_id = None
+    for task in asyncio.all_tasks(loop):
+        task.cancel()
+    for _ in range(6):
+        turn()
+    while pairs:
+        pairs.pop().close()
+pairs = []
+"""
+
+
+def run(code, **values):
+    done = run_snippet("asyncio", PRELUDE + code.format(**values), timeout=120)
+    assert done.rc == 0, done.err
+    assert done.out.startswith("done"), done.out
+
+
+@pytest.mark.parametrize("kind", list(WATCHERS))
+def test_watcher(kind):
+    run(WATCHER, kind=kind, make=WATCHERS[kind])
+
+
+def test_loop():
+    run(LOOP)
+
+
+@pytest.mark.parametrize("name", list(ASYNCIO))
+def test_asyncio(name):
+    code = LOOP_PRELUDE + ASYNCIO[name] + "\nfail_each(scenario, (MemoryError, RuntimeError))\n"
+    done = run_snippet("asyncio", PRELUDE + code, timeout=120)
+    assert done.rc == 0, done.err
+    assert done.out.startswith("done"), done.out
