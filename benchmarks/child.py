@@ -6,13 +6,26 @@ import argparse
 import contextlib
 import json
 import math
+import os
 import resource
 import statistics
+import sys
 import time
+import traceback
 from asyncio import AbstractEventLoop
+from typing import Any
 
 from rows import ROWS, Operation, Probe
 from suite import loops
+
+
+def fail_loudly(loop: AbstractEventLoop, context: dict[str, Any]) -> None:
+    """End the process when a callback has raised: the row would wait for it without end."""
+    exception = context.get("exception")
+    if exception is not None:
+        print("".join(traceback.format_exception(exception)), file=sys.stderr, flush=True)
+        os._exit(1)
+    loop.default_exception_handler(context)
 
 
 def timed(row: Operation, loop: AbstractEventLoop, n: int) -> float:
@@ -45,11 +58,14 @@ def cost(row: Operation, loop: AbstractEventLoop, seconds: float) -> dict[str, f
     return {"ns": statistics.median(samples), "operations": n * len(samples)}
 
 
-def measure(row: Operation | Probe, new_loop: loops.LoopFactory, seconds: float) -> dict[str, float]:
+def measure(
+    row: Operation | Probe, new_loop: loops.LoopFactory, seconds: float
+) -> dict[str, float]:
     """The figures of a row."""
     if isinstance(row, Probe):
         return row.run(new_loop, seconds)
     loop = new_loop()
+    loop.set_exception_handler(fail_loudly)
     with row.set_up(loop) if row.set_up else contextlib.nullcontext():
         figures = cost(row, loop, seconds)
     loop.close()

@@ -21,9 +21,10 @@ from typing import Any
 from rows import GROUPS, ROWS, Row, Served
 from suite import options as opts
 from suite import serve
-from suite.loops import HERE, LOOPS, find_loops, find_modules
+from suite.loops import HERE, LOOPS, ROOT, find_loops, find_modules
 from suite.process import Failed, run_json
 from suite.progress import Progress
+from suite.report import write_report
 from suite.results import (
     RESULTS,
     add_ratios,
@@ -145,13 +146,18 @@ def version_of(result: dict[str, Any]) -> tuple[int, ...]:
     return tuple(int(part) for part in result["python"].split()[-1].split(".")[:2])
 
 
-def destination(options: argparse.Namespace, version: tuple[int, ...]) -> Path | None:
-    """Where the results go: a part is no substitute for the whole that lies in results/."""
-    if options.json is not None or options.rows or options.loops:
-        path: Path | None = options.json
-        return path
-    name = "cpython-{}.{}".format(*version) + ("-quick" if options.quick else "")
-    return RESULTS / f"{name}.json"
+def destinations(
+    options: argparse.Namespace, version: tuple[int, ...]
+) -> tuple[Path | None, Path | None]:
+    """Where the results and the report go, by default: a whole run's results to results/, what
+    else there is to build/bench/. Chosen rows or loops are not written without being asked.
+    """
+    if options.rows or options.loops:
+        return options.json, options.report
+    name = "cpython-{}.{}".format(*version)
+    report = ROOT / "build" / "bench" / (f"{name}-quick" if options.quick else name)
+    results = report / "results.json" if options.quick else RESULTS / f"{name}.json"
+    return options.json or results, options.report or report
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -167,6 +173,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         metavar="SECONDS",
         help="after so long, measure no row again that was measured once",
     )
+    parser.add_argument("--report", type=Path, metavar="DIR", help="where tables and charts go")
     options = parser.parse_args(arguments)
     options.operation_seconds = options.operation_seconds or (0.15 if options.quick else 0.5)
     options.server_seconds = options.server_seconds or (0.4 if options.quick else 1.5)
@@ -203,7 +210,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     result["rows"] = [one.result(groups[one.row.name]) for one in measured]
     print(show(result, options.markdown))
     print(f"\n{describe(result)}")
-    write(result, destination(options, version_of(result)))
+    results, report = destinations(options, version_of(result))
+    write(result, results)
+    if report is not None:
+        print(f"written: {write_report(result, report)}", file=sys.stderr)
     return report_failures(result)
 
 

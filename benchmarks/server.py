@@ -24,7 +24,9 @@ def bound_socket(mode: str, unix: str | None) -> tuple[socket.socket, str]:
         sock.bind(unix)
         name = unix
     else:
-        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM if mode == "udp" else socket.SOCK_STREAM)
+        sock = socket.socket(
+            socket.AF_INET, socket.SOCK_DGRAM if mode == "udp" else socket.SOCK_STREAM
+        )
         sock.bind(("127.0.0.1", 0))
         name = str(sock.getsockname()[1])
     if sock.type == socket.SOCK_STREAM:

@@ -29,9 +29,7 @@ def bytes_in_words(size: int) -> str:
     return f"{size // 1024} KiB" if size >= 1024 else f"{size} B"
 
 
-def echo(
-    mode: str, connections: int, size: int, pipeline: int = 1, network: str = "tcp"
-) -> Served:
+def echo(mode: str, connections: int, size: int, pipeline: int = 1, network: str = "tcp") -> Served:
     """One row."""
     name = "/".join([mode, str(connections), str(size)] + ([str(pipeline)] if pipeline > 1 else []))
     name = f"unix/{name}" if network == "unix" else name
@@ -78,11 +76,7 @@ ROWS = (
         for size in SIZES
         if (connections, size) not in TOO_MUCH
     ),
-    *(
-        echo(mode, 10, size, pipeline=16)
-        for mode in ("proto", "buffered")
-        for size in (64, 1024)
-    ),
+    *(echo(mode, 10, size, pipeline=16) for mode in ("proto", "buffered") for size in (64, 1024)),
     echo("stream", 10, 1024),
     echo("line", 10, 1024),
     echo("exact", 10, 1024),

@@ -35,7 +35,7 @@ def tasks(loop: Loop, n: int) -> None:
 @contextlib.contextmanager
 def eager(loop: Loop) -> Iterator[None]:
     """asyncio's own factory of eager tasks."""
-    loop.set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined]
+    loop.set_task_factory(asyncio.eager_task_factory)
     yield
     loop.set_task_factory(None)
 

@@ -67,7 +67,7 @@ def loop_factory(name: str) -> LoopFactory:
 
 
 def use_this_tree() -> None:
-    """Import moodloop from this tree if it was built in place for this Python, else as installed."""
+    """Import moodloop from this tree if it was built here for this Python, else as installed."""
     suffixes = importlib.machinery.EXTENSION_SUFFIXES
     if any((ROOT / "moodloop" / f"_core{suffix}").exists() for suffix in suffixes):
         sys.path.insert(0, str(ROOT))

@@ -135,4 +135,3 @@ def measure(programs: Programs, arm: str, row: Served, seconds: float) -> dict[s
             load = load_command(programs, row, address, pid, seconds)
             with pinned(client_core):
                 return figures_of(run_json(load, timeout=seconds + 60))
-
