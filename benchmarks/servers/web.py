@@ -19,8 +19,15 @@ async def _application(scope: dict[str, Any], receive: Any, send: Any) -> None:
 async def uvicorn(sock: socket.socket) -> Any:
     import uvicorn
 
+    # Without the headers that it adds a moment after its start: answers have one length.
     config = uvicorn.Config(
-        _application, http="httptools", lifespan="off", access_log=False, log_level="critical"
+        _application,
+        http="httptools",
+        lifespan="off",
+        access_log=False,
+        log_level="critical",
+        date_header=False,
+        server_header=False,
     )
     return asyncio.create_task(uvicorn.Server(config).serve(sockets=[sock]))
 
