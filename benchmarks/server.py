@@ -16,6 +16,12 @@ from servers import MODES
 from servers.serving import BACKLOG
 from suite import loops
 
+# With the protocol, as getaddrinfo() gives it: asyncio sets TCP_NODELAY where it is named.
+KINDS = {
+    "tcp": (socket.SOCK_STREAM, socket.IPPROTO_TCP),
+    "udp": (socket.SOCK_DGRAM, socket.IPPROTO_UDP),
+}
+
 
 def bound_socket(mode: str, unix: str | None) -> tuple[socket.socket, str]:
     """A socket that clients can reach from now on, and how to name it to them."""
@@ -24,9 +30,7 @@ def bound_socket(mode: str, unix: str | None) -> tuple[socket.socket, str]:
         sock.bind(unix)
         name = unix
     else:
-        sock = socket.socket(
-            socket.AF_INET, socket.SOCK_DGRAM if mode == "udp" else socket.SOCK_STREAM
-        )
+        sock = socket.socket(socket.AF_INET, *KINDS["udp" if mode == "udp" else "tcp"])
         sock.bind(("127.0.0.1", 0))
         name = str(sock.getsockname()[1])
     if sock.type == socket.SOCK_STREAM:
