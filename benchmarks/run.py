@@ -57,7 +57,7 @@ class Measured:
         }
         row = self.row
         result = {"row": row.name, "group": group, "about": row.about, "figure": row.figure}
-        return add_ratios({**result, "arms": arms})
+        return add_ratios({**result, "also": row.also, "arms": arms})
 
 
 @dataclass(frozen=True)

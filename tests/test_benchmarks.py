@@ -142,6 +142,14 @@ def test_cells() -> None:
     assert tables.cell(without_base, "moodloop", "uvloop") == "100 ns"
 
 
+def test_other_figures_of_a_row_are_shown_below_it() -> None:
+    row = {**CHAIN, "also": {"p99_us": "... the slowest"}}
+    row["arms"] = {**CHAIN["arms"], "moodloop": arm("ns", 100.0, p99_us=2.5)}
+    *_, line = tables.group_table([row], markdown=True).splitlines()
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    assert cells == ["... the slowest", "-", "", "-", "-", "2.50 us", ""]
+
+
 def test_a_table_for_each_group() -> None:
     text = tables.show(result_of(CHAIN, ECHO, LATE), markdown=True)
     assert [line for line in text.splitlines() if line.startswith("#")] == [
@@ -191,7 +199,8 @@ def test_rows_are_named_once_and_targets_have_one() -> None:
     assert sum(map(len, GROUPS.values())) == len(ROWS)
     assert {target.row for target in TARGETS} <= set(ROWS)
     assert set(publish.README_ROWS) <= set(ROWS)
-    assert {row.figure for row in ROWS.values()} <= set(tables.UNITS)
+    shown = {key for row in ROWS.values() for key in (row.figure, *row.also)}
+    assert shown <= set(tables.UNITS)
 
 
 # Charts

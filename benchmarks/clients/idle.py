@@ -22,27 +22,29 @@ def descriptors(pid: int) -> int:
     return len(os.listdir(f"/proc/{pid}/fd"))
 
 
-def wait_for_descriptors(pid: int, count: int) -> None:
-    """Wait until the server has so many, as it does when it has accepted all connections."""
+def settled(pid: int, at_least: int = 0) -> int:
+    """The number of descriptors of the server, once it has those and has kept it for a while."""
     end = time.monotonic() + 20
-    while descriptors(pid) != count:
+    count, since = descriptors(pid), time.monotonic()
+    while count < at_least or time.monotonic() - since < 0.3:
         if time.monotonic() > end:
-            raise TimeoutError(f"the server has {descriptors(pid)} descriptors rather than {count}")
+            raise TimeoutError(f"the server has {count} descriptors, and not yet {at_least}")
         time.sleep(0.02)
+        if (now := descriptors(pid)) != count:
+            count, since = now, time.monotonic()
+    return count
 
 
 def connections(target: Target) -> dict[str, float]:
     """Memory for each connection, and CPU time while all of them are idle."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    before = descriptors(target.pid)
     for sock in [target.connect() for _ in range(100)]:
         sock.close()
-    wait_for_descriptors(target.pid, before)
+    before = settled(target.pid)
     memory = rss(target.pid)
     socks = [target.connect() for _ in range(target.connections)]
-    wait_for_descriptors(target.pid, before + len(socks))
-    time.sleep(0.2)
+    settled(target.pid, before + len(socks))
     per_connection = (rss(target.pid) - memory) / len(socks)
     cpu, start = target.cpu_seconds(), time.monotonic()
     time.sleep(target.seconds)

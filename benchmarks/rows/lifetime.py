@@ -29,6 +29,7 @@ ROWS = (
         about="memory for each of 15,000 idle connections",
         figure="rss_bytes",
         mode="idle",
+        also={"idle_cpu_ms": "... and CPU time while they are idle"},
         load=Load(mode="idle", connections=15_000),
         rounds=2,
     ),

@@ -20,6 +20,7 @@ class Row:
     about: str
     figure: str
     quick: bool = False
+    also: dict[str, str] = field(default_factory=dict)  # figures shown below, with their names
     rounds: int = 100  # at most; long rows have few
     transports: bool = False  # of interest for loops that have but transports of their own
     python: tuple[int, int] = (3, 11)  # at least

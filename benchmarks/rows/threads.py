@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import queue
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -96,37 +98,69 @@ def compute() -> None:
 
 def beside_computation(new_loop: NewLoop, seconds: float) -> dict[str, float]:
     """Turns of a loop, each of which waits for a descriptor, beside a thread that computes."""
-    took: list[float] = []
     loop = new_loop()
     ours, theirs = socket.socketpair()
-    end = sent = 0.0
+    turns, end = 0, 0.0
 
     def readable() -> None:
-        nonlocal sent
+        nonlocal turns
         ours.recv(16)
-        now = time.perf_counter()
-        took.append(now - sent)
-        if now >= end:
+        turns += 1
+        if time.perf_counter() >= end:
             loop.stop()
-        sent = now
         theirs.send(b"x")
 
     with contextlib.closing(loop), ours, theirs, beside(compute) as steps:
         loop.add_reader(ours.fileno(), readable)
-        start = sent = time.perf_counter()
+        start = time.perf_counter()
         end = start + max(seconds, 0.5)
         theirs.send(b"x")
         loop.run_forever()
         elapsed = time.perf_counter() - start
         loop.remove_reader(ours.fileno())
         computed = steps[0]
-    took.sort()
-    return {
-        "turns_per_second": len(took) / elapsed,
-        "p50_us": took[len(took) // 2] * 1e6,
-        "p99_us": took[int(len(took) * 0.99)] * 1e6,
-        "thread_steps_per_second": computed / elapsed,
-    }
+    return {"turns_per_second": turns / elapsed, "thread_steps_per_second": computed / elapsed}
+
+
+# Asks the loop for an answer every 2 ms, and tells how long it waited for half and most of them.
+ASKING = """
+import socket, sys, time
+sock, took = socket.socket(fileno=int(sys.argv[1])), []
+end = time.perf_counter() + float(sys.argv[2])
+while (start := time.perf_counter()) < end or len(took) < 20:
+    sock.send(b"x")
+    sock.recv(1)
+    took.append(time.perf_counter() - start)
+    time.sleep(0.002)
+took.sort()
+print(took[len(took) // 2], took[int(len(took) * 0.99)])
+"""
+
+
+def latency_beside_computation(new_loop: NewLoop, seconds: float) -> dict[str, float]:
+    """How long another process waits for an idle loop, beside a thread that computes."""
+    loop = new_loop()
+    ours, theirs = socket.socketpair()
+
+    def readable() -> None:
+        data = ours.recv(16)
+        if data:
+            ours.send(data)
+        else:
+            loop.stop()
+
+    command = [sys.executable, "-c", ASKING, str(theirs.fileno()), str(max(seconds, 0.5))]
+    with contextlib.closing(loop), ours, beside(compute):
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, pass_fds=[theirs.fileno()]
+        ) as asking:
+            theirs.close()
+            loop.add_reader(ours.fileno(), readable)
+            loop.run_forever()
+            loop.remove_reader(ours.fileno())
+            assert asking.stdout is not None
+            half, most = map(float, asking.stdout.read().split())
+    return {"p50_us": half * 1e6, "p99_us": most * 1e6}
 
 
 def beside_chain(new_loop: NewLoop, seconds: float) -> dict[str, float]:
@@ -172,12 +206,21 @@ ROWS = (
         name="beside_computation",
         about="turns beside a thread that computes",
         figure="turns_per_second",
+        also={"thread_steps_per_second": "... what the thread gets done meanwhile"},
         run=beside_computation,
+    ),
+    Probe(
+        name="latency_beside_computation",
+        about="an answer beside a thread that computes",
+        figure="p50_us",
+        also={"p99_us": "... the slowest in a hundred"},
+        run=latency_beside_computation,
     ),
     Probe(
         name="thread_beside_chain",
         about="a thread's sleep(0) beside a busy chain",
         figure="steps_per_second",
+        also={"turns_per_second": "... callbacks of the chain meanwhile"},
         run=beside_chain,
         quick=True,
     ),

@@ -122,6 +122,7 @@ ROWS = (
         name="timer_300us",
         about="lateness of a 300 us timer",
         figure="late_us",
+        also={"late_p99_us": "... of the latest in a hundred"},
         run=lateness,
         quick=True,
     ),

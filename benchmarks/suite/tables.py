@@ -16,6 +16,11 @@ UNITS = {
     "cpu_us": "us CPU",
     "rss_bytes": "B",
     "wakeups_per_minute": "a minute",
+    "late_p99_us": "us",
+    "p50_us": "us",
+    "p99_us": "us",
+    "idle_cpu_ms": "ms/s",
+    "thread_steps_per_second": "/s",
     "turns_per_second": "/s",
     "steps_per_second": "/s",
 }
@@ -62,6 +67,16 @@ def base_cells(row: dict[str, Any], base: str) -> list[str]:
     return [with_unit(row, base), f"{found[row['figure']]['spread']:.0%}"]
 
 
+def also_lines(row: dict[str, Any], base: str, others: list[str]) -> list[list[str]]:
+    """Lines for the other figures of a row, as they were measured."""
+    lines = []
+    for key, about in row.get("also", {}).items():
+        values = (median(row["arms"].get(arm), key) for arm in (base, *others))
+        first, *rest = (number(value, f" {UNITS[key]}") for value in values)
+        lines.append([about, first, "", *rest])
+    return lines
+
+
 def arms_of(rows: Iterable[dict[str, Any]]) -> list[str]:
     """The arms that some rows have, moodloop at last."""
     seen = dict.fromkeys(arm for row in rows for arm in row["arms"])
@@ -75,15 +90,12 @@ def group_table(rows: list[dict[str, Any]], markdown: bool) -> str:
     others = [arm for arm in arms if arm != base]
     compared = "moodloop" in arms and "asyncio" in others
     headers = ["row", base, "+-", *others, *(["moodloop to asyncio"] if compared else [])]
-    lines = [
-        [
-            row["about"],
-            *base_cells(row, base),
-            *(cell(row, arm, base) for arm in others),
-            *([number(ratio(row, "moodloop", "asyncio"))] if compared else []),
-        ]
-        for row in rows
-    ]
+    lines: list[list[str]] = []
+    for row in rows:
+        cells = [*base_cells(row, base), *(cell(row, arm, base) for arm in others)]
+        last = [number(ratio(row, "moodloop", "asyncio"))] if compared else []
+        lines.append([row["about"], *cells, *last])
+        lines += [[*line, ""] if compared else line for line in also_lines(row, base, others)]
     return table(headers, lines, markdown)
 
 
