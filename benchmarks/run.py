@@ -35,6 +35,7 @@ from suite.results import (
     write,
 )
 from suite.tables import show
+from suite.targets import TARGETS
 
 START = 30.0  # seconds that a process may take beside measuring: imports, set-up, calibration
 
@@ -152,7 +153,7 @@ def destinations(
     """Where the results and the report go, by default: a whole run's results to results/, what
     else there is to build/bench/. Chosen rows or loops are not written without being asked.
     """
-    if options.rows or options.loops:
+    if options.rows or options.loops or options.targets:
         return options.json, options.report
     name = "cpython-{}.{}".format(*version)
     report = ROOT / "build" / "bench" / (f"{name}-quick" if options.quick else name)
@@ -173,6 +174,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         metavar="SECONDS",
         help="after so long, measure no row again that was measured once",
     )
+    parser.add_argument("--targets", action="store_true", help="only rows that have a target")
     parser.add_argument("--report", type=Path, metavar="DIR", help="where tables and charts go")
     options = parser.parse_args(arguments)
     options.operation_seconds = options.operation_seconds or (0.15 if options.quick else 0.5)
@@ -189,6 +191,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print("\n".join(f"  {row.name:26} {row.about}" for row in members))
         return 0
     rows: list[Row] = opts.select_rows(ROWS.values(), options.rows, options.quick)
+    if options.targets:
+        rows = [row for row in rows if row.name in {target.row for target in TARGETS}]
     start = time.monotonic()
     try:
         loops = find_loops(options.python, options.loops.split(",") if options.loops else None)

@@ -198,7 +198,7 @@ def test_targets() -> None:
 def test_rows_are_named_once_and_targets_have_one() -> None:
     assert sum(map(len, GROUPS.values())) == len(ROWS)
     assert {target.row for target in TARGETS} <= set(ROWS)
-    assert set(publish.README_ROWS) <= set(ROWS)
+    assert set(publish.README_ROWS) <= {target.row for target in TARGETS}
     shown = {key for row in ROWS.values() for key in (row.figure, *row.also)}
     assert shown <= set(tables.UNITS)
 
@@ -417,6 +417,7 @@ def test_a_part_does_not_replace_the_whole() -> None:
         ),
         (["--rows", "x"], (None, None)),
         (["--loops", "x"], (None, None)),
+        (["--targets"], (None, None)),
         (["--rows", "x", "--json", "y"], (Path("y"), None)),
     ):
         assert run.destinations(run.parse(arguments), (3, 13)) == expected
