@@ -223,7 +223,14 @@ def test_a_group_chart_has_a_dot_for_each_loop() -> None:
 
 
 def test_growth() -> None:
-    result = result_of(*growth_rows({"uvloop": (100, 100, 400), "moodloop": (100, 110, 120)}))
+    costs = {"uvloop": (100, 400, 300), "moodloop": (100, 110, 120), "rival": (100, 100, 100)}
+    result = result_of(*growth_rows(costs))
+    result["rows"][2]["arms"]["rival"] = {"error": "it hung"}
+    headers, *_ = charts.growth_lines(result)
+    assert headers[1:] == ["moodloop", "uvloop", "rival"]
+    assert charts.growth_lines(result)[1][1:] == ["**1.20**", "4.00", "-"]
+    for row in result["rows"]:
+        del row["arms"]["rival"]
     headers, line = charts.growth_lines(result)
     assert headers[1:] == ["moodloop", "uvloop"]
     assert line[1:] == ["**1.20**", "4.00"]

@@ -124,17 +124,18 @@ def costs(series: Series, result: dict[str, Any]) -> dict[str, list[tuple[int, f
 
 
 def growth(points: Sequence[tuple[int, float]]) -> float:
-    """By how much the cost at the most is above that at the fewest."""
-    return points[-1][1] / points[0][1]
+    """By how much the highest cost is above that at the fewest."""
+    return max(cost for _, cost in points) / points[0][1]
 
 
 def growth_lines(result: dict[str, Any]) -> list[list[str]]:
     """The table of growth: series, and a factor for each arm that has one."""
     arms = ordered(arm for series in SERIES for arm in costs(series, result))
-    lines = [["cost at the most / at the fewest", *arms]]
+    lines = [["highest cost / cost at the fewest", *arms]]
     for series in SERIES:
         found = costs(series, result)
-        factors = {arm: growth(points) for arm, points in found.items()}
+        whole = {arm: line for arm, line in found.items() if len(line) == len(series.rows)}
+        factors = {arm: growth(points) for arm, points in whole.items()}
         if factors:
             counts = [count for count, _ in series.rows]
             about = f"{series.about}, {counts[0]:,} to {counts[-1]:,} {series.axis}"
