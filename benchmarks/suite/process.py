@@ -10,6 +10,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -80,35 +81,36 @@ def kill_group(process: subprocess.Popen[str]) -> None:
 @contextlib.contextmanager
 def server(command: Sequence[str], core: int | None) -> Iterator[tuple[int, str]]:
     """Run a server that prints where it listens; gives its process id and that line."""
-    with pinned(core):
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-    assert process.stdout is not None and process.stderr is not None
-    try:
-        ready, _, _ = select.select([process.stdout], [], [], START_TIMEOUT)
-        if not ready:
-            raise failure(f"no server within {START_TIMEOUT:g} s", command)
-        line = process.stdout.readline().strip()
-        if not line:
-            errors = process.stderr.read()
-            raise failure(ending(process.wait(10)), command, errors)
-        yield process.pid, line
-        if process.poll() is not None:
-            raise failure(f"the server ended: {ending(process.returncode)}", command)
-    finally:
-        process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(5)
-        kill_group(process)
-        process.wait()
-        process.stdout.close()
-        process.stderr.close()
+    with tempfile.TemporaryFile("w+") as errors:  # which, unlike a pipe, is never full
+        with pinned(core):
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                start_new_session=True,
+            )
+        assert process.stdout is not None
+        try:
+            ready, _, _ = select.select([process.stdout], [], [], START_TIMEOUT)
+            if not ready:
+                raise failure(f"no server within {START_TIMEOUT:g} s", command)
+            line = process.stdout.readline().strip()
+            if not line:
+                status = process.wait(10)
+                errors.seek(0)
+                raise failure(ending(status), command, errors.read())
+            yield process.pid, line
+            if process.poll() is not None:
+                raise failure(f"the server ended: {ending(process.returncode)}", command)
+        finally:
+            process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(5)
+            kill_group(process)
+            process.wait()
+            process.stdout.close()
 
 
 # Cores
