@@ -1,6 +1,6 @@
 # `make help` lists the targets. What needs Python packages makes its own virtual environment:
 #   PYTHON=python3.13   the interpreter; another one than last time makes the environment anew
-#   VENV=.venv          where the environment is
+#   VENV=.venv          where the environment is; that of the benchmarks is .venv-bench
 #   TESTS=tests/loop    what `make test` and `make sanitize` run
 #   VERSIONS=3.13       the Pythons of `make conformance`, unless PYTHON names one
 #   TIERS=io LOOP=uvloop  its tests (io, asyncio, extra) and its loop (moodloop, asyncio, uvloop)
@@ -10,7 +10,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
-VENV ?= .venv
+# The rivals of the benchmarks stay out of the environment in which everything else is checked.
+VENV ?= $(if $(filter bench bench-full bench-env,$(MAKECMDGOALS)),.venv-bench,.venv)
 ECOSYSTEM_VENV ?= build/venv-ecosystem
 TESTS ?= tests
 VERSIONS ?= 3.11 3.12 3.13 3.14 3.15
@@ -32,17 +33,18 @@ PIP := $(PY) -m pip install -qq
 MADE := $(VENV)/.made-$(PYID)
 EDITABLE := $(VENV)/.editable-$(PYID)
 extra = $(VENV)/.extra-$(1)-$(PYID)
+RIVALS = $(VENV)/.rivals-$(PYID)
 
 C_FILES = $(shell find src benchmarks tests -name '*.[ch]')
 STUBS = $(patsubst moodloop/%.pyi,moodloop.%,$(filter-out %/__init__.pyi,$(wildcard moodloop/*.pyi)))
 
 SANITIZED := $(CURDIR)/build/sanitize/$(PYID)
 
-.PHONY: help demo test ecosystem run-ecosystem build lint format typecheck sanitize refleaks conformance \
-	conformance-one conformance-each bench docs wheel clean
+.PHONY: help demo test ecosystem run-ecosystem build lint format typecheck sanitize refleaks \
+	conformance conformance-one conformance-each bench bench-full bench-env publish docs wheel clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: build $(call extra,bench) ## a TCP server and clients on asyncio, moodloop and uvloop, measured
 	@$(PY) -m moodloop bench $(ARGS)
@@ -124,9 +126,16 @@ refleaks: ## the watchers' tests on a debug interpreter, which counts references
 			ARGS="-p tests.support.refleaks -q $(ARGS)"; \
 	fi
 
-bench: build $(call extra,bench) ## the benchmarks of single operations and of echo servers
-	$(PY) benchmarks/micro.py $(ARGS)
-	$(PY) benchmarks/echo.py $(ARGS)
+bench: bench-env ## the quick benchmarks against other loops, in less than 10 minutes
+	$(PY) benchmarks/run.py --quick --within 400 $(ARGS)
+
+bench-full: bench-env ## all benchmarks, in some hours: the figures of the documents
+	$(PY) benchmarks/run.py $(ARGS)
+
+bench-env: build $(RIVALS) ## only install what the benchmarks compare with
+
+publish: ## put the figures of bench-full into docs/performance.md and README.md
+	$(PYTHON) benchmarks/publish.py $(ARGS)
 
 docs: $(call extra,docs) ## the documentation, into site/
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet
@@ -155,6 +164,16 @@ $(EDITABLE): $(MADE) pyproject.toml setup.py moodloop/_version.py
 
 $(call extra,bench): $(MADE) pyproject.toml
 	@$(PIP) --only-binary :all: $$($(PY) .ci/extra.py bench) || echo "uvloop cannot be had for this Python: going on without it"
+	@touch $@
+
+# Wheels only: what a rival needs to be compiled is no part of this. One by one, so that those
+# without a wheel for this Python are left out.
+$(RIVALS): $(MADE) pyproject.toml
+	@for package in $$($(PY) .ci/extra.py rivals); do \
+		echo "installing $$package"; \
+		$(PIP) --disable-pip-version-check --only-binary :all: "$$package" 2>$(VENV)/pip.log \
+			|| echo "without $$package: $$(tail -n 1 $(VENV)/pip.log)"; \
+	done
 	@touch $@
 
 $(VENV)/.extra-%-$(PYID): $(MADE) pyproject.toml

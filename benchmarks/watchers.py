@@ -21,7 +21,13 @@ from dataclasses import dataclass
 from itertools import repeat
 from typing import Any
 
-import common
+from suite import options as opts
+from suite.cprogram import build_c
+from suite.loops import find_loops, use_this_tree
+from suite.process import run_json
+from suite.progress import Progress
+from suite.results import RESULTS, describe, environment, report_failures, summary, write
+from suite.table import number, table
 
 MEASUREMENTS = 9
 
@@ -148,16 +154,16 @@ def measure(row: str, seconds: float) -> dict[str, float]:
 
 def run(row: Row, seconds: float, python: str) -> dict[str, float]:
     """One round of a row: C, then Python."""
-    program = common.build_c("watchers")
-    c = common.run_json([str(program), row.name, str(seconds)], timeout=60)
-    found = common.run_json(
+    program = build_c("watchers")
+    c = run_json([str(program), row.name, str(seconds)], timeout=60)
+    found = run_json(
         [python, __file__, "--measure", row.name, "--seconds", str(seconds)], timeout=60
     )
     return {"C": c, **found}
 
 
 def options() -> argparse.Namespace:
-    parser = common.option_parser(__doc__, rounds=5)
+    parser = opts.option_parser(__doc__, rounds=5)
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     parser.add_argument("--seconds", type=float, default=0.05, help="of one measurement")
     return parser.parse_args()
@@ -167,15 +173,15 @@ def main() -> int:
     """Measure, print the table, keep the results; status 1 if a limit is exceeded."""
     args = options()
     if args.measure:
-        common.use_this_tree()
+        use_this_tree()
         print(json.dumps(measure(args.measure, args.seconds)))
         return 0
-    rows = common.select_rows(ROWS, args.rows, args.quick)
+    rows = opts.select_rows(ROWS, args.rows, args.quick)
     if args.list:
         print("\n".join(f"{row.name:18} {row.about}" for row in rows))
         return 0
-    rounds = common.rounds_of(args)
-    progress = common.Progress(rounds * len(rows))
+    rounds = opts.rounds_of(args)
+    progress = Progress(rounds * len(rows))
     samples: dict[str, list[dict[str, float]]] = {row.name: [] for row in rows}
     for _ in range(rounds):
         for row in rows:
@@ -192,19 +198,21 @@ def report(
     lines, results = [], []
     for row in rows:
         arms = {
-            arm: common.summary([sample[arm] for sample in samples[row.name]])
+            arm: summary([sample[arm] for sample in samples[row.name]])
             for arm in ("C", "bare call", "moodloop")
         }
         c, call, mine = (arms[arm]["median"] for arm in ("C", "bare call", "moodloop"))
         limit = row.limit(c, call)
         results.append({"row": row.name, "about": row.about, "limit": limit, "arms": arms})
-        lines.append([row.name, *map(common.figure, (c, call, mine, limit)), row.limit_text])
+        lines.append([row.name, *map(number, (c, call, mine, limit)), row.limit_text])
     headers = ["ns", "C", "bare call", "moodloop", "limit", "which is"]
-    print(common.table(headers, lines, args.markdown))
-    loops = {"moodloop": common.find_loops(args.python, ["moodloop"])["moodloop"]}
-    result = {**common.environment(args.python, loops), "unit": "ns", "rows": results}
-    print(f"\n{common.describe(result)}")
-    return common.finish("watchers", args, result)
+    print(table(headers, lines, args.markdown))
+    loops = {"moodloop": find_loops(args.python, ["moodloop"])["moodloop"]}
+    result = {**environment(args.python, loops), "unit": "ns", "rows": results}
+    print(f"\n{describe(result)}")
+    path = None if args.rows or args.quick else RESULTS / "watchers.json"
+    write(result, args.json or path)
+    return report_failures(result)
 
 
 if __name__ == "__main__":

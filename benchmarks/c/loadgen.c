@@ -1,10 +1,11 @@
-/* A load generator for echo servers.
+/* A load generator for echo servers, and with --http for web servers.
  *
- * Keeps `pipeline` messages in flight on each connection, checks every byte that comes back,
- * and prints one JSON object: requests, seconds, latencies, and with --cpu-of the CPU time
- * (user and system, all threads, ended ones too) that the server's process spent meanwhile.
- * What is sent differs from message to message, so that an answer to another one is noticed.
- * One thread, one epoll set, bounded by --seconds or --requests and by --timeout without answer.
+ * Keeps `pipeline` messages in flight on each connection, checks every byte that comes back (of
+ * an HTTP answer the status, and that all are of the same length), and prints one JSON object:
+ * requests, seconds, latencies, and with --cpu-of the CPU time (user and system, all threads, ended
+ * ones too) that the server's process spent meanwhile. What is sent differs from message to
+ * message, so that an answer to another one is noticed. One thread, one epoll set, bounded by
+ * --seconds or --requests and by --timeout without answer.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -39,9 +40,10 @@ enum {
 };
 
 struct options {
-    const char *tcp, *unix_path;
-    long connections, size, pipeline, requests, cpu_of;
+    const char *tcp, *udp, *unix_path, *http;
+    long connections, idle, size, pipeline, requests, cpu_of;
     double seconds, warmup, timeout;
+    int lines;
 };
 
 struct connection {
@@ -51,17 +53,21 @@ struct connection {
     uint64_t sent;     /* messages sent whole */
     uint64_t answered; /* messages that came back whole */
     size_t sent_bytes; /* of message `sent` */
-    size_t got_bytes;  /* of message `answered` */
+    size_t got_bytes;  /* of the answer to message `answered` */
     uint64_t *started; /* ring of `pipeline` start times */
 };
 
 static struct options opt = {
     .connections = 10, .size = 64, .pipeline = 1, .seconds = 1.0, .warmup = 0.2, .timeout = 10.0};
 static struct connection *connections;
-static char *text; /* size + VARIANTS random bytes */
+static char *text;          /* of which the messages are parts, or the HTTP request */
+static size_t variants;     /* how many different messages it has */
+static size_t stride;       /* from the start of one to that of the next */
+static size_t message_size; /* of what is sent; of what comes back it is opt.size */
 static int epoll;
 static uint64_t now;
 
+static long silent; /* connections without any answer so far */
 static bool counting;
 static uint64_t done, slowest, histogram[BUCKETS];
 
@@ -159,7 +165,7 @@ index_of(const struct connection *c)
 static char *
 message(const struct connection *c, uint64_t n)
 {
-    return text + (n * 31 + index_of(c) * 17) % VARIANTS;
+    return text + (n * 31 + index_of(c) * 17) % variants * stride;
 }
 
 static int
@@ -176,21 +182,29 @@ connect_unix(void)
 }
 
 static int
-connect_tcp(void)
+connect_inet(const char *target, int type)
 {
     struct sockaddr_in addr = {.sin_family = AF_INET};
     char host[64];
     int port, one = 1;
-    if (sscanf(opt.tcp, "%63[0-9.]:%d", host, &port) != 2 || port < 1 || port > 65535 ||
+    if (sscanf(target, "%63[0-9.]:%d", host, &port) != 2 || port < 1 || port > 65535 ||
         inet_pton(AF_INET, host, &addr.sin_addr) != 1)
-        fail("not an address and a port: %s", opt.tcp);
+        fail("not an address and a port: %s", target);
     addr.sin_port = htons((uint16_t)port);
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    int fd = socket(AF_INET, type, 0);
     if (fd < 0 || connect(fd, (struct sockaddr *)&addr, sizeof addr) < 0)
-        fail("connect to %s: %s", opt.tcp, strerror(errno));
-    if (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one) < 0)
+        fail("connect to %s: %s", target, strerror(errno));
+    if (type == SOCK_STREAM && setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one) < 0)
         fail("TCP_NODELAY: %s", strerror(errno));
     return fd;
+}
+
+static int
+connect_target(void)
+{
+    if (opt.udp != NULL)
+        return connect_inet(opt.udp, SOCK_DGRAM);
+    return opt.tcp != NULL ? connect_inet(opt.tcp, SOCK_STREAM) : connect_unix();
 }
 
 static void
@@ -205,22 +219,22 @@ watch(struct connection *c, int op, bool write)
 static void
 open_connection(struct connection *c)
 {
-    c->fd = opt.tcp != NULL ? connect_tcp() : connect_unix();
+    c->fd = connect_target();
     c->queued = (uint64_t)opt.pipeline;
     c->started = calloc((size_t)opt.pipeline, sizeof *c->started);
     if (c->started == NULL || fcntl(c->fd, F_SETFL, O_NONBLOCK) < 0)
         fail("a connection: %s", strerror(errno));
     watch(c, EPOLL_CTL_ADD, false);
+    silent++;
 }
 
 /* Notes that `bytes` more were sent, from message `sent` on. */
 static void
 advance_sent(struct connection *c, size_t bytes)
 {
-    size_t size = (size_t)opt.size;
     c->sent_bytes += bytes;
-    c->sent += c->sent_bytes / size;
-    c->sent_bytes %= size;
+    c->sent += c->sent_bytes / message_size;
+    c->sent_bytes %= message_size;
 }
 
 /* Sends all that may be sent, as far as the socket takes it. */
@@ -228,13 +242,14 @@ static void
 send_queued(struct connection *c)
 {
     struct iovec iov[MAX_IOV];
+    int max = opt.udp != NULL ? 1 : MAX_IOV; /* all of one call is one datagram */
     while (c->sent < c->queued) {
         int n = 0;
         size_t total = 0;
-        for (uint64_t m = c->sent; m < c->queued && n < MAX_IOV; m++, n++) {
+        for (uint64_t m = c->sent; m < c->queued && n < max; m++, n++) {
             size_t skip = m == c->sent ? c->sent_bytes : 0;
             iov[n].iov_base = message(c, m) + skip;
-            iov[n].iov_len = (size_t)opt.size - skip;
+            iov[n].iov_len = message_size - skip;
             total += iov[n].iov_len;
             if (skip == 0)
                 c->started[m % (uint64_t)opt.pipeline] = now;
@@ -257,22 +272,39 @@ fail_mismatch(const struct connection *c, const char *got, const char *expected,
     size_t i = 0;
     while (i < n && got[i] == expected[i])
         i++;
-    fail("wrong answer: connection %zu, message %" PRIu64 ", byte %zu: sent 0x%02x, got 0x%02x",
+    fail("wrong answer: connection %zu, message %" PRIu64 ", byte %zu: expected 0x%02x, got 0x%02x",
          index_of(c), c->answered, c->got_bytes + i, (unsigned char)expected[i],
          (unsigned char)got[i]);
 }
 
-/* Compares what came back with what was sent, and counts the messages that are complete. */
+/* Compares a part of an answer with what it has to be. */
+static void
+compare(const struct connection *c, const char *got, size_t n)
+{
+    static const char status[] = "HTTP/1.1 200 ";
+    const char *expected = message(c, c->answered) + c->got_bytes;
+    if (opt.http != NULL) {
+        size_t known = sizeof status - 1;
+        if (c->got_bytes >= known)
+            return;
+        expected = status + c->got_bytes;
+        if (n > known - c->got_bytes)
+            n = known - c->got_bytes;
+    }
+    if (memcmp(got, expected, n) != 0)
+        fail_mismatch(c, got, expected, n);
+}
+
+/* Checks what came back, and counts the messages whose answers are complete. */
 static void
 check_answer(struct connection *c, const char *got, size_t n)
 {
     while (n > 0) {
         size_t left = (size_t)opt.size - c->got_bytes, part = n < left ? n : left;
-        const char *expected = message(c, c->answered) + c->got_bytes;
-        if (c->answered >= c->sent && !(c->answered == c->sent && part <= c->sent_bytes))
+        if (c->answered > c->sent ||
+            (c->answered == c->sent && (opt.http != NULL || c->got_bytes + part > c->sent_bytes)))
             fail("connection %zu: more came back than was sent", index_of(c));
-        if (memcmp(got, expected, part) != 0)
-            fail_mismatch(c, got, expected, part);
+        compare(c, got, part);
         got += part;
         n -= part;
         c->got_bytes += part;
@@ -280,7 +312,8 @@ check_answer(struct connection *c, const char *got, size_t n)
             c->got_bytes = 0;
             if (counting)
                 count(now - c->started[c->answered % (uint64_t)opt.pipeline]);
-            c->answered++;
+            if (c->answered++ == 0)
+                silent--;
         }
     }
 }
@@ -331,20 +364,28 @@ run_until(uint64_t deadline)
     }
 }
 
-/* The warm-up, then what counts. */
+/* Runs for --warmup, and on until each connection has had an answer. */
+static void
+warm_up(void)
+{
+    uint64_t start = clock_ns(), limit = start + (uint64_t)((opt.warmup + opt.timeout) * SECOND);
+    run_until(start + (uint64_t)(opt.warmup * SECOND));
+    while (silent > 0 && now < limit)
+        run_until(now + SECOND / 100);
+    if (silent > 0)
+        fail("%ld connections have had no answer", silent);
+}
+
 static void
 measure(void)
 {
-    run_until(clock_ns() + (uint64_t)(opt.warmup * SECOND));
+    warm_up();
     double cpu = opt.cpu_of > 0 ? cpu_seconds(opt.cpu_of) : -1;
     uint64_t start = clock_ns();
     counting = true;
     run_until(opt.requests > 0 ? UINT64_MAX : start + (uint64_t)(opt.seconds * SECOND));
     double seconds = (double)(clock_ns() - start) / SECOND;
     double cpu_after = opt.cpu_of > 0 ? cpu_seconds(opt.cpu_of) : -1;
-    for (long i = 0; i < opt.connections; i++)
-        if (connections[i].answered == 0)
-            fail("connection %ld: not one answer", i);
     if (done == 0)
         fail("not one request was answered");
     printf("{\"connections\": %ld, \"size\": %ld, \"pipeline\": %ld, \"requests\": %" PRIu64
@@ -363,9 +404,12 @@ measure(void)
 static _Noreturn void
 usage(void)
 {
-    fputs("usage: loadgen --tcp ADDRESS:PORT | --unix PATH\n"
+    fputs("usage: loadgen --tcp ADDRESS:PORT | --udp ADDRESS:PORT | --unix PATH\n"
           "  --connections N  --size BYTES  --pipeline N   the load (10, 64, 1)\n"
           "  --seconds S | --requests N                    how much of it (1 s)\n"
+          "  --lines          each message is one line\n"
+          "  --http PATH      each is a GET of it, whose answer has --size bytes\n"
+          "  --idle N         so many connections more, on which nothing happens\n"
           "  --warmup S       not counted before it (0.2)\n"
           "  --timeout S      without any answer is an error (10)\n"
           "  --cpu-of PID     also tell this process's CPU time\n",
@@ -397,6 +441,10 @@ static void
 parse(int argc, char **argv)
 {
     static const struct option names[] = {{"tcp", required_argument, NULL, 't'},
+                                          {"udp", required_argument, NULL, 'g'},
+                                          {"http", required_argument, NULL, 'h'},
+                                          {"idle", required_argument, NULL, 'l'},
+                                          {"lines", no_argument, &opt.lines, 1},
                                           {"unix", required_argument, NULL, 'u'},
                                           {"connections", required_argument, NULL, 'c'},
                                           {"size", required_argument, NULL, 's'},
@@ -415,6 +463,17 @@ parse(int argc, char **argv)
             break;
         case 'u':
             opt.unix_path = optarg;
+            break;
+        case 'g':
+            opt.udp = optarg;
+            break;
+        case 'h':
+            opt.http = optarg;
+            break;
+        case 'l':
+            opt.idle = positive(optarg);
+            break;
+        case 0:
             break;
         case 'c':
             opt.connections = positive(optarg);
@@ -444,8 +503,44 @@ parse(int argc, char **argv)
             usage();
         }
     }
-    if (optind != argc || (opt.tcp == NULL) == (opt.unix_path == NULL))
+    if (optind != argc || (opt.tcp != NULL) + (opt.udp != NULL) + (opt.unix_path != NULL) != 1)
         usage();
+    if (opt.http != NULL && (opt.udp != NULL || opt.lines))
+        usage();
+}
+
+/* Makes the text of which messages are parts. Lines do not overlap: each has its end only there. */
+static void
+make_text(void)
+{
+    message_size = (size_t)opt.size;
+    variants = VARIANTS;
+    stride = opt.lines ? message_size : 1;
+    size_t length = message_size + VARIANTS * stride;
+    text = malloc(length);
+    if (text == NULL)
+        fail("set-up: %s", strerror(errno));
+    uint64_t x = 88172645463325252u; /* xorshift: the same text every time */
+    for (size_t i = 0; i < length; i++) {
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        text[i] = (char)(x >> 32);
+        if (opt.lines)
+            text[i] = (i + 1) % stride == 0 ? '\n' : (char)('a' + (unsigned char)text[i] % 26);
+    }
+}
+
+static void
+make_request(void)
+{
+    static const char format[] = "GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    size_t room = sizeof format + strlen(opt.http);
+    text = malloc(room);
+    if (text == NULL)
+        fail("set-up: %s", strerror(errno));
+    message_size = (size_t)snprintf(text, room, format, opt.http);
+    variants = stride = 1;
 }
 
 static void
@@ -459,16 +554,14 @@ set_up(void)
     }
     epoll = epoll_create1(EPOLL_CLOEXEC);
     connections = calloc((size_t)opt.connections, sizeof *connections);
-    text = malloc((size_t)opt.size + VARIANTS);
-    if (epoll < 0 || connections == NULL || text == NULL)
+    if (epoll < 0 || connections == NULL)
         fail("set-up: %s", strerror(errno));
-    uint64_t x = 88172645463325252u; /* xorshift: the same text every time */
-    for (size_t i = 0; i < (size_t)opt.size + VARIANTS; i++) {
-        x ^= x << 13;
-        x ^= x >> 7;
-        x ^= x << 17;
-        text[i] = (char)(x >> 32);
-    }
+    if (opt.http != NULL)
+        make_request();
+    else
+        make_text();
+    for (long i = 0; i < opt.idle; i++)
+        (void)connect_target(); /* open until this program ends */
 }
 
 int

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,6 +41,11 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m moodloop bench",
         description="Run the same asyncio servers and clients on each event loop and compare.",
     )
+    result.add_argument(
+        "--all",
+        action="store_true",
+        help="the whole suite in a source tree's benchmarks/, which takes the options that follow",
+    )
     result.add_argument("--quick", action="store_true", help="about 8 seconds rather than 35")
     result.add_argument("--rounds", type=rounds, help="default: 4, with --quick 2")
     result.add_argument("--seconds", type=positive, help="for each workload: 0.7, with --quick 0.2")
@@ -60,6 +66,20 @@ def settings_of(options: argparse.Namespace) -> Settings:
     return Settings(count, seconds, min(0.1, seconds), options.silence)
 
 
+def run_suite(arguments: Sequence[str]) -> int:
+    """Run benchmarks/run.py of the source tree that this package lies in."""
+    suite = Path(__file__).resolve().parents[2] / "benchmarks" / "run.py"
+    if not suite.is_file():
+        print(
+            "--all needs moodloop's source tree, and this moodloop is installed without it: "
+            "run `make bench` there, or leave --all out",
+            file=sys.stderr,
+        )
+        return 2
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, str(suite), *arguments])
+
+
 def run(loops: dict[str, str], settings: Settings) -> dict[str, Any]:
     """Measure, with the progress on standard error."""
     progress = Progress(settings.rounds * len(loops) * len(WORKLOADS), sys.stderr)
@@ -71,7 +91,11 @@ def run(loops: dict[str, str], settings: Settings) -> dict[str, Any]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark; 0 if every answer was right."""
-    options = parser().parse_args(argv)
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if "--all" in arguments:
+        arguments.remove("--all")
+        return run_suite(arguments)
+    options = parser().parse_args(arguments)
     names = options.loops.split(",") if options.loops else LOOPS
     loops, missing = find_loops(list(dict.fromkeys(names)))
     for name, reason in missing.items():

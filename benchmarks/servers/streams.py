@@ -1,0 +1,39 @@
+"""What comes in goes back: a coroutine for each connection, with drain()."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Awaitable, Callable
+
+from .serving import BACKLOG
+
+EXACTLY = 1024  # bytes, the size of a message of the rows that read exactly
+
+Read = Callable[[asyncio.StreamReader], Awaitable[bytes]]
+
+
+async def _start(read: Read, sock: socket.socket) -> asyncio.Server:
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            while data := await read(reader):
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+    if sock.family == socket.AF_UNIX:
+        return await asyncio.start_unix_server(echo, sock=sock, backlog=BACKLOG)
+    return await asyncio.start_server(echo, sock=sock, backlog=BACKLOG)
+
+
+async def read(sock: socket.socket) -> asyncio.Server:
+    return await _start(lambda reader: reader.read(64 * 1024), sock)
+
+
+async def readline(sock: socket.socket) -> asyncio.Server:
+    return await _start(lambda reader: reader.readline(), sock)
+
+
+async def readexactly(sock: socket.socket) -> asyncio.Server:
+    return await _start(lambda reader: reader.readexactly(EXACTLY), sock)
