@@ -23,11 +23,11 @@ ml_os_error(int errnum)
 }
 
 double
-ml_monotonic(void)
+ml_clock(clockid_t clock)
 {
     struct timespec now;
 
-    clock_gettime(CLOCK_MONOTONIC, &now);
+    clock_gettime(clock, &now);
     return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
 }
 

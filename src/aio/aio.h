@@ -182,10 +182,12 @@ struct ml_base {
     bool custom_time;     /* time() is overridden: timers follow that clock */
     unsigned long thread; /* that runs it, 0 if none */
     ml_ring ready;
-    ml_batch io, due; /* what one poll brought */
-    int skipped;      /* turns since the last poll */
-    bool swift;       /* turns are so short that not each needs to read the clock */
-    int looks, waits; /* see wait_for_events() in run.c */
+    ml_batch io, due;    /* what one poll brought */
+    int skipped;         /* turns since the last poll */
+    bool swift;          /* turns are so short that not each needs to read the clock */
+    double gil_interval; /* until the GIL is given to others, see give_gil() in run.c */
+    double others_cpu;   /* what other threads had used then, in seconds */
+    int looks, waits;    /* see wait_for_events() in run.c */
     double polled_at, released_at, active_at; /* monotonic seconds */
     ev_idle guest_idle;                       /* active while a guest has work */
     ev_timer clock;   /* always active: reveals libev's cached time, see ml_base_libev_now */

@@ -1,6 +1,9 @@
 /* The turn: poll, collect, run the batch. */
 #include "aio.h"
 
+#include <sched.h>
+#include <time.h>
+
 /* With callbacks ready, polling may wait a little: a zero-timeout ev_run costs 180 ns, a ready
  * callback 60. Bounded twice, so that I/O, timers, signals and other threads are never starved;
  * and only when nothing arrived, became due or was begun for a while, so that where I/O goes on
@@ -10,8 +13,11 @@
 #define MAX_SKIPPED_SECONDS 50e-6
 #define QUIET_SECONDS 1e-3
 
-/* A thread that waits for the GIL beside a busy loop gets it this often, in seconds. */
+/* A thread that waits for the GIL beside a busy loop gets it this often, in seconds; one that then
+ * keeps it for longer, as seldom as it keeps it. */
 #define GIL_INTERVAL 1e-3
+#define GIL_INTERVAL_MAX 10e-3
+#define GIL_HANDOVER 50e-6
 
 /* Rings and batches that a burst left larger than this (entries) are given back when idle. */
 #define KEEP_ENTRIES 16384
@@ -136,6 +142,43 @@ shrink(ml_base *self)
     }
 }
 
+/* Whether other threads of the process used the CPU since the last call: about 1 us, once in a
+ * millisecond. */
+static bool
+others_active(ml_base *self)
+{
+    double others = ml_clock(CLOCK_PROCESS_CPUTIME_ID) - ml_clock(CLOCK_THREAD_CPUTIME_ID);
+    bool active = others - self->others_cpu > 1e-6;
+
+    self->others_cpu = others;
+    return active;
+}
+
+/* A thread that waits for the GIL needs some 10 us to wake up. If it was just given back and taken
+ * again, the thread would find it gone, and get it after 5 ms by force: 400 steps a second for one
+ * that does sleep(0), where this gives it 10,000. */
+static void
+give_gil(ml_base *self, double now)
+{
+    bool wait = others_active(self);
+    double took = 0.;
+
+    Py_BEGIN_ALLOW_THREADS;
+    while (wait && took < GIL_HANDOVER) {
+        sched_yield();
+        took = ml_monotonic() - now;
+    }
+    Py_END_ALLOW_THREADS;
+    if (wait) {
+        now = ml_monotonic();
+        took = now - self->polled_at;
+    }
+    self->gil_interval = took < GIL_INTERVAL       ? GIL_INTERVAL
+                         : took > GIL_INTERVAL_MAX ? GIL_INTERVAL_MAX
+                                                   : took;
+    self->released_at = now;
+}
+
 /* Waiting costs more than looking: the GIL is given away, and for the timeout libev and the kernel
  * read clocks, together a fifth of the turn of a reader that is always ready. So where looking
  * found something of late, look first; where it did not, only now and then. */
@@ -156,7 +199,7 @@ may_look(ml_base *self)
         self->waits = 0;
         self->looks = 1;
     }
-    return self->looks > 0 && self->polled_at - self->released_at < GIL_INTERVAL;
+    return self->looks > 0;
 }
 
 /* Runs libev with nothing to do until it brings something. */
@@ -165,6 +208,9 @@ wait_for_events(ml_base *self)
 {
     self->sleeping = true;
     if (may_look(self)) {
+        if (self->polled_at - self->released_at > self->gil_interval) {
+            give_gil(self, self->polled_at);
+        }
         int rc = ml_loop_run(self->ev, EVRUN_NOWAIT, false);
         if (rc < 0 || found_work(self)) {
             self->looks += self->looks < LOOKS_MAX;
@@ -180,6 +226,7 @@ wait_for_events(ml_base *self)
     int rc = ml_loop_run(self->ev, EVRUN_ONCE, true);
     self->sleeping = self->swift = false;
     self->polled_at = self->released_at = ml_base_libev_now(self);
+    self->gil_interval = GIL_INTERVAL;
     return rc;
 }
 
@@ -201,10 +248,8 @@ poll_is_due(ml_base *self)
     }
     self->swift = quiet && self->skipped > 0 && now - self->polled_at < MAX_SKIPPED_SECONDS / 5;
     self->polled_at = now;
-    if (now - self->released_at > GIL_INTERVAL) {
-        self->released_at = now;
-        Py_BEGIN_ALLOW_THREADS;
-        Py_END_ALLOW_THREADS;
+    if (now - self->released_at > self->gil_interval) {
+        give_gil(self, now);
     }
     return true;
 }
@@ -396,6 +441,7 @@ ml_base_run(ml_base *self, PyObject *Py_UNUSED(unused))
     self->ev->host_ops = &runner_ops;
     self->poll_due = true;
     self->released_at = self->active_at = ml_monotonic();
+    self->gil_interval = GIL_INTERVAL;
     int rc = 0;
     do {
         rc = poll_events(self);
