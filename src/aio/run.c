@@ -310,16 +310,8 @@ static int
 flush_writes(ml_base *self, int rc)
 {
     PyObject *exc = rc < 0 ? ml_take_exception() : NULL;
-    int flushed = ml_base_flush(self);
 
-    if (exc != NULL) {
-        if (flushed < 0) {
-            ml_unraisable((PyObject *)self);
-        }
-        ml_raise(exc);
-        return -1;
-    }
-    return flushed;
+    return ml_raise_again(exc, ml_base_flush(self), (PyObject *)self);
 }
 
 static int

@@ -27,16 +27,8 @@ read_eof(ml_transport *self)
         Py_XDECREF(result);
     }
     PyObject *exc = rc < 0 ? ml_take_exception() : NULL;
-    if (!self->conn_lost && ml_transport_schedule_lost(self, NULL) < 0) {
-        if (exc != NULL) {
-            ml_unraisable((PyObject *)self);
-        }
-        rc = -1;
-    }
-    if (exc != NULL) {
-        ml_raise(exc);
-    }
-    return rc;
+    rc = self->conn_lost ? 0 : ml_transport_schedule_lost(self, NULL);
+    return ml_raise_again(exc, rc, (PyObject *)self);
 }
 
 /* Unlike a connection, a pipe goes on after the protocol raised. */

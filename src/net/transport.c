@@ -103,17 +103,11 @@ run_lost(ml_ready *ready)
     close_descriptor(self);
     ml_transport_settle_waiter(self);
     Py_CLEAR(self->protocol);
-    if (detach_server(self) < 0) {
-        int failed = ml_base_handle_error(loop, "Server._detach() failed", (PyObject *)self, NULL);
-        if (failed < 0 && raised != NULL) {
-            ml_unraisable((PyObject *)self);
-        }
-        rc = failed < 0 ? -1 : rc;
+    rc = detach_server(self);
+    if (rc < 0) {
+        rc = ml_base_handle_error(loop, "Server._detach() failed", (PyObject *)self, NULL);
     }
-    if (raised != NULL) {
-        ml_raise(raised);
-    }
-    return rc;
+    return ml_raise_again(raised, rc, (PyObject *)self);
 }
 
 int
@@ -138,7 +132,7 @@ ml_transport_close(ml_transport *self)
         return -1;
     }
     if (self->stream.queued > 0) {
-        /* sink_drained() goes on when all is sent */
+        /* ml_transport_drained() goes on when all is sent */
         return ml_stream_untried(&self->stream) ? ml_stream_flush(&self->stream) : 0;
     }
     return self->conn_lost ? 0 : ml_transport_schedule_lost(self, NULL);
@@ -282,14 +276,7 @@ start(ml_transport *self)
     if (rc == 0) {
         rc = complete_waiter(self);
     }
-    if (left != NULL) {
-        if (rc < 0) {
-            ml_unraisable((PyObject *)self);
-        }
-        ml_raise(left);
-        rc = -1;
-    }
-    return rc;
+    return ml_raise_again(left, rc, (PyObject *)self);
 }
 
 static int
@@ -334,17 +321,9 @@ run_events(ml_ready *ready)
     int rc = handle_events(self);
     PyObject *exc = rc < 0 ? ml_take_exception() : NULL;
     /* What the protocol wrote while it handled the event goes out in one call, now. */
-    if (self->stream.unflushed && ml_stream_flush(&self->stream) < 0) {
-        if (exc != NULL) {
-            ml_unraisable((PyObject *)self);
-        }
-        rc = -1;
-    }
+    rc = self->stream.unflushed ? ml_stream_flush(&self->stream) : 0;
     ml_context_leave(self->loop, &self->context, context);
-    if (exc != NULL) {
-        ml_raise(exc);
-    }
-    return rc;
+    return ml_raise_again(exc, rc, (PyObject *)self);
 }
 
 /* ---- making ------------------------------------------------------------------------------ */
