@@ -17,18 +17,6 @@ take_free(ml_handle **list, int *len, Py_ssize_t nargs, PyTypeObject *type)
     return handle;
 }
 
-static PyObject *
-source_traceback(ml_base *loop)
-{
-    PyObject *result = NULL, *function = ml_diagnostics(loop->state, "source_traceback");
-
-    if (function != NULL) {
-        result = PyObject_CallNoArgs(function);
-        Py_DECREF(function);
-    }
-    return result;
-}
-
 /* Fills what both kinds share. The handle's memory is not initialised yet. */
 static int
 fill(ml_handle *handle, PyObject **slots, ml_base *loop, PyObject *callback, PyObject *const *args,
@@ -58,7 +46,7 @@ fill(ml_handle *handle, PyObject **slots, ml_base *loop, PyObject *callback, PyO
         return -1;
     }
     if (loop->debug) {
-        PyObject *traceback = source_traceback(loop);
+        PyObject *traceback = ml_diagnose(loop->state, "source_traceback", "()");
         if (traceback == NULL) {
             return -1;
         }
@@ -216,13 +204,8 @@ callback_failed(ml_handle *handle)
         ml_raise(exc);
         return -1;
     }
-    PyObject *report = ml_diagnostics(handle->loop->state, "callback_failed");
-    PyObject *result = NULL;
-    if (report != NULL) {
-        result = PyObject_CallFunctionObjArgs(report, (PyObject *)handle->loop, (PyObject *)handle,
-                                              exc, NULL);
-        Py_DECREF(report);
-    }
+    PyObject *result =
+        ml_diagnose(handle->loop->state, "callback_failed", "(OOO)", handle->loop, handle, exc);
     Py_DECREF(exc);
     Py_XDECREF(result);
     return result ? 0 : -1;
@@ -391,9 +374,10 @@ static PyObject *
 handle_get_class(ml_handle *handle, void *Py_UNUSED(closure))
 {
     ml_aio *aio = handle->loop->state->aio;
-    PyObject *class = handle->is_timer     ? aio->TimerHandle
-                      : handle->threadsafe ? aio->ThreadSafeHandle
-                                           : aio->Handle;
+    PyObject *class = handle->is_timer ? aio->TimerHandle : aio->Handle;
+#if ML_THREADSAFE_HANDLES
+    class = handle->threadsafe ? aio->ThreadSafeHandle : class;
+#endif
     return Py_NewRef(class ? class : (PyObject *)Py_TYPE(handle)); /* NULL: at interpreter exit */
 }
 

@@ -145,7 +145,7 @@ shrink(ml_base *self)
 static bool
 found_work(ml_base *self)
 {
-    return self->io.len + self->due.len + ml_ring_len(&self->ready) > 0 || self->stopping;
+    return ml_base_has_work(self) || self->stopping;
 }
 
 /* True if this poll is to look before it waits. */
@@ -269,10 +269,7 @@ run_watched(ml_base *self, ml_handle *handle)
     if (took < slow) {
         return 0;
     }
-    PyObject *report = ml_diagnostics(self->state, "slow_callback");
-    PyObject *result =
-        report ? PyObject_CallFunction(report, "Od", (PyObject *)handle, took) : NULL;
-    Py_XDECREF(report);
+    PyObject *result = ml_diagnose(self->state, "slow_callback", "(Od)", handle, took);
     Py_XDECREF(result);
     return result ? 0 : -1;
 }

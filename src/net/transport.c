@@ -162,9 +162,7 @@ ml_transport_log(ml_transport *self, const char *name)
     if (!self->loop->debug) {
         return 0;
     }
-    PyObject *log = ml_diagnostics(self->loop->state, name);
-    PyObject *done = log ? PyObject_CallOneArg(log, (PyObject *)self) : NULL;
-    Py_XDECREF(log);
+    PyObject *done = ml_diagnose(self->loop->state, name, "(O)", self);
     if (done == NULL) {
         return ml_base_handle_error(self->loop, "logging failed", (PyObject *)self, NULL);
     }
@@ -193,9 +191,8 @@ ml_transport_fail(ml_transport *self, const char *message, bool report)
         rc = ml_base_handle_error(self->loop, message, (PyObject *)self, self->protocol);
     }
     else if (self->loop->debug) {
-        PyObject *log = ml_diagnostics(self->loop->state, "connection_error");
-        PyObject *done = log ? PyObject_CallFunction(log, "OsO", self, message, exc) : NULL;
-        Py_XDECREF(log);
+        PyObject *done =
+            ml_diagnose(self->loop->state, "connection_error", "(OsO)", self, message, exc);
         if (done == NULL) {
             rc = ml_base_handle_error(self->loop, message, (PyObject *)self, self->protocol);
         }
