@@ -22,6 +22,17 @@ ml_raise_again(PyObject *exc, int rc, PyObject *source)
     return -1;
 }
 
+bool
+ml_clear_would_block(void)
+{
+    if (!PyErr_ExceptionMatches(PyExc_BlockingIOError) &&
+        !PyErr_ExceptionMatches(PyExc_InterruptedError)) {
+        return false;
+    }
+    PyErr_Clear();
+    return true;
+}
+
 int
 ml_fd_from_object(PyObject *object)
 {

@@ -50,6 +50,10 @@ ml_is_fatal_exc(PyObject *exc)
            PyErr_GivenExceptionMatches(exc, PyExc_SystemExit);
 }
 
+/* True, and the exception cleared, if that is what the socket module raises where a call would
+ * block. */
+bool ml_clear_would_block(void);
+
 /* An int, or an object with fileno(); -1 with TypeError or ValueError as
  * PyObject_AsFileDescriptor gives them. */
 int ml_fd_from_object(PyObject *object);

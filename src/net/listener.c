@@ -105,8 +105,8 @@ make_transport(ml_listener *self, int fd, PyObject *context, const struct sockad
     }
     PyObject *protocol = PyObject_CallNoArgs(self->factory);
     if (protocol != NULL) {
-        transport = ml_transport_new(self->loop, fd, NULL, protocol, NULL, NULL, self->server,
-                                     context, peer, peer_len);
+        ml_transport_args made = {.protocol = protocol, .server = self->server, .context = context};
+        transport = ml_transport_new(self->loop, fd, &made, peer, peer_len);
         Py_DECREF(protocol);
     }
     if (transport == NULL) {

@@ -325,13 +325,24 @@ run_events(ml_ready *ready)
 
 /* ---- making ------------------------------------------------------------------------------ */
 
+static PyObject *
+none_is_null(PyObject *object)
+{
+    return object == Py_None ? NULL : object;
+}
+
 ml_transport *
 ml_transport_alloc(ml_base *loop, PyTypeObject *type, const ml_transport_kind *kind, int fd,
                    const ml_transport_args *args)
 {
+    PyObject *extra = none_is_null(args->extra), *context = none_is_null(args->context);
     bool failed = false;
 
     if (ml_base_check_closed(loop) < 0) {
+        return NULL;
+    }
+    if (extra != NULL && !PyDict_Check(extra)) {
+        PyErr_SetString(PyExc_TypeError, "extra must be a dict or None");
         return NULL;
     }
     ml_transport *self = (ml_transport *)type->tp_alloc(type, 0);
@@ -342,17 +353,17 @@ ml_transport_alloc(ml_base *loop, PyTypeObject *type, const ml_transport_kind *k
     self->kind = kind;
     ml_stream_init(&self->stream, loop, (PyObject *)self, -1, &kind->sink, kind->calls, run_events);
     self->lost = (ml_ready){.run = run_lost, .owner = (PyObject *)self};
-    self->waiter = Py_XNewRef(args->waiter);
-    self->extra = args->extra ? PyDict_Copy(args->extra) : NULL;
-    self->context = args->context ? Py_NewRef(args->context) : ml_context_capture(&failed);
-    if (failed || (args->extra != NULL && self->extra == NULL) ||
+    self->waiter = Py_XNewRef(none_is_null(args->waiter));
+    self->extra = extra ? PyDict_Copy(extra) : NULL;
+    self->context = context ? Py_NewRef(context) : ml_context_capture(&failed);
+    if (failed || (extra != NULL && self->extra == NULL) ||
         ml_transport_set_protocol(self, args->protocol) < 0) {
         Py_DECREF(self);
         return NULL;
     }
     /* Last: what fails before closes nothing. */
-    self->sock = Py_XNewRef(args->sock);
-    self->server = Py_XNewRef(args->server);
+    self->sock = Py_XNewRef(none_is_null(args->sock));
+    self->server = Py_XNewRef(none_is_null(args->server));
     self->stream.fd = self->stream.fdw.ev.fd = fd;
     return self;
 }
@@ -395,13 +406,11 @@ ml_transport_forgo(ml_transport *self)
 }
 
 PyObject *
-ml_transport_new(ml_base *loop, int fd, PyObject *sock, PyObject *protocol, PyObject *waiter,
-                 PyObject *extra, PyObject *server, PyObject *context, const struct sockaddr *peer,
+ml_transport_new(ml_base *loop, int fd, const ml_transport_args *args, const struct sockaddr *peer,
                  socklen_t peer_len)
 {
-    ml_transport_args args = {sock, protocol, waiter, extra, server, context};
     ml_transport *self =
-        ml_transport_alloc(loop, loop->state->StreamTransport, &ml_stream_kind, fd, &args);
+        ml_transport_alloc(loop, loop->state->StreamTransport, &ml_stream_kind, fd, args);
 
     if (self == NULL) {
         return NULL;
@@ -417,35 +426,25 @@ ml_transport_new(ml_base *loop, int fd, PyObject *sock, PyObject *protocol, PyOb
     return ml_transport_begin(self);
 }
 
-static PyObject *
-none_is_null(PyObject *object)
-{
-    return object == Py_None ? NULL : object;
-}
-
 PyObject *
 ml_make_socket_transport(ml_base *loop, PyObject *args, PyObject *kwargs)
 {
     static char *keywords[] = {"sock", "protocol", "waiter", "extra", "server", "context", NULL};
-    PyObject *sock, *protocol, *waiter = NULL, *extra = NULL, *server = NULL, *context = NULL;
+    ml_transport_args made = {0};
 
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|O$OOO:_make_socket_transport", keywords,
-                                     &sock, &protocol, &waiter, &extra, &server, &context)) {
+                                     &made.sock, &made.protocol, &made.waiter, &made.extra,
+                                     &made.server, &made.context)) {
         return NULL;
     }
-    int fd = ml_fd_from_object(sock);
-    if (fd < 0 || ml_base_check_fd(loop, sock, fd) < 0) {
-        return NULL;
-    }
-    if (extra != NULL && extra != Py_None && !PyDict_Check(extra)) {
-        PyErr_SetString(PyExc_TypeError, "extra must be a dict or None");
+    int fd = ml_fd_from_object(made.sock);
+    if (fd < 0 || ml_base_check_fd(loop, made.sock, fd) < 0) {
         return NULL;
     }
     if (!ml_sock_is_open(fd)) {
         return ml_os_error(EBADF);
     }
-    return ml_transport_new(loop, fd, sock, protocol, none_is_null(waiter), none_is_null(extra),
-                            none_is_null(server), none_is_null(context), NULL, 0);
+    return ml_transport_new(loop, fd, &made, NULL, 0);
 }
 
 int
