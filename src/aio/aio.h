@@ -324,7 +324,7 @@ PyObject *ml_base_signal_map(ml_base *, PyObject *unused);
 int ml_base_signals_traverse(ml_base *self, visitproc visit, void *arg);
 void ml_base_signals_clear(ml_base *self);
 
-/* ---- sock_* (sockop.c) ------------------------------------------------------------------- */
+/* ---- sock_* (sockcalls.c, sockop.c) ------------------------------------------------------- */
 
 /* Each answers at once if the socket does, else returns a SockOp to wait for. */
 PyObject *ml_sockop_recv(ml_base *, PyObject *const *, Py_ssize_t);
