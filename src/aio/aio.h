@@ -96,7 +96,7 @@ typedef struct ml_batch {
     size_t len, cap;
 } ml_batch;
 
-/* ---- handles (handle.c) ------------------------------------------------------------------ */
+/* ---- handles (handle.c, handle_api.c) ---------------------------------------------------- */
 
 /* An asyncio.Handle, 88 bytes with the collector's header (stock: 104 and a tuple).
  *
@@ -146,6 +146,10 @@ ml_timer *ml_timer_new(ml_base *loop, double when, PyObject *callback, PyObject 
 int ml_handle_run(ml_handle *handle);
 /* As Handle.cancel(). -1 with an exception (debug mode: repr failed). */
 int ml_handle_cancel(ml_handle *handle);
+/* The slots of both types. */
+int ml_handle_traverse(ml_handle *handle, visitproc visit, void *arg);
+int ml_handle_clear(ml_handle *handle);
+void ml_handle_dealloc(ml_handle *handle);
 
 #if ML_THREADSAFE_HANDLES
 /* Waits while the loop runs the callback in another thread. -1: a signal handler raised. */
