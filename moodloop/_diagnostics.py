@@ -45,11 +45,6 @@ def connection_error(transport: Any, message: str, exc: BaseException) -> None:
     logger.debug("%r: %s", transport, message, exc_info=exc)
 
 
-def transport_does(transport: Any, what: str) -> None:
-    """Debug mode: it pauses or resumes reading, or got EOF."""
-    logger.debug("%r %s", transport, what)
-
-
 def received_eof(transport: Any) -> None:
     """Debug mode."""
     logger.debug("%r received EOF", transport)

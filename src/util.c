@@ -10,6 +10,30 @@ ml_unraisable(PyObject *object)
 }
 
 int
+ml_raise_again(PyObject *exc, int rc, PyObject *source)
+{
+    if (exc == NULL) {
+        return rc;
+    }
+    if (rc < 0) {
+        ml_unraisable(source);
+    }
+    ml_raise(exc);
+    return -1;
+}
+
+bool
+ml_clear_would_block(void)
+{
+    if (!PyErr_ExceptionMatches(PyExc_BlockingIOError) &&
+        !PyErr_ExceptionMatches(PyExc_InterruptedError)) {
+        return false;
+    }
+    PyErr_Clear();
+    return true;
+}
+
+int
 ml_fd_from_object(PyObject *object)
 {
     return PyObject_AsFileDescriptor(object);

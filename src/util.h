@@ -35,6 +35,10 @@ ml_raise(PyObject *exc) /* steals */
 #define ml_raise PyErr_SetRaisedException
 #endif
 
+/* The end of what was done with an exception set aside: raises `exc` again (stolen; NULL: there was
+ * none), and reports what has failed meanwhile, which `rc` tells. 0 or -1. */
+int ml_raise_again(PyObject *exc, int rc, PyObject *source);
+
 #define ML_CONTAINER_OF(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
 
 /* Reports the exception that is set to sys.unraisablehook with `object` as its source. */
@@ -47,6 +51,10 @@ ml_is_fatal_exc(PyObject *exc)
     return PyErr_GivenExceptionMatches(exc, PyExc_KeyboardInterrupt) ||
            PyErr_GivenExceptionMatches(exc, PyExc_SystemExit);
 }
+
+/* True, and the exception cleared, if that is what the socket module raises where a call would
+ * block. */
+bool ml_clear_would_block(void);
 
 /* An int, or an object with fileno(); -1 with TypeError or ValueError as
  * PyObject_AsFileDescriptor gives them. */

@@ -15,20 +15,42 @@ typedef struct ml_timer ml_timer;
 typedef struct ml_ready ml_ready;
 typedef struct ml_waiter ml_waiter; /* threadsafe.c */
 
-/* What aio/ and net/ keep per module: classes of the standard library, freelists. */
+/* From Python 3.14 on asyncio has a class of handles for call_soon_threadsafe(): threadsafe.c. */
+#if PY_VERSION_HEX >= 0x030E0000
+#define ML_THREADSAFE_HANDLES 1
+#define ML_THREADSAFE_IMPORTS(X) X(ThreadSafeHandle, "asyncio.events", "_ThreadSafeHandle")
+#else
+#define ML_THREADSAFE_HANDLES 0
+#define ML_THREADSAFE_IMPORTS(X)
+#endif
+
+/* What the core uses of the standard library: X(field, module, name), NULL for the module itself.
+ * Future and Task are not here: programs replace them, so they are looked up when used. */
+#define ML_IMPORTS(X)                                                  \
+    X(Handle, "asyncio.events", "Handle") /* __class__ and __repr__ */ \
+    X(TimerHandle, "asyncio.events", "TimerHandle")                    \
+    ML_THREADSAFE_IMPORTS(X)                                           \
+    X(futures, "asyncio.futures", NULL)                                \
+    X(tasks, "asyncio.tasks", NULL)                                    \
+    X(BaseEventLoop, "asyncio.base_events", "BaseEventLoop")           \
+    X(BufferedProtocol, "asyncio.protocols", "BufferedProtocol")       \
+    X(TransportSocket, "asyncio.trsock", "TransportSocket")            \
+    X(socket_class, "socket", "socket")                                \
+    X(gaierror, "socket", "gaierror")                                  \
+    X(af_inet, "socket", "AF_INET")                                    \
+    X(af_inet6, "socket", "AF_INET6")                                  \
+    X(sock_stream, "socket", "SOCK_STREAM")                            \
+    X(sock_dgram, "socket", "SOCK_DGRAM")                              \
+    X(sock_raw, "socket", "SOCK_RAW")
+
 #define ML_FREELIST_ARGS 4 /* handles with fewer arguments than this are recycled */
 #define ML_FREELIST_MAX 1024
 
+/* What aio/ and net/ keep per module. */
 typedef struct ml_aio {
-    PyObject *Handle, *TimerHandle; /* asyncio's, for __class__ and __repr__ */
-    PyObject *ThreadSafeHandle;     /* from Python 3.14 on; else NULL */
-    PyObject *futures, *tasks;      /* modules: Future and Task are looked up when used */
-    PyObject *BaseEventLoop;
-    PyObject *BufferedProtocol;
-    PyObject *TransportSocket;
-    PyObject *socket_class;
-    PyObject *gaierror; /* socket.gaierror, and members of the enumerations of socket */
-    PyObject *af_inet, *af_inet6, *sock_stream, *sock_dgram, *sock_raw;
+#define X(field, module, name) PyObject *field;
+    ML_IMPORTS(X)
+#undef X
     PyObject *diagnostics; /* moodloop._diagnostics, imported when first needed */
     ml_handle *free_handles[ML_FREELIST_ARGS];
     ml_handle *free_timers[ML_FREELIST_ARGS];
@@ -74,7 +96,7 @@ typedef struct ml_batch {
     size_t len, cap;
 } ml_batch;
 
-/* ---- handles (handle.c) ------------------------------------------------------------------ */
+/* ---- handles (handle.c, handle_api.c) ---------------------------------------------------- */
 
 /* An asyncio.Handle, 88 bytes with the collector's header (stock: 104 and a tuple).
  *
@@ -124,15 +146,17 @@ ml_timer *ml_timer_new(ml_base *loop, double when, PyObject *callback, PyObject 
 int ml_handle_run(ml_handle *handle);
 /* As Handle.cancel(). -1 with an exception (debug mode: repr failed). */
 int ml_handle_cancel(ml_handle *handle);
+/* The slots of both types. */
+int ml_handle_traverse(ml_handle *handle, visitproc visit, void *arg);
+int ml_handle_clear(ml_handle *handle);
+void ml_handle_dealloc(ml_handle *handle);
 
-#if PY_VERSION_HEX >= 0x030E0000
-#define ML_THREADSAFE_HANDLES 1
+#if ML_THREADSAFE_HANDLES
 /* Waits while the loop runs the callback in another thread. -1: a signal handler raised. */
 int ml_handle_settle(ml_handle *handle);
 /* The callback has returned: lets go those who wait. */
 void ml_handle_settled(ml_base *loop, ml_handle *handle);
 #else
-#define ML_THREADSAFE_HANDLES 0
 static inline int
 ml_handle_settle(ml_handle *Py_UNUSED(handle))
 {
@@ -207,6 +231,13 @@ struct ml_base {
     char *scratch;               /* ML_SCRATCH_SIZE bytes for small reads, made on first use */
 };
 
+/* Something is ready, or was brought by a poll whose turn an exception kept from coming. */
+static inline bool
+ml_base_has_work(const ml_base *self)
+{
+    return ml_ring_len(&self->ready) + self->io.len + self->due.len > 0;
+}
+
 /* Notes that I/O was begun: the next turns poll, see run.c. */
 static inline void
 ml_base_touch(ml_base *self)
@@ -251,8 +282,8 @@ void ml_base_end_guest(ml_base *self);
 char *ml_base_scratch(ml_base *self);
 PyObject *ml_base_create_future(ml_base *self, PyObject *unused);
 PyObject *ml_base_create_task(ml_base *, PyObject *const *, Py_ssize_t, PyObject *);
-/* moodloop._diagnostics.<name>, a new reference. */
-PyObject *ml_diagnostics(ml_state *state, const char *name);
+/* Calls moodloop._diagnostics.<name>; `format` is Py_BuildValue's, for a tuple. */
+PyObject *ml_diagnose(ml_state *state, const char *name, const char *format, ...);
 
 PyObject *ml_base_call_soon_method(ml_base *, PyObject *const *, Py_ssize_t, PyObject *);
 PyObject *ml_base_call_soon_threadsafe(ml_base *, PyObject *const *, Py_ssize_t, PyObject *);
@@ -299,7 +330,7 @@ PyObject *ml_base_signal_map(ml_base *, PyObject *unused);
 int ml_base_signals_traverse(ml_base *self, visitproc visit, void *arg);
 void ml_base_signals_clear(ml_base *self);
 
-/* ---- sock_* (sockop.c) ------------------------------------------------------------------- */
+/* ---- sock_* (sockcalls.c, sockop.c) ------------------------------------------------------- */
 
 /* Each answers at once if the socket does, else returns a SockOp to wait for. */
 PyObject *ml_sockop_recv(ml_base *, PyObject *const *, Py_ssize_t);

@@ -307,9 +307,8 @@ rw_refused(ml_ready *ready)
     }
     ml_os_error(rw->error);
     PyObject *exc = ml_take_exception();
-    PyObject *tell = ml_diagnostics(rw->loop->state, "watch_failed");
-    PyObject *told = tell ? PyObject_CallFunction(tell, "OiO", rw->loop, rw->fdw.ev.fd, exc) : NULL;
-    Py_XDECREF(tell);
+    PyObject *told =
+        ml_diagnose(rw->loop->state, "watch_failed", "(OiO)", rw->loop, rw->fdw.ev.fd, exc);
     Py_DECREF(exc);
     Py_XDECREF(told);
     return told ? 0 : ml_base_handle_error(rw->loop, "logging failed", NULL, NULL);

@@ -23,13 +23,6 @@ keep_busy(ml_base *self, bool busy)
     }
 }
 
-/* Events of a poll may wait, too, if an exception ended the run before our turn. */
-static bool
-has_work(ml_base *self)
-{
-    return ml_ring_len(&self->ready) + self->io.len + self->due.len > 0;
-}
-
 static void
 guest_turn(void *host, bool polled)
 {
@@ -56,7 +49,7 @@ guest_turn(void *host, bool polled)
         ml_loop_set_aside(self->ev, (PyObject *)self);
     }
     if (self->guest) { /* else the batch ended it */
-        bool busy = has_work(self) || self->stopping;
+        bool busy = ml_base_has_work(self) || self->stopping;
         keep_busy(self, busy);
         if (!busy && self->precise.len > 0) {
             ml_precise_arm(self, &self->precise);
@@ -119,7 +112,7 @@ ml_base_attach(ml_base *self, PyObject *Py_UNUSED(unused))
     self->sleeping = true; /* from here on another thread's calls wake the loop */
     self->woken = false;
     self->ev->host_ops = &guest_ops;
-    keep_busy(self, has_work(self));
+    keep_busy(self, ml_base_has_work(self));
     Py_RETURN_NONE;
 }
 

@@ -6,42 +6,30 @@
 ML_AIO_TYPES(X)
 #undef X
 
-/* `module.name`, a new reference. */
+/* `module.name`, or `module` if `name` is NULL: a new reference. */
 static PyObject *
 import_name(const char *module, const char *name)
 {
     PyObject *imported = PyImport_ImportModule(module);
-    PyObject *result = imported ? PyObject_GetAttrString(imported, name) : NULL;
 
-    Py_XDECREF(imported);
+    if (imported == NULL || name == NULL) {
+        return imported;
+    }
+    PyObject *result = PyObject_GetAttrString(imported, name);
+    Py_DECREF(imported);
     return result;
 }
 
 static int
 import_all(ml_aio *aio)
 {
-#if ML_THREADSAFE_HANDLES
-    aio->ThreadSafeHandle = import_name("asyncio.events", "_ThreadSafeHandle");
-    if (aio->ThreadSafeHandle == NULL) {
-        return -1;
+#define X(field, module, name)                              \
+    if ((aio->field = import_name(module, name)) == NULL) { \
+        return -1;                                          \
     }
-#endif
-    return (aio->Handle = import_name("asyncio.events", "Handle")) &&
-                   (aio->TimerHandle = import_name("asyncio.events", "TimerHandle")) &&
-                   (aio->futures = PyImport_ImportModule("asyncio.futures")) &&
-                   (aio->tasks = PyImport_ImportModule("asyncio.tasks")) &&
-                   (aio->BaseEventLoop = import_name("asyncio.base_events", "BaseEventLoop")) &&
-                   (aio->BufferedProtocol = import_name("asyncio.protocols", "BufferedProtocol")) &&
-                   (aio->TransportSocket = import_name("asyncio.trsock", "TransportSocket")) &&
-                   (aio->socket_class = import_name("socket", "socket")) &&
-                   (aio->gaierror = import_name("socket", "gaierror")) &&
-                   (aio->af_inet = import_name("socket", "AF_INET")) &&
-                   (aio->af_inet6 = import_name("socket", "AF_INET6")) &&
-                   (aio->sock_stream = import_name("socket", "SOCK_STREAM")) &&
-                   (aio->sock_dgram = import_name("socket", "SOCK_DGRAM")) &&
-                   (aio->sock_raw = import_name("socket", "SOCK_RAW"))
-               ? 0
-               : -1;
+    ML_IMPORTS(X)
+#undef X
+    return 0;
 }
 
 static const struct {
@@ -129,21 +117,9 @@ ml_aio_traverse(ml_state *state, visitproc visit, void *arg)
     ml_aio *aio = state->aio;
 
     if (aio != NULL) {
-        Py_VISIT(aio->Handle);
-        Py_VISIT(aio->TimerHandle);
-        Py_VISIT(aio->ThreadSafeHandle);
-        Py_VISIT(aio->futures);
-        Py_VISIT(aio->tasks);
-        Py_VISIT(aio->BaseEventLoop);
-        Py_VISIT(aio->BufferedProtocol);
-        Py_VISIT(aio->TransportSocket);
-        Py_VISIT(aio->socket_class);
-        Py_VISIT(aio->gaierror);
-        Py_VISIT(aio->af_inet);
-        Py_VISIT(aio->af_inet6);
-        Py_VISIT(aio->sock_stream);
-        Py_VISIT(aio->sock_dgram);
-        Py_VISIT(aio->sock_raw);
+#define X(field, module, name) Py_VISIT(aio->field);
+        ML_IMPORTS(X)
+#undef X
         Py_VISIT(aio->diagnostics);
     }
     return 0;
@@ -170,21 +146,9 @@ ml_aio_clear(ml_state *state)
     if (aio != NULL) {
         free_list(aio->free_handles, aio->free_handles_len);
         free_list(aio->free_timers, aio->free_timers_len);
-        Py_CLEAR(aio->Handle);
-        Py_CLEAR(aio->TimerHandle);
-        Py_CLEAR(aio->ThreadSafeHandle);
-        Py_CLEAR(aio->futures);
-        Py_CLEAR(aio->tasks);
-        Py_CLEAR(aio->BaseEventLoop);
-        Py_CLEAR(aio->BufferedProtocol);
-        Py_CLEAR(aio->TransportSocket);
-        Py_CLEAR(aio->socket_class);
-        Py_CLEAR(aio->gaierror);
-        Py_CLEAR(aio->af_inet);
-        Py_CLEAR(aio->af_inet6);
-        Py_CLEAR(aio->sock_stream);
-        Py_CLEAR(aio->sock_dgram);
-        Py_CLEAR(aio->sock_raw);
+#define X(field, module, name) Py_CLEAR(aio->field);
+        ML_IMPORTS(X)
+#undef X
         Py_CLEAR(aio->diagnostics);
     }
 }

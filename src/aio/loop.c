@@ -22,15 +22,29 @@ ml_base_check_closed(ml_base *self)
 }
 
 PyObject *
-ml_diagnostics(ml_state *state, const char *name)
+ml_diagnose(ml_state *state, const char *name, const char *format, ...)
 {
-    if (state->aio->diagnostics == NULL) {
-        state->aio->diagnostics = PyImport_ImportModule("moodloop._diagnostics");
-        if (state->aio->diagnostics == NULL) {
-            return NULL;
-        }
+    ml_aio *aio = state->aio;
+    PyObject *function = NULL, *args = NULL, *result = NULL;
+    va_list values;
+
+    if (aio->diagnostics == NULL) {
+        aio->diagnostics = PyImport_ImportModule("moodloop._diagnostics");
     }
-    return PyObject_GetAttrString(state->aio->diagnostics, name);
+    if (aio->diagnostics != NULL) {
+        function = PyObject_GetAttrString(aio->diagnostics, name);
+    }
+    if (function != NULL) {
+        va_start(values, format);
+        args = Py_VaBuildValue(format, values);
+        va_end(values);
+    }
+    if (args != NULL) {
+        result = PyObject_Call(function, args, NULL);
+        Py_DECREF(args);
+    }
+    Py_XDECREF(function);
+    return result;
 }
 
 static int
@@ -370,8 +384,7 @@ base_set_thread_id(ml_base *self, PyObject *value, void *Py_UNUSED(closure))
 {
     unsigned long thread = 0;
 
-    if (value == NULL) {
-        PyErr_SetString(PyExc_AttributeError, "cannot delete _thread_id");
+    if (ml_no_delete(value, "_thread_id") < 0) {
         return -1;
     }
     if (value != Py_None) {
@@ -416,14 +429,8 @@ base_scheduled_handles(ml_base *self, PyObject *Py_UNUSED(unused))
 static int
 base_set_debug(ml_base *self, PyObject *value, void *Py_UNUSED(closure))
 {
-    int debug = -1;
+    int debug = ml_no_delete(value, "_debug") < 0 ? -1 : PyObject_IsTrue(value);
 
-    if (value == NULL) {
-        PyErr_SetString(PyExc_AttributeError, "cannot delete _debug");
-    }
-    else {
-        debug = PyObject_IsTrue(value);
-    }
     if (debug < 0) {
         return -1;
     }

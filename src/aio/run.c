@@ -188,7 +188,7 @@ give_gil(ml_base *self, double now)
 static bool
 found_work(ml_base *self)
 {
-    return self->io.len + self->due.len + ml_ring_len(&self->ready) > 0 || self->stopping;
+    return ml_base_has_work(self) || self->stopping;
 }
 
 /* True if this poll is to look before it waits. */
@@ -314,10 +314,7 @@ run_watched(ml_base *self, ml_handle *handle)
     if (took < slow) {
         return 0;
     }
-    PyObject *report = ml_diagnostics(self->state, "slow_callback");
-    PyObject *result =
-        report ? PyObject_CallFunction(report, "Od", (PyObject *)handle, took) : NULL;
-    Py_XDECREF(report);
+    PyObject *result = ml_diagnose(self->state, "slow_callback", "(Od)", handle, took);
     Py_XDECREF(result);
     return result ? 0 : -1;
 }
@@ -355,16 +352,8 @@ static int
 flush_writes(ml_base *self, int rc)
 {
     PyObject *exc = rc < 0 ? ml_take_exception() : NULL;
-    int flushed = ml_base_flush(self);
 
-    if (exc != NULL) {
-        if (flushed < 0) {
-            ml_unraisable((PyObject *)self);
-        }
-        ml_raise(exc);
-        return -1;
-    }
-    return flushed;
+    return ml_raise_again(exc, ml_base_flush(self), (PyObject *)self);
 }
 
 static int

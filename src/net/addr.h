@@ -17,6 +17,13 @@ typedef union ml_small_addr {
 /* IPv4, IPv6 and Unix addresses; NULL without an exception for other families. */
 PyObject *ml_addr_object(const struct sockaddr *address, socklen_t size);
 
+/* True for the families that ml_addr_object() knows. */
+static inline bool
+ml_addr_is_known(int family)
+{
+    return family == AF_INET || family == AF_INET6 || family == AF_UNIX;
+}
+
 /* The reverse, for the plain case: an exact tuple with a numeric IPv4 or IPv6 host. False, without
  * an exception, for all else, which the socket module is to judge. */
 bool ml_addr_parse(int family, PyObject *object, ml_small_addr *address, socklen_t *size);

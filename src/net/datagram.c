@@ -78,13 +78,6 @@ handle_failure(ml_datagram *self, const char *message)
 
 /* ---- receiving ----------------------------------------------------------------------------- */
 
-static bool
-would_block(void)
-{
-    return PyErr_ExceptionMatches(PyExc_BlockingIOError) ||
-           PyErr_ExceptionMatches(PyExc_InterruptedError);
-}
-
 /* 1 and a datagram, 0 if there is none, -1 with an exception. */
 static int
 receive(ml_datagram *self, PyObject **data, PyObject **address)
@@ -128,11 +121,7 @@ receive_other(ml_datagram *self, PyObject **data, PyObject **address)
 
     Py_XDECREF(size);
     if (pair == NULL) {
-        if (would_block()) {
-            PyErr_Clear();
-            return 0;
-        }
-        return -1;
+        return ml_clear_would_block() ? 0 : -1;
     }
     int rc = 1;
     if (!PyArg_ParseTuple(pair, "OO", data, address)) {
@@ -146,20 +135,14 @@ receive_other(ml_datagram *self, PyObject **data, PyObject **address)
     return rc;
 }
 
-static bool
-is_plain(int family)
-{
-    return family == AF_INET || family == AF_INET6 || family == AF_UNIX;
-}
-
 /* Receives one datagram and hands it over. 1, 0 if there is none, -1: must leave. */
 static int
 receive_one(ml_datagram *self)
 {
     ml_transport *base = &self->transport;
     PyObject *data, *address;
-    int got = is_plain(self->family) ? receive(self, &data, &address)
-                                     : receive_other(self, &data, &address);
+    int got = ml_addr_is_known(self->family) ? receive(self, &data, &address)
+                                             : receive_other(self, &data, &address);
 
     if (got <= 0) {
         return got < 0 ? handle_failure(self, base->kind->read_failed) : 0;
@@ -237,8 +220,7 @@ send_one(ml_datagram *self, PyObject *object, const void *data, size_t size, PyO
     else {
         PyObject *stack[] = {base->sock, object, address};
         PyObject *result = PyObject_VectorcallMethod(base->loop->state->str.sendto, stack, 3, NULL);
-        if (result == NULL && would_block()) {
-            PyErr_Clear();
+        if (result == NULL && ml_clear_would_block()) {
             return 0;
         }
         Py_XDECREF(result);
@@ -450,31 +432,23 @@ PyObject *
 ml_make_datagram_transport(ml_base *loop, PyObject *args, PyObject *kwargs)
 {
     static char *keywords[] = {"sock", "protocol", "address", "waiter", "extra", NULL};
-    PyObject *sock, *protocol, *address = Py_None, *waiter = Py_None, *extra = Py_None;
+    ml_transport_args made = {0};
+    PyObject *address = Py_None;
 
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|OOO:_make_datagram_transport", keywords,
-                                     &sock, &protocol, &address, &waiter, &extra)) {
+                                     &made.sock, &made.protocol, &address, &made.waiter,
+                                     &made.extra)) {
         return NULL;
     }
     int has_address = PyObject_IsTrue(address);
-    int fd = has_address < 0 ? -1 : ml_fd_from_object(sock);
-    if (fd < 0 || ml_base_check_fd(loop, sock, fd) < 0) {
-        return NULL;
-    }
-    if (extra != Py_None && !PyDict_Check(extra)) {
-        PyErr_SetString(PyExc_TypeError, "extra must be a dict or None");
+    int fd = has_address < 0 ? -1 : ml_fd_from_object(made.sock);
+    if (fd < 0 || ml_base_check_fd(loop, made.sock, fd) < 0) {
         return NULL;
     }
     int family = ml_sock_family(fd);
     if (family < 0) {
         return ml_os_error(-family);
     }
-    ml_transport_args made = {
-        .sock = sock,
-        .protocol = protocol,
-        .waiter = waiter == Py_None ? NULL : waiter,
-        .extra = extra == Py_None ? NULL : extra,
-    };
     ml_datagram *self = (ml_datagram *)ml_transport_alloc(loop, loop->state->DatagramTransport,
                                                           &datagram_kind, fd, &made);
     if (self == NULL) {

@@ -105,8 +105,8 @@ make_transport(ml_listener *self, int fd, PyObject *context, const struct sockad
     }
     PyObject *protocol = PyObject_CallNoArgs(self->factory);
     if (protocol != NULL) {
-        transport = ml_transport_new(self->loop, fd, NULL, protocol, NULL, NULL, self->server,
-                                     context, peer, peer_len);
+        ml_transport_args made = {.protocol = protocol, .server = self->server, .context = context};
+        transport = ml_transport_new(self->loop, fd, &made, peer, peer_len);
         Py_DECREF(protocol);
     }
     if (transport == NULL) {
@@ -146,11 +146,8 @@ connected(ml_listener *self, int fd, const struct sockaddr *peer, socklen_t peer
             self->loop, "Error on transport creation for incoming connection", NULL, NULL);
     }
     if (self->loop->debug && self->wrap == NULL) { /* with TLS it is not a transport yet */
-        PyObject *log = ml_diagnostics(self->loop->state, "accepted");
-        PyObject *done = log ? PyObject_CallFunctionObjArgs(
-                                   log, self->server ? self->server : Py_None, transport, NULL)
-                             : NULL;
-        Py_XDECREF(log);
+        PyObject *done = ml_diagnose(self->loop->state, "accepted", "(OO)",
+                                     self->server ? self->server : Py_None, transport);
         Py_DECREF(transport);
         Py_XDECREF(done);
         return done ? 0 : -1;
@@ -168,14 +165,8 @@ out_of_resources(ml_listener *self, int error)
 {
     ml_os_error(error);
     PyObject *exc = ml_take_exception();
-    PyObject *pause = ml_diagnostics(self->loop->state, "accept_failed");
-    PyObject *result = NULL;
-
-    if (pause != NULL) {
-        result = PyObject_CallFunctionObjArgs(pause, (PyObject *)self->loop, (PyObject *)self,
-                                              self->sock, exc, NULL);
-        Py_DECREF(pause);
-    }
+    PyObject *result = ml_diagnose(self->loop->state, "accept_failed", "(OOOO)", self->loop, self,
+                                   self->sock, exc);
     Py_DECREF(exc);
     return result;
 }

@@ -27,16 +27,8 @@ read_eof(ml_transport *self)
         Py_XDECREF(result);
     }
     PyObject *exc = rc < 0 ? ml_take_exception() : NULL;
-    if (!self->conn_lost && ml_transport_schedule_lost(self, NULL) < 0) {
-        if (exc != NULL) {
-            ml_unraisable((PyObject *)self);
-        }
-        rc = -1;
-    }
-    if (exc != NULL) {
-        ml_raise(exc);
-    }
-    return rc;
+    rc = self->conn_lost ? 0 : ml_transport_schedule_lost(self, NULL);
+    return ml_raise_again(exc, rc, (PyObject *)self);
 }
 
 /* Unlike a connection, a pipe goes on after the protocol raised. */
@@ -124,29 +116,19 @@ write_close(ml_transport *self, PyObject *Py_UNUSED(unused))
 
 /* ---- making -------------------------------------------------------------------------------- */
 
-static PyObject *
-none_is_null(PyObject *object)
-{
-    return object == Py_None ? NULL : object;
-}
-
 /* A transport for the file object, or NULL; *type is its file type. */
 static ml_transport *
 make(ml_base *loop, PyTypeObject *class, const ml_transport_kind *kind, const char *refused,
      PyObject *args, PyObject *kwargs, int *type)
 {
     static char *keywords[] = {"pipe", "protocol", "waiter", "extra", NULL};
-    PyObject *pipe, *protocol, *waiter = NULL, *extra = NULL;
+    ml_transport_args made = {0};
 
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|OO:pipe transport", keywords, &pipe,
-                                     &protocol, &waiter, &extra)) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|OO:pipe transport", keywords, &made.sock,
+                                     &made.protocol, &made.waiter, &made.extra)) {
         return NULL;
     }
-    if (extra != NULL && extra != Py_None && !PyDict_Check(extra)) {
-        PyErr_SetString(PyExc_TypeError, "extra must be a dict or None");
-        return NULL;
-    }
-    PyObject *number = PyObject_CallMethodNoArgs(pipe, loop->state->str.fileno);
+    PyObject *number = PyObject_CallMethodNoArgs(made.sock, loop->state->str.fileno);
     int fd = number ? ml_fd_from_object(number) : -1;
     Py_XDECREF(number);
     if (fd < 0) {
@@ -166,12 +148,6 @@ make(ml_base *loop, PyTypeObject *class, const ml_transport_kind *kind, const ch
         ml_os_error(-rc);
         return NULL;
     }
-    ml_transport_args made = {
-        .sock = pipe,
-        .protocol = protocol,
-        .waiter = none_is_null(waiter),
-        .extra = none_is_null(extra),
-    };
     return ml_transport_alloc(loop, class, kind, fd, &made);
 }
 

@@ -41,8 +41,8 @@ ml_sock_sendto(int fd, const void *data, size_t size, const struct sockaddr *to,
     RETRY(sendto(fd, data, size, MSG_DONTWAIT | MSG_NOSIGNAL, to, to_len));
 }
 
-ssize_t
-ml_sock_sendv(int fd, struct iovec *parts, size_t count)
+static ssize_t
+sock_sendv(int fd, struct iovec *parts, size_t count)
 {
     struct msghdr message = {.msg_iov = parts, .msg_iovlen = count};
     RETRY(sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL));
@@ -145,5 +145,5 @@ pipe_writev(int fd, struct iovec *parts, size_t count)
     RETRY(writev(fd, parts, (int)count));
 }
 
-const ml_calls ml_sock_calls = {ml_sock_recv, ml_sock_send, ml_sock_sendv};
+const ml_calls ml_sock_calls = {ml_sock_recv, ml_sock_send, sock_sendv};
 const ml_calls ml_pipe_calls = {pipe_read, pipe_write, pipe_writev};

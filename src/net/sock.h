@@ -14,7 +14,6 @@ ssize_t ml_sock_recvfrom(int fd, void *buffer, size_t size, struct sockaddr *fro
 ssize_t ml_sock_send(int fd, const void *data, size_t size);
 ssize_t ml_sock_sendto(int fd, const void *data, size_t size, const struct sockaddr *to,
                        socklen_t to_len);
-ssize_t ml_sock_sendv(int fd, struct iovec *parts, size_t count);
 /* A new descriptor, non-blocking and close-on-exec. `peer` may be NULL. */
 int ml_sock_accept(int fd, struct sockaddr *peer, socklen_t *peer_len);
 /* The address family, or -errno. */

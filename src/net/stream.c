@@ -282,11 +282,7 @@ ml_stream_flush(ml_stream *stream)
             rc = update_events(stream);
         }
         if (exc != NULL) {
-            if (rc < 0) {
-                ml_unraisable(owner);
-            }
-            ml_raise(exc);
-            rc = -1;
+            rc = ml_raise_again(exc, rc, owner);
         }
         else if (error) {
             rc = stream->sink->write_failed(stream, error);
@@ -333,15 +329,7 @@ ml_base_flush(ml_base *self)
         ml_stream *stream = self->unflushed;
         PyObject *owner = Py_NewRef(stream->ready.owner);
         PyObject *exc = rc < 0 ? ml_take_exception() : NULL;
-        if (ml_stream_flush(stream) < 0) {
-            if (exc != NULL) {
-                ml_unraisable(owner);
-            }
-            rc = -1;
-        }
-        if (exc != NULL) {
-            ml_raise(exc);
-        }
+        rc = ml_raise_again(exc, ml_stream_flush(stream), owner);
         Py_DECREF(owner);
     }
     return rc;

@@ -103,17 +103,11 @@ run_lost(ml_ready *ready)
     close_descriptor(self);
     ml_transport_settle_waiter(self);
     Py_CLEAR(self->protocol);
-    if (detach_server(self) < 0) {
-        int failed = ml_base_handle_error(loop, "Server._detach() failed", (PyObject *)self, NULL);
-        if (failed < 0 && raised != NULL) {
-            ml_unraisable((PyObject *)self);
-        }
-        rc = failed < 0 ? -1 : rc;
+    rc = detach_server(self);
+    if (rc < 0) {
+        rc = ml_base_handle_error(loop, "Server._detach() failed", (PyObject *)self, NULL);
     }
-    if (raised != NULL) {
-        ml_raise(raised);
-    }
-    return rc;
+    return ml_raise_again(raised, rc, (PyObject *)self);
 }
 
 int
@@ -138,7 +132,7 @@ ml_transport_close(ml_transport *self)
         return -1;
     }
     if (self->stream.queued > 0) {
-        /* sink_drained() goes on when all is sent */
+        /* ml_transport_drained() goes on when all is sent */
         return ml_stream_untried(&self->stream) ? ml_stream_flush(&self->stream) : 0;
     }
     return self->conn_lost ? 0 : ml_transport_schedule_lost(self, NULL);
@@ -168,9 +162,7 @@ ml_transport_log(ml_transport *self, const char *name)
     if (!self->loop->debug) {
         return 0;
     }
-    PyObject *log = ml_diagnostics(self->loop->state, name);
-    PyObject *done = log ? PyObject_CallOneArg(log, (PyObject *)self) : NULL;
-    Py_XDECREF(log);
+    PyObject *done = ml_diagnose(self->loop->state, name, "(O)", self);
     if (done == NULL) {
         return ml_base_handle_error(self->loop, "logging failed", (PyObject *)self, NULL);
     }
@@ -199,9 +191,8 @@ ml_transport_fail(ml_transport *self, const char *message, bool report)
         rc = ml_base_handle_error(self->loop, message, (PyObject *)self, self->protocol);
     }
     else if (self->loop->debug) {
-        PyObject *log = ml_diagnostics(self->loop->state, "connection_error");
-        PyObject *done = log ? PyObject_CallFunction(log, "OsO", self, message, exc) : NULL;
-        Py_XDECREF(log);
+        PyObject *done =
+            ml_diagnose(self->loop->state, "connection_error", "(OsO)", self, message, exc);
         if (done == NULL) {
             rc = ml_base_handle_error(self->loop, message, (PyObject *)self, self->protocol);
         }
@@ -282,14 +273,7 @@ start(ml_transport *self)
     if (rc == 0) {
         rc = complete_waiter(self);
     }
-    if (left != NULL) {
-        if (rc < 0) {
-            ml_unraisable((PyObject *)self);
-        }
-        ml_raise(left);
-        rc = -1;
-    }
-    return rc;
+    return ml_raise_again(left, rc, (PyObject *)self);
 }
 
 static int
@@ -334,28 +318,31 @@ run_events(ml_ready *ready)
     int rc = handle_events(self);
     PyObject *exc = rc < 0 ? ml_take_exception() : NULL;
     /* What the protocol wrote while it handled the event goes out in one call, now. */
-    if (self->stream.unflushed && ml_stream_flush(&self->stream) < 0) {
-        if (exc != NULL) {
-            ml_unraisable((PyObject *)self);
-        }
-        rc = -1;
-    }
+    rc = self->stream.unflushed ? ml_stream_flush(&self->stream) : 0;
     ml_context_leave(self->loop, &self->context, context);
-    if (exc != NULL) {
-        ml_raise(exc);
-    }
-    return rc;
+    return ml_raise_again(exc, rc, (PyObject *)self);
 }
 
 /* ---- making ------------------------------------------------------------------------------ */
+
+static PyObject *
+none_is_null(PyObject *object)
+{
+    return object == Py_None ? NULL : object;
+}
 
 ml_transport *
 ml_transport_alloc(ml_base *loop, PyTypeObject *type, const ml_transport_kind *kind, int fd,
                    const ml_transport_args *args)
 {
+    PyObject *extra = none_is_null(args->extra), *context = none_is_null(args->context);
     bool failed = false;
 
     if (ml_base_check_closed(loop) < 0) {
+        return NULL;
+    }
+    if (extra != NULL && !PyDict_Check(extra)) {
+        PyErr_SetString(PyExc_TypeError, "extra must be a dict or None");
         return NULL;
     }
     ml_transport *self = (ml_transport *)type->tp_alloc(type, 0);
@@ -366,17 +353,17 @@ ml_transport_alloc(ml_base *loop, PyTypeObject *type, const ml_transport_kind *k
     self->kind = kind;
     ml_stream_init(&self->stream, loop, (PyObject *)self, -1, &kind->sink, kind->calls, run_events);
     self->lost = (ml_ready){.run = run_lost, .owner = (PyObject *)self};
-    self->waiter = Py_XNewRef(args->waiter);
-    self->extra = args->extra ? PyDict_Copy(args->extra) : NULL;
-    self->context = args->context ? Py_NewRef(args->context) : ml_context_capture(&failed);
-    if (failed || (args->extra != NULL && self->extra == NULL) ||
+    self->waiter = Py_XNewRef(none_is_null(args->waiter));
+    self->extra = extra ? PyDict_Copy(extra) : NULL;
+    self->context = context ? Py_NewRef(context) : ml_context_capture(&failed);
+    if (failed || (extra != NULL && self->extra == NULL) ||
         ml_transport_set_protocol(self, args->protocol) < 0) {
         Py_DECREF(self);
         return NULL;
     }
     /* Last: what fails before closes nothing. */
-    self->sock = Py_XNewRef(args->sock);
-    self->server = Py_XNewRef(args->server);
+    self->sock = Py_XNewRef(none_is_null(args->sock));
+    self->server = Py_XNewRef(none_is_null(args->server));
     self->stream.fd = self->stream.fdw.ev.fd = fd;
     return self;
 }
@@ -419,13 +406,11 @@ ml_transport_forgo(ml_transport *self)
 }
 
 PyObject *
-ml_transport_new(ml_base *loop, int fd, PyObject *sock, PyObject *protocol, PyObject *waiter,
-                 PyObject *extra, PyObject *server, PyObject *context, const struct sockaddr *peer,
+ml_transport_new(ml_base *loop, int fd, const ml_transport_args *args, const struct sockaddr *peer,
                  socklen_t peer_len)
 {
-    ml_transport_args args = {sock, protocol, waiter, extra, server, context};
     ml_transport *self =
-        ml_transport_alloc(loop, loop->state->StreamTransport, &ml_stream_kind, fd, &args);
+        ml_transport_alloc(loop, loop->state->StreamTransport, &ml_stream_kind, fd, args);
 
     if (self == NULL) {
         return NULL;
@@ -441,35 +426,25 @@ ml_transport_new(ml_base *loop, int fd, PyObject *sock, PyObject *protocol, PyOb
     return ml_transport_begin(self);
 }
 
-static PyObject *
-none_is_null(PyObject *object)
-{
-    return object == Py_None ? NULL : object;
-}
-
 PyObject *
 ml_make_socket_transport(ml_base *loop, PyObject *args, PyObject *kwargs)
 {
     static char *keywords[] = {"sock", "protocol", "waiter", "extra", "server", "context", NULL};
-    PyObject *sock, *protocol, *waiter = NULL, *extra = NULL, *server = NULL, *context = NULL;
+    ml_transport_args made = {0};
 
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|O$OOO:_make_socket_transport", keywords,
-                                     &sock, &protocol, &waiter, &extra, &server, &context)) {
+                                     &made.sock, &made.protocol, &made.waiter, &made.extra,
+                                     &made.server, &made.context)) {
         return NULL;
     }
-    int fd = ml_fd_from_object(sock);
-    if (fd < 0 || ml_base_check_fd(loop, sock, fd) < 0) {
-        return NULL;
-    }
-    if (extra != NULL && extra != Py_None && !PyDict_Check(extra)) {
-        PyErr_SetString(PyExc_TypeError, "extra must be a dict or None");
+    int fd = ml_fd_from_object(made.sock);
+    if (fd < 0 || ml_base_check_fd(loop, made.sock, fd) < 0) {
         return NULL;
     }
     if (!ml_sock_is_open(fd)) {
         return ml_os_error(EBADF);
     }
-    return ml_transport_new(loop, fd, sock, protocol, none_is_null(waiter), none_is_null(extra),
-                            none_is_null(server), none_is_null(context), NULL, 0);
+    return ml_transport_new(loop, fd, &made, NULL, 0);
 }
 
 int

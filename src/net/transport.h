@@ -47,7 +47,7 @@ struct ml_transport {
     bool write_closed; /* writes are dropped: a pipe's, from close() on */
 };
 
-/* What a transport is made from: borrowed references; all but protocol may be NULL. */
+/* What a transport is made from: borrowed references; all but protocol may be NULL or None. */
 typedef struct ml_transport_args {
     PyObject *sock, *protocol, *waiter, *extra, *server, *context;
 } ml_transport_args;
@@ -60,10 +60,8 @@ ml_transport *ml_transport_alloc(ml_base *loop, PyTypeObject *type, const ml_tra
 PyObject *ml_transport_begin(ml_transport *self);
 /* Or this: drops one that was not begun; the descriptor stays the caller's. */
 void ml_transport_forgo(ml_transport *self);
-/* A StreamTransport. sock: a socket object or NULL with fd; waiter, extra, server, context may be
- * NULL. On failure the descriptor stays the caller's. */
-PyObject *ml_transport_new(ml_base *loop, int fd, PyObject *sock, PyObject *protocol,
-                           PyObject *waiter, PyObject *extra, PyObject *server, PyObject *context,
+/* A StreamTransport; `peer` may be NULL. On failure the descriptor stays the caller's. */
+PyObject *ml_transport_new(ml_base *loop, int fd, const ml_transport_args *args,
                            const struct sockaddr *peer, socklen_t peer_len);
 
 /* The user may have closed the socket object that was handed in, and its number may be another

@@ -79,9 +79,8 @@ ml_transport_count_lost_write(ml_transport *self)
     if ((self->conn_lost > 0) + self->lost_writes++ < LOG_LOST_WRITES_FROM) {
         return 0;
     }
-    PyObject *warn = ml_diagnostics(self->loop->state, "write_after_lost");
-    PyObject *result = warn ? PyObject_CallFunction(warn, "s", self->kind->lost_write) : NULL;
-    Py_XDECREF(warn);
+    PyObject *result =
+        ml_diagnose(self->loop->state, "write_after_lost", "(s)", self->kind->lost_write);
     Py_XDECREF(result);
     return result ? 0 : -1;
 }

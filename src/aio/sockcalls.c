@@ -1,0 +1,391 @@
+/* The calls of sock_recv and its like. Each is tried at once; only if it would block is a SockOp
+ * made (sockop.c). */
+#include "sockop.h"
+#include "../net/addr.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+/* ---- the attempts: a result, an error, or *again ----------------------------------------- */
+
+static bool
+would_block(int error)
+{
+    return error == EAGAIN || error == EWOULDBLOCK || error == EINPROGRESS;
+}
+
+static PyObject *
+count_or_error(ssize_t got, bool *again)
+{
+    if (got >= 0) {
+        return PyLong_FromSsize_t(got);
+    }
+    if (would_block((int)-got)) {
+        *again = true;
+        return NULL;
+    }
+    return ml_os_error((int)-got);
+}
+
+/* The socket module said no by an exception: NULL, with *again if it would block. */
+static PyObject *
+blocked_error(bool *again)
+{
+    *again = ml_clear_would_block();
+    return NULL;
+}
+
+static PyObject *
+attempt_recv(ml_base *loop, ml_request *self, bool *again)
+{
+    int error = 0;
+    if (self->size == 0) { /* as the socket module: nothing to wait for */
+        return PyBytes_FromStringAndSize(NULL, 0);
+    }
+    PyObject *bytes = ml_recv_bytes(loop, &ml_sock_calls, self->fd, self->size, self->size, &error);
+
+    if (bytes == NULL && error != 0) {
+        return count_or_error(-error, again);
+    }
+    return bytes;
+}
+
+static PyObject *
+attempt_recv_into(ml_base *Py_UNUSED(loop), ml_request *self, bool *again)
+{
+    return self->size == 0
+               ? PyLong_FromLong(0)
+               : count_or_error(ml_sock_recv(self->fd, self->buffer.buf, self->size), again);
+}
+
+/* For address families that only the socket module can print. */
+static PyObject *
+attempt_recvfrom_python(ml_base *Py_UNUSED(loop), ml_request *self, bool *again)
+{
+    PyObject *result;
+
+    if (self->buffer.obj != NULL) {
+        PyObject *view = PyMemoryView_FromBuffer(&self->buffer);
+        result = view ? PyObject_CallMethod(self->sock, "recvfrom_into", "On", view,
+                                            (Py_ssize_t)self->size)
+                      : NULL;
+        Py_XDECREF(view);
+    }
+    else {
+        result = PyObject_CallMethod(self->sock, "recvfrom", "n", (Py_ssize_t)self->size);
+    }
+    return result ? result : blocked_error(again);
+}
+
+static PyObject *
+attempt_recvfrom(ml_base *loop, ml_request *self, bool *again)
+{
+    int family = ml_sock_family(self->fd);
+
+    if (family >= 0 && !ml_addr_is_known(family)) {
+        return attempt_recvfrom_python(loop, self, again);
+    }
+    struct sockaddr_storage from;
+    socklen_t from_len = sizeof(from);
+    bool small = self->size <= ML_SCRATCH_SIZE;
+    PyObject *bytes = NULL;
+    char *target = small ? ml_base_scratch(loop) : NULL;
+
+    if (!small) {
+        bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)self->size);
+        target = bytes ? PyBytes_AS_STRING(bytes) : NULL;
+    }
+    if (target == NULL) {
+        return NULL;
+    }
+    ssize_t got =
+        ml_sock_recvfrom(self->fd, target, self->size, (struct sockaddr *)&from, &from_len);
+    PyObject *data = got >= 0 ? PyBytes_FromStringAndSize(target, got) : NULL;
+    Py_XDECREF(bytes);
+    if (got < 0) {
+        return count_or_error(got, again);
+    }
+    PyObject *address = data ? ml_addr_object((struct sockaddr *)&from, from_len) : NULL;
+    if (address == NULL) {
+        Py_XDECREF(data);
+        return NULL;
+    }
+    return Py_BuildValue("(NN)", data, address);
+}
+
+static PyObject *
+attempt_recvfrom_into(ml_base *loop, ml_request *self, bool *again)
+{
+    int family = ml_sock_family(self->fd);
+
+    if (family >= 0 && !ml_addr_is_known(family)) {
+        return attempt_recvfrom_python(loop, self, again);
+    }
+    struct sockaddr_storage from;
+    socklen_t from_len = sizeof(from);
+    ssize_t got = ml_sock_recvfrom(self->fd, self->buffer.buf, self->size, (struct sockaddr *)&from,
+                                   &from_len);
+
+    if (got < 0) {
+        return count_or_error(got, again);
+    }
+    PyObject *address = ml_addr_object((struct sockaddr *)&from, from_len);
+    return address ? Py_BuildValue("(nN)", (Py_ssize_t)got, address) : NULL;
+}
+
+static PyObject *
+attempt_sendall(ml_base *Py_UNUSED(loop), ml_request *self, bool *again)
+{
+    while (self->done < self->size) {
+        ssize_t sent =
+            ml_sock_send(self->fd, (char *)self->buffer.buf + self->done, self->size - self->done);
+        if (sent < 0) {
+            return count_or_error(sent, again);
+        }
+        self->done += (size_t)sent;
+    }
+    Py_RETURN_NONE;
+}
+
+/* The socket module parses the address; EAGAIN is rare enough to come as an exception. */
+static PyObject *
+attempt_sendto(ml_base *Py_UNUSED(loop), ml_request *self, bool *again)
+{
+    PyObject *view = PyMemoryView_FromBuffer(&self->buffer);
+    PyObject *sent =
+        view ? PyObject_CallMethod(self->sock, "sendto", "OO", view, self->address) : NULL;
+
+    Py_XDECREF(view);
+    return sent ? sent : blocked_error(again);
+}
+
+static PyObject *
+attempt_accept(ml_base *loop, ml_request *self, bool *again)
+{
+    struct sockaddr_storage peer;
+    socklen_t peer_len = sizeof(peer);
+    int fd = ml_sock_accept(self->fd, (struct sockaddr *)&peer, &peer_len);
+
+    if (fd < 0) {
+        return count_or_error(fd, again);
+    }
+    PyObject *conn = PyObject_CallFunction(loop->state->aio->socket_class, "iiii", -1, -1, -1, fd);
+    if (conn == NULL) {
+        close(fd);
+        return NULL;
+    }
+    PyObject *address = NULL, *done = PyObject_CallMethod(conn, "setblocking", "i", 0);
+    if (done != NULL) {
+        Py_DECREF(done);
+        address = ml_addr_object((struct sockaddr *)&peer, peer_len);
+        if (address == NULL && !PyErr_Occurred()) {
+            address = PyObject_CallMethod(conn, "getpeername", NULL);
+        }
+    }
+    if (address == NULL) {
+        Py_DECREF(conn);
+        return NULL;
+    }
+    return Py_BuildValue("(NN)", conn, address);
+}
+
+static PyObject *
+attempt_connected(ml_base *Py_UNUSED(loop), ml_request *self, bool *again)
+{
+    int error = ml_sock_error(self->fd);
+
+    if (error == 0) {
+        Py_RETURN_NONE;
+    }
+    if (would_block(error)) {
+        *again = true;
+        return NULL;
+    }
+    PyObject *text = PyUnicode_FromFormat("Connect call failed %S", self->address);
+    PyObject *args = text ? Py_BuildValue("(iN)", error, text) : NULL;
+    if (args != NULL) {
+        PyErr_SetObject(PyExc_OSError, args);
+        Py_DECREF(args);
+    }
+    return NULL;
+}
+
+static PyObject *
+attempt_connect(ml_base *Py_UNUSED(loop), ml_request *self, bool *again)
+{
+    PyObject *result = PyObject_CallMethod(self->sock, "connect_ex", "(O)", self->address);
+    long error = result ? PyLong_AsLong(result) : -1;
+
+    Py_XDECREF(result);
+    if (error == -1 && PyErr_Occurred()) {
+        return NULL;
+    }
+    if (error == 0) {
+        Py_RETURN_NONE;
+    }
+    if (error == EINPROGRESS || error == EINTR) {
+        self->attempt = attempt_connected;
+        *again = true;
+        return NULL;
+    }
+    return ml_os_error((int)error); /* EAGAIN too: a Unix listener's queue is full */
+}
+
+/* ---- what the Python coroutines call ----------------------------------------------------- */
+
+static int
+prepare(ml_request *self, PyObject *sock, int events,
+        PyObject *(*attempt)(ml_base *, ml_request *, bool *))
+{
+    self->fd = ml_fd_from_object(sock);
+    if (self->fd < 0) {
+        if (PyErr_ExceptionMatches(PyExc_ValueError)) { /* fileno() of a closed socket is -1 */
+            PyErr_Clear();
+            ml_os_error(EBADF);
+        }
+        return -1;
+    }
+    self->attempt = attempt;
+    self->events = events;
+    self->sock = Py_NewRef(sock);
+    return 0;
+}
+
+static int
+size_argument(PyObject *object, size_t *size)
+{
+    Py_ssize_t value = PyNumber_AsSsize_t(object, PyExc_OverflowError);
+
+    if (value == -1 && PyErr_Occurred()) {
+        return -1;
+    }
+    if (value < 0) {
+        PyErr_SetString(PyExc_ValueError, "negative buffersize in recv");
+        return -1;
+    }
+    *size = (size_t)value;
+    return 0;
+}
+
+/* (sock, n) */
+PyObject *
+ml_sockop_recv(ml_base *self, PyObject *const *args, Py_ssize_t Py_UNUSED(nargs))
+{
+    ml_request asked = {0};
+
+    if (size_argument(args[1], &asked.size) < 0 ||
+        prepare(&asked, args[0], EV_READ, attempt_recv) < 0) {
+        return NULL;
+    }
+    return ml_sockop_try(self, &asked);
+}
+
+/* (sock, n) */
+PyObject *
+ml_sockop_recvfrom(ml_base *self, PyObject *const *args, Py_ssize_t Py_UNUSED(nargs))
+{
+    ml_request asked = {0};
+
+    if (size_argument(args[1], &asked.size) < 0 ||
+        prepare(&asked, args[0], EV_READ, attempt_recvfrom) < 0) {
+        return NULL;
+    }
+    return ml_sockop_try(self, &asked);
+}
+
+static PyObject *
+with_buffer(ml_base *self, ml_request *asked, PyObject *sock, PyObject *data, int flags, int events,
+            PyObject *(*attempt)(ml_base *, ml_request *, bool *))
+{
+    if (PyObject_GetBuffer(data, &asked->buffer, flags) < 0) {
+        if (flags == PyBUF_WRITABLE && PyErr_ExceptionMatches(PyExc_BufferError)) {
+            PyErr_Format(PyExc_TypeError, "a read-write bytes-like object is required, not '%s'",
+                         Py_TYPE(data)->tp_name);
+        }
+        return NULL;
+    }
+    size_t length = (size_t)asked->buffer.len;
+    if (asked->size == 0) {
+        asked->size = length;
+    }
+    if (asked->size > length) {
+        PyErr_SetString(PyExc_ValueError, "nbytes is greater than the length of the buffer");
+        ml_request_clear(asked);
+        return NULL;
+    }
+    if (prepare(asked, sock, events, attempt) < 0) {
+        ml_request_clear(asked);
+        return NULL;
+    }
+    return ml_sockop_try(self, asked);
+}
+
+/* (sock, buffer) */
+PyObject *
+ml_sockop_recv_into(ml_base *self, PyObject *const *args, Py_ssize_t Py_UNUSED(nargs))
+{
+    ml_request asked = {0};
+
+    return with_buffer(self, &asked, args[0], args[1], PyBUF_WRITABLE, EV_READ, attempt_recv_into);
+}
+
+/* (sock, buffer, nbytes) */
+PyObject *
+ml_sockop_recvfrom_into(ml_base *self, PyObject *const *args, Py_ssize_t Py_UNUSED(nargs))
+{
+    ml_request asked = {0};
+
+    if (size_argument(args[2], &asked.size) < 0) {
+        return NULL;
+    }
+    return with_buffer(self, &asked, args[0], args[1], PyBUF_WRITABLE, EV_READ,
+                       attempt_recvfrom_into);
+}
+
+/* (sock, data) */
+PyObject *
+ml_sockop_sendall(ml_base *self, PyObject *const *args, Py_ssize_t Py_UNUSED(nargs))
+{
+    ml_request asked = {0};
+
+    return with_buffer(self, &asked, args[0], args[1], PyBUF_SIMPLE, EV_WRITE, attempt_sendall);
+}
+
+/* (sock, data, address) */
+PyObject *
+ml_sockop_sendto(ml_base *self, PyObject *const *args, Py_ssize_t Py_UNUSED(nargs))
+{
+    ml_request asked = {.address = Py_NewRef(args[2])};
+    PyObject *result =
+        with_buffer(self, &asked, args[0], args[1], PyBUF_SIMPLE, EV_WRITE, attempt_sendto);
+
+    if (result == NULL && asked.sock == NULL) {
+        Py_CLEAR(asked.address);
+    }
+    return result;
+}
+
+/* (sock,) */
+PyObject *
+ml_sockop_accept(ml_base *self, PyObject *const *args, Py_ssize_t Py_UNUSED(nargs))
+{
+    ml_request asked = {0};
+
+    if (prepare(&asked, args[0], EV_READ, attempt_accept) < 0) {
+        return NULL;
+    }
+    return ml_sockop_try(self, &asked);
+}
+
+/* (sock, address) */
+PyObject *
+ml_sockop_connect(ml_base *self, PyObject *const *args, Py_ssize_t Py_UNUSED(nargs))
+{
+    ml_request asked = {0};
+
+    if (prepare(&asked, args[0], EV_WRITE, attempt_connect) < 0) {
+        return NULL;
+    }
+    asked.address = Py_NewRef(args[1]);
+    return ml_sockop_try(self, &asked);
+}

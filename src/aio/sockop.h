@@ -1,0 +1,23 @@
+/* What a sock_* call asks for, and how it is tried or waited for. */
+#ifndef ML_SOCKOP_H
+#define ML_SOCKOP_H
+
+#include "aio.h"
+
+/* What is asked for. Lives on the C stack until it must wait. */
+typedef struct ml_request ml_request;
+struct ml_request {
+    /* The system call: a result, NULL with an exception, or NULL with *again if it would block. */
+    PyObject *(*attempt)(ml_base *loop, ml_request *self, bool *again);
+    PyObject *sock, *address; /* owned once in a SockOp */
+    Py_buffer buffer;         /* .obj NULL if there is none */
+    size_t size, done;
+    int fd, events;
+};
+
+void ml_request_clear(ml_request *self);
+/* Tries at once: the result, or if it would block a SockOp to await. Takes over the request's
+ * references. NULL with an exception. */
+PyObject *ml_sockop_try(ml_base *loop, ml_request *asked);
+
+#endif
