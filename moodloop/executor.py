@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor, thread
 from typing import Any
 
 _convert_exception: Any = futures._convert_future_exc  # type: ignore[attr-defined]
-_global_lock: Any = thread._global_shutdown_lock  # type: ignore[attr-defined]
+_global_lock: Any = thread._global_shutdown_lock
 _submit: Any = ThreadPoolExecutor.submit
 if getattr(_submit, "__globals__", None) is not vars(thread):
     _submit = None  # wrapped before this module was imported
@@ -37,7 +37,7 @@ def submit(loop: Any, executor: Any, func: Callable[..., Any], args: tuple[Any, 
     answer = loop.create_future()
     work = _Work(loop, answer, func, args)
     with executor._shutdown_lock, _global_lock:
-        if executor._broken or executor._shutdown or thread._shutdown:  # type: ignore[attr-defined]
+        if executor._broken or executor._shutdown or thread._shutdown:
             return None
         executor._work_queue.put(work)
         executor._adjust_thread_count()

@@ -294,14 +294,15 @@ class EventLoop(Internals, asyncio.BaseEventLoop):  # type: ignore[misc]
         Raises RuntimeError if the loop is closed or the executor shut down.
         """
         pool = self._default_executor if executor is None else executor  # type: ignore[attr-defined]
+        future: asyncio.Future[Any] | None = None
         if _executor.is_plain(pool) and not self._debug:
             self._check_closed()
             if executor is None:
                 self._check_default_executor()  # type: ignore[attr-defined]
             future = _executor.submit(self, pool, func, args)
-            if future is not None:
-                return future
-        return super().run_in_executor(executor, func, *args)
+        if future is None:
+            future = super().run_in_executor(executor, func, *args)
+        return future
 
     # ---- names ---------------------------------------------------------------------------
 

@@ -52,6 +52,12 @@ async def sendfile_over(loop: Any, transport: Any, send: Any, *args: Any) -> int
             transport.resume_reading()
 
 
+def _is_cancelled(loop: Any) -> bool:
+    """True if somebody has asked for that of the task that runs."""
+    task = tasks.current_task(loop)
+    return task is not None and task.cancelling() > 0
+
+
 async def _send_until_lost(loop: Any, transport: Any, lost: Any, send: Any, args: Any) -> int:
     sock = transport.get_extra_info("socket")._sock
     fd = sock.fileno()
@@ -65,7 +71,7 @@ async def _send_until_lost(loop: Any, transport: Any, lost: Any, send: Any, args
     try:
         return int(await sending)
     except CancelledError:
-        if lost.done() and sending.cancelled() and not tasks.current_task(loop).cancelling():
+        if lost.done() and sending.cancelled() and not _is_cancelled(loop):
             raise lost.exception() from None
         raise
     finally:
