@@ -32,6 +32,7 @@ from . import (
     tls,
 )
 from . import event as _event
+from . import executor as _executor
 from .internals import Internals
 
 _Socket = socket.socket
@@ -282,6 +283,26 @@ class EventLoop(Internals, asyncio.BaseEventLoop):  # type: ignore[misc]
         op = self._sock_connect(sock, address)
         if op is not None:
             await op
+
+    # ---- threads -------------------------------------------------------------------------
+
+    def run_in_executor(  # type: ignore[override]
+        self, executor: Any, func: Any, *args: Any
+    ) -> asyncio.Future[Any]:
+        """func(*args) in an executor, None for the default one; a future of its result.
+
+        Raises RuntimeError if the loop is closed or the executor shut down.
+        """
+        pool = self._default_executor if executor is None else executor  # type: ignore[attr-defined]
+        future: asyncio.Future[Any] | None = None
+        if _executor.is_plain(pool) and not self._debug:
+            self._check_closed()
+            if executor is None:
+                self._check_default_executor()  # type: ignore[attr-defined]
+            future = _executor.submit(self, pool, func, args)
+        if future is None:
+            future = super().run_in_executor(executor, func, *args)
+        return future
 
     # ---- names ---------------------------------------------------------------------------
 

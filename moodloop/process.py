@@ -75,6 +75,8 @@ class SubprocessTransport(_UnixSubprocessTransport):  # type: ignore[misc]
     _closed: bool
     # The pidfd, while it is watched; None when a thread waits instead.
     _pidfd: int | None = None
+    # Calls of the protocol that wait in the loop: at first connection_made().
+    _waiting_calls = 1
 
     # ---- the end of the child ------------------------------------------------------------
 
@@ -172,6 +174,43 @@ class SubprocessTransport(_UnixSubprocessTransport):  # type: ignore[misc]
                     waiter.set_result(returncode)
             self._exit_waiters.clear()
 
+    # ---- calls of the protocol -----------------------------------------------------------
+
+    def _pipe_data_received(self, fd: int, data: bytes) -> None:
+        """Hand data on: at once, unless that would overtake a call that waits.
+
+        The standard library takes another turn of the loop for each piece: 0.8 of the 4.7 us of
+        100 bytes through cat. What the protocol raises is told, as it is there, and the pipe stays
+        open.
+        """
+        if self._waiting_calls:
+            self._call(self._protocol.pipe_data_received, fd, data)
+            return
+        try:
+            self._protocol.pipe_data_received(fd, data)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:
+            self._loop.call_exception_handler(
+                {
+                    "message": "Exception in callback pipe_data_received()",
+                    "exception": exc,
+                    "protocol": self._protocol,
+                    "transport": self,
+                }
+            )
+
+    def _call(self, callback: Any, *data: Any) -> None:
+        if self._pending_calls is not None:
+            super()._call(callback, *data)
+        else:
+            self._waiting_calls += 1
+            self._loop.call_soon(self._call_waiting, callback, data)
+
+    def _call_waiting(self, callback: Any, data: tuple[Any, ...]) -> None:
+        self._waiting_calls -= 1
+        callback(*data)
+
     # ---- signals -------------------------------------------------------------------------
 
     def send_signal(self, signum: int) -> None:
@@ -236,8 +275,15 @@ class SubprocessTransport(_UnixSubprocessTransport):  # type: ignore[misc]
             for fd, pipe in enumerate((proc.stdin, proc.stdout, proc.stderr)):
                 if pipe is not None and self._pipes.get(fd) is None:
                     pipe.close()
-        elif self._closed:  # meanwhile, when some were not connected yet
+            return
+        # behind connection_made() and what came meanwhile
+        self._loop.call_soon(self._call_waiting, _nothing, ())
+        if self._closed:  # meanwhile, when some were not connected yet
             self._close_pipes()
+
+
+def _nothing() -> None:
+    pass
 
 
 def _wait_in_thread(pid: int, child: weakref.ref[SubprocessTransport]) -> None:

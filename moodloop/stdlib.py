@@ -8,7 +8,7 @@ these names moves.
 
 from __future__ import annotations
 
-from asyncio import constants, selector_events, unix_events
+from asyncio import CancelledError, constants, selector_events, tasks, unix_events
 from typing import Any
 
 from . import _core
@@ -32,13 +32,47 @@ _StreamTransport._sendfile_compatible = constants._SendfileMode.TRY_NATIVE
 
 
 async def sendfile_over(loop: Any, transport: Any, send: Any, *args: Any) -> int:
-    """Run send(socket, *args) on the socket of a stream transport that is quiet meanwhile."""
+    """Run send(socket, *args) on the socket of a stream transport that is quiet meanwhile.
+
+    Raises ConnectionError if the transport is closed or aborted before all is sent. (Stock asyncio
+    waits for ever.)
+    """
     resume = transport.is_reading()
-    transport.pause_reading()
-    await transport._make_empty_waiter()
+    empty = transport._make_empty_waiter()
     try:
-        return int(await send(transport.get_extra_info("socket")._sock, *args))
+        transport.pause_reading()
+        await empty
+        lost = transport._make_lost_waiter()
+        if lost.done():
+            lost.result()
+        return await _send_until_lost(loop, transport, lost, send, args)
     finally:
         transport._reset_empty_waiter()
         if resume:
             transport.resume_reading()
+
+
+def _is_cancelled(loop: Any) -> bool:
+    """True if somebody has asked for that of the task that runs."""
+    task = tasks.current_task(loop)
+    return task is not None and task.cancelling() > 0
+
+
+async def _send_until_lost(loop: Any, transport: Any, lost: Any, send: Any, args: Any) -> int:
+    sock = transport.get_extra_info("socket")._sock
+    fd = sock.fileno()
+    sending = loop.create_task(send(sock, *args))
+
+    def give_up(lost: Any) -> None:
+        loop._remove_writer(fd)  # while the number is still this connection's
+        sending.cancel(str(lost.exception()))
+
+    lost.add_done_callback(give_up)
+    try:
+        return int(await sending)
+    except CancelledError:
+        if lost.done() and sending.cancelled() and not _is_cancelled(loop):
+            raise lost.exception() from None
+        raise
+    finally:
+        lost.remove_done_callback(give_up)

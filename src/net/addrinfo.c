@@ -4,6 +4,7 @@
 #include "../aio/aio.h"
 #include "addr.h"
 
+#include <arpa/inet.h>
 #include <netdb.h>
 #include <string.h>
 
@@ -64,6 +65,34 @@ small_int(PyObject *object, int *value)
     long number = PyLong_AsLongAndOverflow(object, &overflow);
     *value = (int)number;
     return !overflow && number == *value;
+}
+
+/* What nearly all ask for, answered as the C library does (120 ns, and 35 to write the port for
+ * it): one IPv4 address, four decimal numbers, and a port for one kind of socket. False for all
+ * else. */
+static bool
+answer_ipv4(const char *host, PyObject *port, const struct addrinfo *hints, struct addrinfo *found,
+            struct sockaddr_in *address)
+{
+    int kind = hints->ai_socktype, protocol = kind == SOCK_STREAM ? IPPROTO_TCP : IPPROTO_UDP;
+    int overflow;
+    long number = PyLong_CheckExact(port) ? PyLong_AsLongAndOverflow(port, &overflow) : -1;
+
+    if (host == NULL || number < 0 || number > 65535 ||
+        (kind != SOCK_STREAM && kind != SOCK_DGRAM) || hints->ai_flags != 0 ||
+        (hints->ai_family != AF_UNSPEC && hints->ai_family != AF_INET) ||
+        (hints->ai_protocol != 0 && hints->ai_protocol != protocol)) {
+        return false;
+    }
+    *address = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons((uint16_t)number)};
+    *found = (struct addrinfo){
+        .ai_family = AF_INET,
+        .ai_socktype = kind,
+        .ai_protocol = protocol,
+        .ai_addr = (struct sockaddr *)address,
+        .ai_addrlen = sizeof(*address),
+    };
+    return inet_pton(AF_INET, host, &address->sin_addr) == 1;
 }
 
 /* ---- results ------------------------------------------------------------------------------- */
@@ -158,7 +187,8 @@ PyObject *
 ml_getaddrinfo_literal(ml_base *self, PyObject *const *args, Py_ssize_t nargs)
 {
     const ml_aio *aio = self->state->aio;
-    struct addrinfo hints = {0}, *found;
+    struct addrinfo hints = {0}, one, *found = &one;
+    struct sockaddr_in address;
     const char *host = NULL;
     char port[8];
 
@@ -172,19 +202,26 @@ ml_getaddrinfo_literal(ml_base *self, PyObject *const *args, Py_ssize_t nargs)
     if (self->debug) { /* where each look-up is logged */
         Py_RETURN_NONE;
     }
-    if ((args[0] != Py_None && !(host = plain_text(args[0]))) || !numeric_port(args[1], port) ||
+    if ((args[0] != Py_None && !(host = plain_text(args[0]))) ||
         !small_int(args[2], &hints.ai_family) || !small_int(args[3], &hints.ai_socktype) ||
         !small_int(args[4], &hints.ai_protocol) || !small_int(args[5], &hints.ai_flags)) {
         Py_RETURN_NONE;
     }
-    hints.ai_flags |= AI_NUMERICHOST | AI_NUMERICSERV;
-    int error = getaddrinfo(host, *port ? port : NULL, &hints, &found);
+    int error = 0;
+    bool ours = answer_ipv4(host, args[1], &hints, &one, &address);
+    if (!ours) {
+        if (!numeric_port(args[1], port)) {
+            Py_RETURN_NONE;
+        }
+        hints.ai_flags |= AI_NUMERICHOST | AI_NUMERICSERV;
+        error = getaddrinfo(host, *port ? port : NULL, &hints, &found);
+    }
     if (error && !is_other_family(error)) {
         Py_RETURN_NONE; /* a name, or wrong arguments: the general way finds the first mistake */
     }
     if (PySys_Audit("socket.getaddrinfo", "OOiii", args[0], args[1], hints.ai_family,
                     hints.ai_socktype, hints.ai_protocol) < 0) {
-        if (!error) {
+        if (!error && !ours) {
             freeaddrinfo(found);
         }
         return NULL;
@@ -193,6 +230,8 @@ ml_getaddrinfo_literal(ml_base *self, PyObject *const *args, Py_ssize_t nargs)
         return raise_gaierror(aio, error);
     }
     PyObject *list = result_list(aio, found);
-    freeaddrinfo(found);
+    if (!ours) {
+        freeaddrinfo(found);
+    }
     return list;
 }

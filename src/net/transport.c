@@ -118,6 +118,7 @@ ml_transport_schedule_lost(ml_transport *self, PyObject *exc)
     }
     self->conn_lost++;
     Py_XSETREF(self->lost_exc, exc && exc != Py_None ? Py_NewRef(exc) : NULL);
+    ml_transport_settle_waiter(self); /* a sendfile lets go before the descriptor is closed */
     return ml_base_push_ready(self->loop, &self->lost);
 }
 

@@ -255,6 +255,23 @@ transport_make_empty_waiter(ml_transport *self, PyObject *Py_UNUSED(unused))
     return Py_NewRef(self->empty_waiter);
 }
 
+/* _make_lost_waiter(): in place of an empty waiter that is done, a future that fails when the
+ * connection is lost. */
+static PyObject *
+transport_make_lost_waiter(ml_transport *self, PyObject *Py_UNUSED(unused))
+{
+    PyObject *waiter = ml_base_create_future(self->loop, NULL);
+
+    if (waiter == NULL) {
+        return NULL;
+    }
+    Py_XSETREF(self->empty_waiter, Py_NewRef(waiter));
+    if (self->stream.fd < 0 || self->conn_lost) {
+        ml_transport_settle_waiter(self);
+    }
+    return waiter;
+}
+
 static PyObject *
 transport_reset_empty_waiter(ml_transport *self, PyObject *Py_UNUSED(unused))
 {
@@ -493,6 +510,7 @@ PyMethodDef ml_stream_methods[] = {
     ML_NOARGS("write_eof", transport_write_eof,
               "Half-closes: the peer sees EOF after all is sent."),
     {"_make_empty_waiter", (PyCFunction)transport_make_empty_waiter, METH_NOARGS, NULL},
+    {"_make_lost_waiter", (PyCFunction)transport_make_lost_waiter, METH_NOARGS, NULL},
     {"_reset_empty_waiter", (PyCFunction)transport_reset_empty_waiter, METH_NOARGS, NULL},
     {"_force_close", (PyCFunction)transport_force_close, METH_O, NULL},
     {"_fatal_error", (PyCFunction)transport_fatal_error, METH_VARARGS, NULL},

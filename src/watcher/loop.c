@@ -355,7 +355,7 @@ ml_loop_after_fork(ml_loop *self)
         self->rescheduling = 0;
     }
     ev_loop_fork(self->ev);
-    self->reset_due = true;
+    self->reset_due = self->fork_told = true;
     if (self->depth > 0 && self->owner != PyThread_get_thread_ident()) {
         self->depth = 0;
         self->owner = 0;

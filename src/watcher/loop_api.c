@@ -133,7 +133,7 @@ loop_reset(ml_loop *self, PyObject *Py_UNUSED(unused))
         return NULL;
     }
     ev_loop_fork(self->ev);
-    self->reset_due = true;
+    self->reset_due = self->fork_told = true;
     Py_RETURN_NONE;
 }
 

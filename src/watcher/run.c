@@ -35,9 +35,10 @@ release_gil(struct ev_loop *ev) EV_NOEXCEPT
     if (loop->reset_due && loop->embeds != NULL) {
         ml_embed_moved(loop);
     }
-    /* ev_loop_fork() has libev look at its own wake-up descriptor */
-    unsigned int expected = loop->reset_due ? 1 : 0;
-    loop->reset_due = loop->stale = false; /* not after the poll, as other threads run meanwhile */
+    /* ev_loop_fork() has libev look at its own wake-up descriptor; a reset of its own does not */
+    unsigned int expected = loop->fork_told ? 1 : 0;
+    /* not after the poll, as other threads run meanwhile */
+    loop->reset_due = loop->fork_told = loop->stale = false;
     /* The kernel refused a descriptor just now (ENOMEM, ENOSPC). libev stops its watchers, and
      * would tell them so after the poll, however long that takes. */
     if (ev_pending_count(ev) > expected && loop->callback == NULL) {

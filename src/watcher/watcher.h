@@ -121,6 +121,7 @@ struct ml_loop {
     int syserr;         /* errno that libev's backend reported, 0 if none */
     int syserr_count;   /* reports in this run */
     bool reset_due;     /* libev is about to replace its epoll descriptor: no poll has been since */
+    bool fork_told;     /* ... because of ev_loop_fork(), and not by itself */
     bool backend_moved; /* ... and it has to be looked for after that poll */
     int dead_errno;     /* why, while dead() is called */
     bool stale;         /* changed since its last poll, of which the kernel is not told yet */

@@ -42,6 +42,14 @@ EXCLUSIONS = (
         ),
     ),
     Exclusion(
+        "it reads loop._watcher, the selector loop's child watcher",
+        (
+            "test_subprocess.SubprocessPidfdWatcherTests.test_watcher_implementation",
+            "test_subprocess.SubprocessThreadedWatcherTests.test_pid_not_reaped_before_exit_published",
+            "test_subprocess.SubprocessThreadedWatcherTests.test_watcher_implementation",
+        ),
+    ),
+    Exclusion(
         "it counts calls of loop._run_once() and reads loop._selector",
         ("test_events.EPollEventLoopTests.test_timeout_rounding",),
     ),

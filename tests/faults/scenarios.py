@@ -13,6 +13,8 @@ import signal
 import socket
 import threading
 
+from support.tls import client_context, server_context
+
 BUFFER = 16384
 SIZES = (10, 5_000, 120_000, 250_000)
 CHUNKS = (1, 100, 3_000, 40_000, 70_000)
@@ -134,7 +136,7 @@ class Client(Endpoint):
                 self.transport.write(bytearray(data))
             else:
                 self.transport.write(data)
-        if self.sent == len(self.payload) and self.number % 2:
+        if self.sent == len(self.payload) and self.number % 2 and self.transport.can_write_eof():
             self.sent += 1
             self.transport.write_eof()
 
@@ -180,11 +182,11 @@ async def run_clients(report, connect):
     return clients
 
 
-async def listen(loop, factory):
+async def listen(loop, factory, **kwargs):
     """create_server() by itself takes a failing socket() for a family that is not there."""
     sock = socket.create_server(("127.0.0.1", 0))
     try:
-        return await loop.create_server(factory, sock=sock)
+        return await loop.create_server(factory, sock=sock, **kwargs)
     except OSError:
         sock.close()
         raise
@@ -210,18 +212,32 @@ async def echo(report, create_server, create_connection, protocol=Echo):
     compare(report, clients, servers)
 
 
-async def tcp(report, protocol=Echo):
+async def tcp(report, protocol=Echo, server_args=None, client_args=None):
     loop = asyncio.get_running_loop()
 
     async def connect(server, factory):
         host, port = server.sockets[0].getsockname()
-        await loop.create_connection(factory, host, port)
+        await loop.create_connection(factory, host, port, **(client_args or {}))
 
-    await echo(report, lambda factory: listen(loop, factory), connect, protocol)
+    def create_server(factory):
+        return listen(loop, factory, **(server_args or {}))
+
+    await echo(report, create_server, connect, protocol)
 
 
 async def buffered(report):
     await tcp(report, BufferedEcho)
+
+
+async def tls(report):
+    asyncio.get_running_loop().set_debug(True)  # else a handshake that fails is no news
+    server, client = tls_contexts()
+    await tcp(report, Echo, {"ssl": server}, {"ssl": client, "server_hostname": "localhost"})
+
+
+@functools.cache
+def tls_contexts():
+    return server_context(), client_context()
 
 
 async def unix(report):
@@ -708,5 +724,5 @@ async def wakeups(report):
 
 SCENARIOS = {
     f.__name__: f
-    for f in (tcp, buffered, unix, lines, sock, datagram, pipes, files, process, wakeups)
+    for f in (tcp, buffered, tls, unix, lines, sock, datagram, pipes, files, process, wakeups)
 }

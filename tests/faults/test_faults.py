@@ -9,7 +9,7 @@ import os
 
 import pytest
 
-from . import shim, sweep
+from . import plan, shim, sweep
 from .scenarios import SCENARIOS
 
 # A fork of a process with AddressSanitizer takes ten times as long.
@@ -74,6 +74,16 @@ def test_storms(library, scenario):
         {"scenario": scenario, "storm": [seed, rates[seed % len(rates)]]} for seed in range(STORMS)
     ]
     assert any(result["struck"] for result in check(library, jobs))
+
+
+def test_wakeup_is_watched_again(library, counts):
+    """libev makes its set anew when it cannot change a registration; then it loses its wake-up."""
+    (lasting,) = (f for f in plan.FAULTS if f.call == "epoll_ctl" and f.times > 1)
+    jobs = [
+        {"scenario": "process", "fault": lasting, "index": index}
+        for index in range(counts("process")["epoll_ctl"])
+    ]
+    check(library, jobs)
 
 
 def test_every_call_is_made(counts):

@@ -2,12 +2,14 @@
 
 import asyncio
 import concurrent.futures
+import functools
 import gc
 import socket
 import threading
+import weakref
 
 import pytest
-from support.loops import PY313, run_turns
+from support.loops import PY312, PY313, run_turns
 
 
 class TestExecutors:
@@ -121,6 +123,202 @@ class TestExecutors:
         release.set()
         pool.shutdown(wait=True)
         assert not fut.done()
+
+    def test_cancelled_before_it_starts(self, loop, run):
+        release, called = threading.Event(), []
+
+        async def main():
+            with concurrent.futures.ThreadPoolExecutor(1) as pool:
+                first = loop.run_in_executor(pool, release.wait)
+                second = loop.run_in_executor(pool, called.append, 2)
+                second.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await second
+                await asyncio.sleep(0)
+                release.set()
+                assert await first
+                assert await loop.run_in_executor(pool, called.append, 3) is None
+
+        run(main())
+        assert called == [3]
+
+    @pytest.mark.parametrize("fails", [False, True])
+    def test_cancelled_while_it_runs(self, loop, run, reports, fails):
+        release, started = threading.Event(), threading.Event()
+
+        def work():
+            started.set()
+            release.wait()
+            return 1 // (not fails)
+
+        async def main():
+            with concurrent.futures.ThreadPoolExecutor(1) as pool:
+                future = loop.run_in_executor(pool, work)
+                started.wait()
+                future.cancel()
+                release.set()
+                with pytest.raises(asyncio.CancelledError):
+                    await future
+                await loop.run_in_executor(pool, int)
+
+        run(main())
+        assert not reports
+
+    @pytest.mark.parametrize(
+        "error",
+        [SystemExit(3), KeyboardInterrupt(), asyncio.CancelledError(), asyncio.InvalidStateError()],
+        ids=repr,
+    )
+    def test_any_exception(self, loop, run, error):
+        def work():
+            raise error
+
+        async def main():
+            with concurrent.futures.ThreadPoolExecutor(1) as pool:
+                future = loop.run_in_executor(pool, work)
+                await asyncio.wait([future])
+                assert future.exception() is error
+
+        run(main())
+
+    def test_errors_of_concurrent_futures(self, loop, run):
+        def work():
+            raise concurrent.futures.CancelledError("why")
+
+        async def main():
+            with concurrent.futures.ThreadPoolExecutor(1) as pool:
+                future = loop.run_in_executor(pool, work)
+                await asyncio.wait([future])
+                assert future.exception().args == ("why",)
+
+        run(main())
+
+    def test_stop_iteration(self, loop, run, reports):
+        async def main():
+            with concurrent.futures.ThreadPoolExecutor(1) as pool:
+                future = loop.run_in_executor(pool, next, iter(()))
+                await asyncio.wait([future], timeout=0.05)
+                return future
+
+        future = run(main())
+        if PY312:
+            with pytest.raises(RuntimeError, match="StopIteration"):
+                future.result()
+        else:
+            assert not future.done()
+            (context,) = reports
+            assert "StopIteration interacts badly" in str(context["exception"])
+
+    def test_pool_is_shut_down(self, loop):
+        pool = concurrent.futures.ThreadPoolExecutor(1)
+        pool.shutdown()
+        with pytest.raises(RuntimeError, match="after shutdown"):
+            loop.run_in_executor(pool, int)
+
+    def test_pool_cancels_its_futures(self, loop, run):
+        release, started = threading.Event(), threading.Event()
+
+        def work():
+            started.set()
+            return release.wait()
+
+        async def main():
+            pool = concurrent.futures.ThreadPoolExecutor(1)
+            first, second = (loop.run_in_executor(pool, work) for _ in range(2))
+            started.wait()
+            pool.shutdown(wait=False, cancel_futures=True)
+            with pytest.raises(asyncio.CancelledError):
+                await second
+            release.set()
+            assert await first
+
+        run(main())
+
+    def test_initializer_fails(self, loop, run, caplog):
+        started = threading.Event()
+
+        def initializer():
+            started.wait()
+            raise ValueError("initializer")
+
+        async def main():
+            with concurrent.futures.ThreadPoolExecutor(1, initializer=initializer) as pool:
+                future = loop.run_in_executor(pool, int)
+                started.set()
+                with pytest.raises(concurrent.futures.BrokenExecutor):
+                    await future
+                with pytest.raises(concurrent.futures.BrokenExecutor):
+                    loop.run_in_executor(pool, int)
+
+        run(main())
+
+    def test_wrapped_submit(self, loop, run, monkeypatch):
+        """As instruments do, to carry their context into threads."""
+        plain, seen = concurrent.futures.ThreadPoolExecutor.submit, []
+
+        def submit(self, func, *args):
+            seen.append(func)
+            return plain(self, func, *args)
+
+        async def main():
+            with concurrent.futures.ThreadPoolExecutor(1) as pool:
+                with monkeypatch.context() as patch:
+                    patch.setattr(concurrent.futures.ThreadPoolExecutor, "submit", submit)
+                    assert await loop.run_in_executor(pool, int) == 0
+                monkeypatch.setattr(pool, "submit", functools.partial(submit, pool))
+                assert await loop.run_in_executor(pool, str) == ""
+
+        run(main())
+        assert seen == [int, str]
+
+    def test_other_executors(self, loop, run):
+        class Pool(concurrent.futures.ThreadPoolExecutor):
+            def submit(self, func, *args):
+                return super().submit(lambda: ["mine", func(*args)])
+
+        async def main():
+            with Pool(1) as pool:
+                assert await loop.run_in_executor(pool, int, "7") == ["mine", 7]
+
+        run(main())
+
+    def test_debug_checks(self, loop):
+        async def coroutine():
+            pass
+
+        loop.set_debug(True)
+        with pytest.raises(TypeError, match="coroutine"):
+            loop.run_in_executor(None, coroutine)
+
+    def test_closed_loop(self, loop_factory):
+        loop = loop_factory()
+        loop.close()
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            for executor in (None, pool):
+                with pytest.raises(RuntimeError, match="Event loop is closed"):
+                    loop.run_in_executor(executor, int)
+
+    def test_references(self, loop, run):
+        class Thing:
+            def __call__(self, other):
+                raise ZeroDivisionError
+
+        async def main():
+            with concurrent.futures.ThreadPoolExecutor(1) as pool:
+                func, arg = Thing(), Thing()
+                refs = weakref.ref(func), weakref.ref(arg)
+                with pytest.raises(ZeroDivisionError):
+                    await loop.run_in_executor(pool, func, arg)
+                del func, arg
+                await loop.run_in_executor(pool, int)  # the thread has let go of the other
+                return refs
+
+        gc.disable()
+        try:
+            refs = run(main())
+            assert [ref() for ref in refs] == [None, None]
+        finally:
+            gc.enable()
 
 
 class TestNames:

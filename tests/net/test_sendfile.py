@@ -128,6 +128,69 @@ class TestTransport:
 
         run(main())
 
+    @pytest.mark.moodloop_only  # stock asyncio waits for ever
+    @pytest.mark.parametrize("how", ["abort", "close"])
+    def test_transport_goes(self, loop, run, source, how):
+        async def main():
+            async with connected(pair=unix_pair) as (transport, protocol, _):
+                fd = transport.get_extra_info("socket").fileno()
+                sending = loop.create_task(loop.sendfile(transport, source))
+                await turns(4)
+                assert not sending.done()
+                getattr(transport, how)()
+                with pytest.raises(ConnectionError, match="closed"):
+                    await sending
+                await protocol.lost
+                assert not loop.remove_writer(fd)
+
+        run(main())
+
+    @pytest.mark.moodloop_only
+    def test_transport_goes_before_the_first_byte(self, loop, run, source):
+        async def main():
+            async with connected(pair=unix_pair) as (transport, protocol, _):
+                transport.write(DATA)
+                sending = loop.create_task(loop.sendfile(transport, source))
+                await turns()
+                transport.abort()
+                with pytest.raises(ConnectionError, match="closed"):
+                    await sending
+                await protocol.lost
+
+        run(main())
+
+    @pytest.mark.moodloop_only  # InvalidStateError goes to stock asyncio's exception handler
+    def test_cancelled_as_the_transport_goes(self, loop, run, file):
+        async def main():
+            async with connected(pair=unix_pair) as (transport, protocol, _):
+                sending = loop.create_task(loop.sendfile(transport, file))
+                await turns(4)
+                transport.abort()
+                sending.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await sending
+                await protocol.lost
+
+        run(main())
+
+    @pytest.mark.moodloop_only  # stock asyncio takes no writes from then on
+    def test_cancelled_before_the_first_byte(self, loop, run, file):
+        async def main():
+            async with connected(pair=unix_pair) as (transport, _, peer):
+                transport.write(DATA)
+                sending = loop.create_task(loop.sendfile(transport, file))
+                await turns()
+                with pytest.raises(RuntimeError, match="already set"):
+                    await loop.sendfile(transport, file)
+                sending.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await sending
+                transport.write(b"the end")
+                assert await peer.recv_exactly(len(DATA) + 7) == DATA + b"the end"
+                assert transport.is_reading()
+
+        run(main())
+
     def test_cancelled(self, loop, run, file):
         async def main():
             async with connected(pair=unix_pair) as (transport, protocol, peer):

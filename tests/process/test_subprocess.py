@@ -108,6 +108,57 @@ class TestSpawning:
         assert sorted(protocol.events[1:-1]) == ["exited", "pipe 1 lost", "pipe 2 lost"]
         assert protocol.output == {1: b"out\n", 2: b"err\n"}
 
+    def test_order_of_data(self, loop, run):
+        """Nothing overtakes what waits: connection_made() first, a pipe's data before its end."""
+
+        class Ordered(Child):
+            def pipe_data_received(self, fd, data):
+                assert "made" in self.events and "lost" not in self.events
+                assert f"pipe {fd} lost" not in self.events
+                super().pipe_data_received(fd, data)
+
+        numbers = b"".join(b"%d\n" % i for i in range(1, 20_001))
+
+        async def main():
+            pairs = await asyncio.gather(
+                *(
+                    loop.subprocess_exec(
+                        Ordered, "sh", "-c", "seq 20000; seq 20000 >&2", stdin=None
+                    )
+                    for _ in range(3)
+                )
+            )
+            for transport, protocol in pairs:
+                await protocol.lost
+                transport.close()
+                assert protocol.output == {1: numbers, 2: numbers}
+
+        run(main())
+
+    def test_protocol_that_raises(self, loop, run, reports):
+        """It is told, and the pipe stays open."""
+
+        class Raises(Child):
+            def pipe_data_received(self, fd, data):
+                super().pipe_data_received(fd, data)
+                raise ZeroDivisionError
+
+        async def main():
+            transport, protocol = await loop.subprocess_exec(Raises, "cat")
+            for size in (10, 20):
+                transport.get_pipe_transport(0).write(b"0123456789")
+                await until(lambda size=size: len(protocol.output[1]) == size)
+            transport.get_pipe_transport(0).close()
+            await protocol.lost
+            transport.close()
+            assert await protocol.exited == 0
+
+        run(main())
+        assert len(reports) >= 2
+        for context in reports:
+            assert "pipe_data_received" in context["message"]
+            assert isinstance(context["exception"], ZeroDivisionError)
+
     def test_much_both_ways(self, run):
         data = os.urandom(1 << 20) * 4
 
