@@ -39,6 +39,8 @@ C_FILES = $(shell find src benchmarks tests -name '*.[ch]')
 STUBS = $(patsubst moodloop/%.pyi,moodloop.%,$(filter-out %/__init__.pyi,$(wildcard moodloop/*.pyi)))
 
 SANITIZED := $(CURDIR)/build/sanitize/$(PYID)
+# They build the package, or measure
+NOT_SANITIZED = test_packaging.py test_bench.py test_benchmarks.py test_conformance.py
 
 .PHONY: help demo test ecosystem run-ecosystem build lint format typecheck sanitize refleaks \
 	conformance conformance-one conformance-each bench bench-full bench-env publish docs wheel clean
@@ -96,7 +98,7 @@ sanitize: $(EDITABLE) $(call extra,test) ## the tests on a build with AddressSan
 	run $$bin/python -c 'from moodloop import _core; assert "sanitize" in _core.build_flags'; \
 	echo "pytest, on $$core"; status=0; \
 	run $$bin/pytest -c $(CURDIR)/pyproject.toml --rootdir $(CURDIR) -p no:cacheprovider \
-		--ignore $(CURDIR)/tests/test_packaging.py $(addprefix $(CURDIR)/,$(TESTS)) $(ARGS) \
+		$(addprefix --ignore=$(CURDIR)/tests/,$(NOT_SANITIZED)) $(addprefix $(CURDIR)/,$(TESTS)) $(ARGS) \
 		|| status=$$?; \
 	if compgen -G 'report.*' >/dev/null; then cat report.*; exit 1; fi; exit $$status
 

@@ -5,6 +5,8 @@ tests/watcher/test_memory.py. The scenarios do little in Python, so that it is t
 allocations that fail.
 """
 
+import sys
+
 import pytest
 from support.snippet import run_snippet
 
@@ -44,7 +46,10 @@ def recover():
     pass
 
 # CPython's own, see WATCHER.
-FORGOTTEN = "error return without exception set"
+def forgotten(text):
+    return text == "error return without exception set" or (
+        text.endswith("returned a result with an exception set") and "moodloop" not in text
+    )
 
 def fail_each(scenario, allowed=(MemoryError,)):
     "Run scenario(sentinel) with each of its allocations failing in turn."
@@ -66,13 +71,13 @@ def fail_each(scenario, allowed=(MemoryError,)):
         except BaseException as exc:
             remove_mem_hooks()
             error = type(exc)
-            if not isinstance(exc, allowed) and str(exc) != FORGOTTEN:
+            if not isinstance(exc, allowed) and not forgotten(str(exc)):
                 raise AssertionError(f"at {index}") from exc
             del exc
         else:
             remove_mem_hooks()
         recover()
-        unexpected = [r for r in reported if not issubclass(r[0], allowed) and r[1] != FORGOTTEN]
+        unexpected = [r for r in reported if not issubclass(r[0], allowed) and not forgotten(r[1])]
         assert not unexpected, (index, unexpected)
         told = [error or KeyError, *(r[0] for r in reported)]
         failed = any(issubclass(t, (MemoryError, SystemError)) for t in told)
@@ -311,6 +316,8 @@ def test_loop():
 
 @pytest.mark.parametrize("name", list(ASYNCIO))
 def test_asyncio(name):
+    if sys.version_info[:2] == (3, 13) and "async def" in ASYNCIO[name]:
+        pytest.skip("CPython 3.13 enters a task although its dict of tasks had no memory to grow")
     code = LOOP_PRELUDE + ASYNCIO[name] + "\nfail_each(scenario, (MemoryError, RuntimeError))\n"
     done = run_snippet("asyncio", PRELUDE + code, timeout=120)
     assert done.rc == 0, done.err
