@@ -1,8 +1,10 @@
 """IPython in a terminal."""
 
+import functools
 import io
 import itertools
 import re
+import signal
 
 import pexpect
 import pytest
@@ -23,6 +25,8 @@ def ipython(request, line, tmp_path):
         env=programs.environment(HOME=str(tmp_path), TERM="xterm", PROMPT_TOOLKIT_NO_CPR="1"),
         encoding="utf-8",
         timeout=programs.READY_SECONDS,
+        # what a shell runs in the background ignores it, and so would IPython
+        preexec_fn=functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
     shell.logfile_read = io.StringIO()
     yield shell
