@@ -237,7 +237,7 @@ child_describe(ml_watcher *base)
                                 self->ev.flags & 1 ? "True" : "False");
 }
 
-const ml_kind ml_child_kind = {
+static const ml_kind ml_child_kind = {
     .name = "Child",
     .args = {"pid", "trace", NULL},
     .ev_offset = offsetof(ml_child, ev),
