@@ -4,7 +4,6 @@
  * subprocess or whoever else waits for one finds its status gone. It stays off (see
  * detach_child()), and the one here asks for the pids that are watched, and for all only while
  * somebody watches all. The ev_child's state, reference and pending event are still libev's. */
-#define _GNU_SOURCE
 #include "watcher.h"
 
 #include <signal.h>

@@ -3,7 +3,6 @@
  * libev's ev_embed runs the other loop with a bare ev_run(): no look at its descriptors, no place
  * for an exception, no check of the thread. So only the ev_embed itself is left to libev, for its
  * state; its three parts are stopped at once, and the two here do their work. */
-#define _GNU_SOURCE
 #include "watcher.h"
 
 #include <errno.h>

@@ -1,5 +1,4 @@
 /* Every ev_io of the project is started and stopped here; see watcher.h for why. */
-#define _GNU_SOURCE
 #include "watcher.h"
 
 #include <errno.h>

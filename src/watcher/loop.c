@@ -1,5 +1,4 @@
 /* event.Loop: how it is made and closed. Running it is in run.c, what Python sees in loop_api.c. */
-#define _GNU_SOURCE
 #include "watcher.h"
 
 #include <errno.h>

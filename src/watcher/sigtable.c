@@ -1,5 +1,4 @@
 /* Which loop has which signal, and what to put back. Process-wide, as signals are. */
-#define _GNU_SOURCE
 #include "watcher.h"
 
 #include <signal.h>
