@@ -17,7 +17,6 @@ import socket
 import sys
 import threading
 import warnings
-import weakref
 from asyncio import constants, events
 from asyncio.base_events import _check_ssl_socket  # type: ignore[attr-defined]
 from asyncio.log import logger
@@ -57,7 +56,6 @@ class EventLoop(Internals, asyncio.BaseEventLoop):  # type: ignore[misc]
         asyncio.BaseEventLoop.__init__(self)
         self._listeners: dict[socket.socket, _core.Listener] = {}
         self._unix_server_sockets: dict[socket.socket, int] = {}
-        self._transports: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
         self._children: set[process.SubprocessTransport] = set()
 
     # ---- life ----------------------------------------------------------------------------
@@ -387,7 +385,6 @@ class EventLoop(Internals, asyncio.BaseEventLoop):  # type: ignore[misc]
 
     # ---- hooks of BaseEventLoop ------------------------------------------------------------
 
-    _ensure_fd_no_transport = stdlib.ensure_fd_no_transport
     _make_ssl_transport = tls.make_ssl_transport
     _make_subprocess_transport = process.make_subprocess_transport
     _sock_sendfile_native = stdlib.sock_sendfile_native

@@ -8,12 +8,11 @@ these names moves.
 
 from __future__ import annotations
 
-from asyncio import CancelledError, constants, selector_events, tasks, unix_events
+from asyncio import CancelledError, constants, tasks, unix_events
 from typing import Any
 
 from . import _core
 
-_Selector: Any = selector_events.BaseSelectorEventLoop
 _Unix: Any = unix_events._UnixSelectorEventLoop
 
 create_unix_connection = _Unix.create_unix_connection
@@ -23,7 +22,6 @@ sock_sendfile_native = _Unix._sock_sendfile_native
 sock_sendfile_native_impl = _Unix._sock_sendfile_native_impl
 sock_sendfile_update_filepos = _Unix._sock_sendfile_update_filepos
 sock_add_cancellation_callback = _Unix._sock_add_cancellation_callback
-ensure_fd_no_transport = _Selector._ensure_fd_no_transport
 
 # What loop.start_tls() and loop.sendfile() ask of a transport.
 _StreamTransport: Any = _core.StreamTransport

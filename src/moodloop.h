@@ -21,7 +21,7 @@
 #include <stdint.h>
 
 /* One line for each kind of watcher: X(Name, lower). `src/watcher/<lower>.c` defines
- * `const ml_kind ml_<lower>_kind`; the type, the factories `loop.<lower>()` and
+ * its ml_kind and `PyType_Spec ml_<lower>_spec`; the type, the factories `loop.<lower>()` and
  * `loop.__<lower>__()` and the name in the module follow from this line. */
 #define ML_WATCHER_KINDS(X) \
     X(Io, io)               \

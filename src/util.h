@@ -39,6 +39,16 @@ ml_raise(PyObject *exc) /* steals */
  * none), and reports what has failed meanwhile, which `rc` tells. 0 or -1. */
 int ml_raise_again(PyObject *exc, int rc, PyObject *source);
 
+/* What a method without a result returns for a function that gave -1 with an exception, or 0. */
+static inline PyObject *
+ml_none_or_error(int rc)
+{
+    if (rc < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
 #define ML_CONTAINER_OF(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
 
 /* Reports the exception that is set to sys.unraisablehook with `object` as its source. */

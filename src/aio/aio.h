@@ -6,8 +6,9 @@
 #ifndef ML_AIO_H
 #define ML_AIO_H
 
+#include "../watcher/watcher.h" /* first: Python.h comes before the system's headers */
+
 #include "../net/sock.h"
-#include "../watcher/watcher.h"
 
 typedef struct ml_base ml_base;
 typedef struct ml_handle ml_handle;

@@ -31,10 +31,7 @@ handle_run(ml_handle *handle, PyObject *Py_UNUSED(unused))
     handle->by_hand = true;
     int rc = ml_handle_run(handle);
     handle->by_hand = outer;
-    if (rc < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
+    return ml_none_or_error(rc);
 }
 
 static PyObject *

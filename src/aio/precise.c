@@ -1,7 +1,6 @@
 /* Timers of less than a millisecond or a few: epoll waits whole milliseconds, so that one of 300 us
  * was 800 us late. A timerfd ends the poll in time for the next of them, 20 to 40 us late here; it
  * costs two system calls, so that only delays for which it matters get one. */
-#define _GNU_SOURCE
 #include "aio.h"
 
 #include <errno.h>

@@ -444,8 +444,5 @@ ml_base_run(ml_base *self, PyObject *Py_UNUSED(unused))
     ml_base_track_waiting(self);
     ml_interrupt_end(self->ev);
     Py_DECREF(self);
-    if (rc < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
+    return ml_none_or_error(rc);
 }

@@ -65,7 +65,7 @@ ml_base_signal_start(ml_base *self, PyObject *args)
     if (!PyArg_ParseTuple(args, "iOO!", &signum, &callback, &PyTuple_Type, &arguments)) {
         return NULL;
     }
-    if (ml_base_check_closed(self) < 0 || ml_signal_check(self->state, signum) < 0) {
+    if (ml_base_check_closed(self) < 0 || ml_signal_check(signum) < 0) {
         return NULL;
     }
     PyObject **items = PySequence_Fast_ITEMS(arguments);

@@ -1,6 +1,5 @@
 /* getaddrinfo() of what needs no look-up: numeric addresses and ports. The C library parses them,
  * told by its flags to do no more than that, so the answers are those of socket.getaddrinfo(). */
-#define _GNU_SOURCE
 #include "../aio/aio.h"
 #include "addr.h"
 

@@ -399,10 +399,7 @@ static const ml_transport_kind datagram_kind = {
         {
             .readable = readable,
             .send = send_queue,
-            .pause = ml_transport_pause,
-            .resume = ml_transport_resume,
-            .drained = ml_transport_drained,
-            .write_failed = ml_transport_write_failed,
+            ML_PROTOCOL_SINK,
         },
     .calls = &ml_sock_calls,
     .is_socket = true,

@@ -50,10 +50,7 @@ static const ml_transport_kind read_kind = {
     .sink =
         {
             .readable = ml_transport_readable,
-            .pause = ml_transport_pause,
-            .resume = ml_transport_resume,
-            .drained = ml_transport_drained,
-            .write_failed = ml_transport_write_failed,
+            ML_PROTOCOL_SINK,
         },
     .calls = &ml_pipe_calls,
     .read_error = read_failed,
@@ -86,10 +83,7 @@ static const ml_transport_kind write_kind = {
     .sink =
         {
             .readable = peer_closed,
-            .pause = ml_transport_pause,
-            .resume = ml_transport_resume,
-            .drained = ml_transport_drained,
-            .write_failed = ml_transport_write_failed,
+            ML_PROTOCOL_SINK,
         },
     .calls = &ml_pipe_calls,
     .write_failed = "Fatal write error on pipe transport",
@@ -108,10 +102,7 @@ write_close(ml_transport *self, PyObject *Py_UNUSED(unused))
     if (rc == 0 && self->stream.queued == 0 && !self->conn_lost) {
         rc = ml_transport_force_close(self, NULL);
     }
-    if (rc < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
+    return ml_none_or_error(rc);
 }
 
 /* ---- making -------------------------------------------------------------------------------- */

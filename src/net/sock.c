@@ -1,4 +1,3 @@
-#define _GNU_SOURCE
 #include "sock.h"
 
 #include <errno.h>

@@ -88,7 +88,7 @@ int ml_transport_log(ml_transport *self, const char *name);
 /* Completes empty_waiter if it is time to: None, or ConnectionError once the connection is lost. */
 void ml_transport_settle_waiter(ml_transport *self);
 
-/* sink.c: how a Protocol or BufferedProtocol is called. */
+/* protocol.c: how a Protocol or BufferedProtocol is called, and how much is read for it. */
 extern const ml_transport_kind ml_stream_kind;
 int ml_transport_set_protocol(ml_transport *self, PyObject *protocol);
 int ml_transport_readable(ml_stream *stream);
@@ -96,6 +96,10 @@ int ml_transport_pause(ml_stream *stream);
 int ml_transport_resume(ml_stream *stream);
 int ml_transport_drained(ml_stream *stream);
 int ml_transport_write_failed(ml_stream *stream, int error);
+/* What all kinds have in their sinks. */
+#define ML_PROTOCOL_SINK                                                                         \
+    .pause = ml_transport_pause, .resume = ml_transport_resume, .drained = ml_transport_drained, \
+    .write_failed = ml_transport_write_failed
 
 /* extra.c: get_extra_info() and what it needs. */
 PyObject *ml_transport_get_extra_info(ml_transport *self, PyObject *args, PyObject *kwargs);

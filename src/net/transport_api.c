@@ -11,15 +11,6 @@
 /* A mutable buffer at least this large is offered to the socket before what is left is copied. */
 #define SEND_BEFORE_COPY 65536
 
-static PyObject *
-none_or_error(int rc)
-{
-    if (rc < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
-}
-
 /* ---- writing ----------------------------------------------------------------------------- */
 
 /* Queues bytes, bytearray or memoryview. Bytes are kept by reference; what may change is copied,
@@ -129,13 +120,13 @@ ml_transport_py_write(ml_transport *self, PyObject *data)
         Py_RETURN_NONE;
     }
     if (drops_writes(self)) {
-        return none_or_error(ml_transport_count_lost_write(self));
+        return ml_none_or_error(ml_transport_count_lost_write(self));
     }
     int gone = ml_transport_check_owned(self);
     if (gone) {
-        return none_or_error(gone < 0 ? -1 : 0);
+        return ml_none_or_error(gone < 0 ? -1 : 0);
     }
-    return none_or_error(queue_data(self, data) < 0 ? -1 : ml_stream_queued(&self->stream));
+    return ml_none_or_error(queue_data(self, data) < 0 ? -1 : ml_stream_queued(&self->stream));
 }
 
 PyObject *
@@ -166,7 +157,7 @@ ml_transport_py_writelines(ml_transport *self, PyObject *lines)
         }
     }
     Py_DECREF(list);
-    return none_or_error(rc);
+    return ml_none_or_error(rc);
 }
 
 int
@@ -341,7 +332,7 @@ ml_transport_py_pause_reading(ml_transport *self, PyObject *Py_UNUSED(unused))
     }
     self->reading_paused = true;
     int rc = ml_stream_read(&self->stream, false);
-    return none_or_error(rc < 0 ? rc : ml_transport_log(self, "pauses_reading"));
+    return ml_none_or_error(rc < 0 ? rc : ml_transport_log(self, "pauses_reading"));
 }
 
 PyObject *
@@ -353,7 +344,7 @@ ml_transport_py_resume_reading(ml_transport *self, PyObject *Py_UNUSED(unused))
     self->reading_paused = false;
     /* Before connection_made() it is start() that begins to read; after EOF nothing comes. */
     int rc = self->made && !self->eof_received ? ml_stream_read(&self->stream, true) : 0;
-    return none_or_error(rc < 0 ? rc : ml_transport_log(self, "resumes_reading"));
+    return ml_none_or_error(rc < 0 ? rc : ml_transport_log(self, "resumes_reading"));
 }
 
 PyObject *
@@ -367,7 +358,7 @@ ml_transport_py_is_reading(ml_transport *self, PyObject *Py_UNUSED(unused))
 PyObject *
 ml_transport_py_close(ml_transport *self, PyObject *Py_UNUSED(unused))
 {
-    return none_or_error(ml_transport_close(self));
+    return ml_none_or_error(ml_transport_close(self));
 }
 
 PyObject *
@@ -380,13 +371,13 @@ ml_transport_py_is_closing(ml_transport *self, PyObject *Py_UNUSED(unused))
 static PyObject *
 transport_force_close(ml_transport *self, PyObject *exc)
 {
-    return none_or_error(ml_transport_force_close(self, exc));
+    return ml_none_or_error(ml_transport_force_close(self, exc));
 }
 
 PyObject *
 ml_transport_py_abort(ml_transport *self, PyObject *Py_UNUSED(unused))
 {
-    return none_or_error(ml_transport_force_close(self, NULL));
+    return ml_none_or_error(ml_transport_force_close(self, NULL));
 }
 
 static PyObject *
@@ -402,7 +393,7 @@ transport_fatal_error(ml_transport *self, PyObject *args)
         return PyErr_Format(PyExc_TypeError, "an exception is needed, not %R", exc);
     }
     ml_raise(Py_NewRef(exc));
-    return none_or_error(ml_transport_fatal(self, message));
+    return ml_none_or_error(ml_transport_fatal(self, message));
 }
 
 /* ---- protocol and attributes ------------------------------------------------------------- */
@@ -416,7 +407,7 @@ ml_transport_py_get_protocol(ml_transport *self, PyObject *Py_UNUSED(unused))
 PyObject *
 ml_transport_py_set_protocol(ml_transport *self, PyObject *protocol)
 {
-    return none_or_error(ml_transport_set_protocol(self, protocol));
+    return ml_none_or_error(ml_transport_set_protocol(self, protocol));
 }
 
 PyObject *

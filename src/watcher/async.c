@@ -19,7 +19,7 @@ async_stop(ml_watcher *base)
     ev_async_stop(base->loop->ev, &((ml_async *)base)->ev);
 }
 
-const ml_kind ml_async_kind = {
+static const ml_kind ml_async_kind = {
     .name = "Async",
     .args = {NULL},
     .ev_offset = offsetof(ml_async, ev),

@@ -4,7 +4,6 @@
  * thus carries the events of an older IORING_OP_POLL_ADD, which Linux refuses since 5.13: libev
  * then aborts the process ("io_uring_enter did not consume all sqes") after a dozen rounds. Such a
  * kernel is recognised here, by one entry like that in a ring of our own. */
-#define _GNU_SOURCE
 #include "watcher.h"
 
 #include <errno.h>

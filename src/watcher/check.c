@@ -19,7 +19,7 @@ check_stop(ml_watcher *base)
     ev_check_stop(base->loop->ev, &((ml_check *)base)->ev);
 }
 
-const ml_kind ml_check_kind = {
+static const ml_kind ml_check_kind = {
     .name = "Check",
     .args = {NULL},
     .ev_offset = offsetof(ml_check, ev),

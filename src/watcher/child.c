@@ -4,7 +4,6 @@
  * subprocess or whoever else waits for one finds its status gone. It stays off (see
  * detach_child()), and the one here asks for the pids that are watched, and for all only while
  * somebody watches all. The ev_child's state, reference and pending event are still libev's. */
-#define _GNU_SOURCE
 #include "watcher.h"
 
 #include <signal.h>
@@ -237,7 +236,7 @@ child_describe(ml_watcher *base)
                                 self->ev.flags & 1 ? "True" : "False");
 }
 
-const ml_kind ml_child_kind = {
+static const ml_kind ml_child_kind = {
     .name = "Child",
     .args = {"pid", "trace", NULL},
     .ev_offset = offsetof(ml_child, ev),

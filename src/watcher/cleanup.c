@@ -24,7 +24,7 @@ cleanup_stop(ml_watcher *base)
     }
 }
 
-const ml_kind ml_cleanup_kind = {
+static const ml_kind ml_cleanup_kind = {
     .name = "Cleanup",
     .args = {NULL},
     .uncounted = true,

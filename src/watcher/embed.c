@@ -3,12 +3,10 @@
  * libev's ev_embed runs the other loop with a bare ev_run(): no look at its descriptors, no place
  * for an exception, no check of the thread. So only the ev_embed itself is left to libev, for its
  * state; its three parts are stopped at once, and the two here do their work. */
-#define _GNU_SOURCE
 #include "watcher.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pythread.h>
 
 struct ml_embed {
     ml_watcher base;
@@ -54,12 +52,6 @@ run_other(ml_embed *self)
     return rc < 0 ? -1 : 0;
 }
 
-static bool
-runs_elsewhere(ml_loop *loop)
-{
-    return loop->depth > 0 && loop->owner != PyThread_get_thread_ident();
-}
-
 /* From within this loop's run. What ended the other's run ends this one. */
 static void
 sweep_by_itself(ml_embed *self)
@@ -68,7 +60,7 @@ sweep_by_itself(ml_embed *self)
 
     Py_INCREF((PyObject *)self);
     Py_INCREF((PyObject *)loop);
-    if (runs_elsewhere(self->other)) { /* it would be so each time */
+    if (ml_loop_runs_elsewhere(self->other)) { /* it would be so each time */
         PyErr_SetString(loop->state->Error, "another thread is inside start() of the other loop");
         ml_watcher_stop(&self->base);
         ml_loop_set_aside(loop, (PyObject *)self);
@@ -395,7 +387,7 @@ embed_free(ml_watcher *base)
     Py_XDECREF((PyObject *)other);
 }
 
-const ml_kind ml_embed_kind = {
+static const ml_kind ml_embed_kind = {
     .name = "Embed",
     .args = {"other", NULL},
     .callback_optional = true,
@@ -419,7 +411,7 @@ embed_sweep(ml_embed *self, PyObject *Py_UNUSED(unused))
         return NULL;
     }
     ml_loop *loop = (ml_loop *)Py_NewRef((PyObject *)self->base.loop);
-    bool elsewhere = runs_elsewhere(self->other) || runs_elsewhere(loop);
+    bool elsewhere = ml_loop_runs_elsewhere(self->other) || ml_loop_runs_elsewhere(loop);
     int rc = run_other(self);
 
     if (rc == -1 && !elsewhere && loop->depth > 0 && loop->exc == NULL) {
@@ -429,10 +421,7 @@ embed_sweep(ml_embed *self, PyObject *Py_UNUSED(unused))
         ml_raise(exc);
     }
     Py_DECREF((PyObject *)loop);
-    if (rc < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
+    return ml_none_or_error(rc);
 }
 
 static PyObject *

@@ -1,5 +1,4 @@
 /* Every ev_io of the project is started and stopped here; see watcher.h for why. */
-#define _GNU_SOURCE
 #include "watcher.h"
 
 #include <errno.h>
@@ -227,7 +226,7 @@ check_fd(ml_loop *loop, int fd)
 }
 
 /* Called just before libev tells the kernel what changed: descriptors that were closed meanwhile
- * lose their watchers, because libev would abort on them (EBADF). One fcntl (150 ns) for each
+ * lose their watchers, because libev would abort on them (EBADF). One fstat (150 ns) for each
  * descriptor that changed and still has watchers. */
 void
 ml_fdw_check(ml_loop *loop)

@@ -19,7 +19,7 @@ fork_stop(ml_watcher *base)
     ev_fork_stop(base->loop->ev, &((ml_fork *)base)->ev);
 }
 
-const ml_kind ml_fork_kind = {
+static const ml_kind ml_fork_kind = {
     .name = "Fork",
     .args = {NULL},
     .ev_offset = offsetof(ml_fork, ev),

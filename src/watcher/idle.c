@@ -19,7 +19,7 @@ idle_stop(ml_watcher *base)
     ev_idle_stop(base->loop->ev, &((ml_idle *)base)->ev);
 }
 
-const ml_kind ml_idle_kind = {
+static const ml_kind ml_idle_kind = {
     .name = "Idle",
     .args = {NULL},
     .callback_optional = true,

@@ -1,6 +1,5 @@
 /* Signals end a blocking poll: the process's signal wakeup fd is ours while a loop runs in the main
  * thread. */
-#define _GNU_SOURCE
 #include "watcher.h"
 
 #include <errno.h>

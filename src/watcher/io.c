@@ -105,7 +105,7 @@ io_describe(ml_watcher *base)
     return PyUnicode_FromFormat("fd=%d events=%d", self->fdw.ev.fd, io_events(self));
 }
 
-const ml_kind ml_io_kind = {
+static const ml_kind ml_io_kind = {
     .name = "Io",
     .args = {"fd", "events", NULL},
     .ev_offset = offsetof(ml_io, fdw.ev),

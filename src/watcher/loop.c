@@ -1,5 +1,4 @@
-/* event.Loop: life and attributes. Running it is in run.c. */
-#define _GNU_SOURCE
+/* event.Loop: how it is made and closed. Running it is in run.c, what Python sees in loop_api.c. */
 #include "watcher.h"
 
 #include <errno.h>
@@ -31,6 +30,22 @@ ml_loop_check_change(ml_loop *loop)
         return -1;
     }
     return ml_loop_check_open(loop);
+}
+
+bool
+ml_loop_runs_elsewhere(ml_loop *loop)
+{
+    return loop->depth > 0 && loop->owner != PyThread_get_thread_ident();
+}
+
+int
+ml_loop_check_thread(ml_loop *loop)
+{
+    if (ml_loop_runs_elsewhere(loop)) {
+        PyErr_SetString(loop->state->Error, "another thread is inside start() of this loop");
+        return -1;
+    }
+    return 0;
 }
 
 static void
@@ -356,7 +371,7 @@ ml_loop_after_fork(ml_loop *self)
     }
     ev_loop_fork(self->ev);
     self->reset_due = self->fork_told = true;
-    if (self->depth > 0 && self->owner != PyThread_get_thread_ident()) {
+    if (ml_loop_runs_elsewhere(self)) {
         self->depth = 0;
         self->owner = 0;
         self->tstate = NULL;

@@ -4,19 +4,6 @@
 #include <pythread.h>
 #include <signal.h>
 
-#define X(Name, lower) extern const ml_kind ml_##lower##_kind;
-ML_WATCHER_KINDS(X)
-#undef X
-
-static PyObject *
-none_or_error(int rc)
-{
-    if (rc < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
-}
-
 /* ---- running ----------------------------------------------------------------------------- */
 
 /* With a guest the run goes on while that waits for what is no watcher (a task for another thread,
@@ -49,11 +36,7 @@ loop_start(ml_loop *self, PyObject *args, PyObject *kwargs)
     int flags = 0;
 
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|i:start", keywords, &flags) ||
-        ml_loop_check_change(self) < 0) {
-        return NULL;
-    }
-    if (self->depth > 0 && self->owner != PyThread_get_thread_ident()) {
-        PyErr_SetString(self->state->Error, "another thread is inside start() of this loop");
+        ml_loop_check_change(self) < 0 || ml_loop_check_thread(self) < 0) {
         return NULL;
     }
     if (self->host_ops != NULL && self->host_ops->check_start(self->host) < 0) {
@@ -100,11 +83,7 @@ loop_stop(ml_loop *self, PyObject *args, PyObject *kwargs)
 static PyObject *
 loop_invoke(ml_loop *self, PyObject *Py_UNUSED(unused))
 {
-    if (ml_loop_check_change(self) < 0) {
-        return NULL;
-    }
-    if (self->depth > 0 && self->owner != PyThread_get_thread_ident()) {
-        PyErr_SetString(self->state->Error, "another thread is inside start() of this loop");
+    if (ml_loop_check_change(self) < 0 || ml_loop_check_thread(self) < 0) {
         return NULL;
     }
     self->invoking++;
@@ -305,7 +284,7 @@ loop_close(ml_loop *self, PyObject *Py_UNUSED(unused))
         PyErr_SetString(self->state->Error, "an asyncio loop runs on this loop: close that");
         return NULL;
     }
-    return none_or_error(ml_loop_close(self));
+    return ml_none_or_error(ml_loop_close(self));
 }
 
 static PyObject *
@@ -468,7 +447,7 @@ get_backend_name(ml_loop *self, void *Py_UNUSED(closure))
     if (ml_loop_check_open(self) < 0) {
         return NULL;
     }
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(names); i++) {
         if (names[i].bit == ev_backend(self->ev)) {
             return PyUnicode_FromString(names[i].name);
         }

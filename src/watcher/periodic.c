@@ -77,7 +77,7 @@ periodic_describe(ml_watcher *base)
     return text;
 }
 
-const ml_kind ml_periodic_kind = {
+static const ml_kind ml_periodic_kind = {
     .name = "Periodic",
     .args = {"offset", "interval", NULL},
     .ev_offset = offsetof(ml_periodic, ev),

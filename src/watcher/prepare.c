@@ -19,7 +19,7 @@ prepare_stop(ml_watcher *base)
     ev_prepare_stop(base->loop->ev, &((ml_prepare *)base)->ev);
 }
 
-const ml_kind ml_prepare_kind = {
+static const ml_kind ml_prepare_kind = {
     .name = "Prepare",
     .args = {NULL},
     .ev_offset = offsetof(ml_prepare, ev),

@@ -313,13 +313,7 @@ outcome(ml_loop *loop)
 int
 ml_loop_run(ml_loop *loop, int flags, bool blocking)
 {
-    unsigned long thread = PyThread_get_thread_ident();
-
-    if (ml_loop_check_open(loop) < 0) {
-        return -1;
-    }
-    if (loop->depth > 0 && loop->owner != thread) {
-        PyErr_SetString(loop->state->Error, "another thread is inside start() of this loop");
+    if (ml_loop_check_open(loop) < 0 || ml_loop_check_thread(loop) < 0) {
         return -1;
     }
     if (loop->exc != NULL) {
@@ -333,7 +327,7 @@ ml_loop_run(ml_loop *loop, int flags, bool blocking)
     int was_broken = loop->broken;
     ml_loop *was_current = current;
     Py_INCREF(loop);
-    loop->owner = thread;
+    loop->owner = PyThread_get_thread_ident();
     if (loop->depth++ == 0) {
         loop->break_how = 0;
     }

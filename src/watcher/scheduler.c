@@ -276,7 +276,7 @@ scheduler_clear(ml_watcher *base)
     Py_CLEAR(((ml_scheduler *)base)->reschedule);
 }
 
-const ml_kind ml_scheduler_kind = {
+static const ml_kind ml_scheduler_kind = {
     .name = "Scheduler",
     .args = {"reschedule", NULL},
     .aliases = {"scheduler"},

@@ -17,7 +17,7 @@ signal_set(ml_watcher *base, PyObject *const *args)
         return -1;
     }
     signum = overflow || signum < 0 || signum > INT_MAX ? -1 : signum;
-    if (ml_signal_check(base->loop->state, (int)signum) < 0 ||
+    if (ml_signal_check((int)signum) < 0 ||
         ml_watcher_check_inactive(base, "set the arguments") < 0) {
         return -1;
     }
@@ -43,7 +43,7 @@ signal_describe(ml_watcher *base)
     return PyUnicode_FromFormat("signum=%d", ((ml_signal *)base)->ev.signum);
 }
 
-const ml_kind ml_signal_kind = {
+static const ml_kind ml_signal_kind = {
     .name = "Signal",
     .args = {"signum", NULL},
     .ev_offset = offsetof(ml_signal, ev),

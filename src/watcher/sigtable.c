@@ -1,5 +1,4 @@
 /* Which loop has which signal, and what to put back. Process-wide, as signals are. */
-#define _GNU_SOURCE
 #include "watcher.h"
 
 #include <signal.h>
@@ -12,7 +11,7 @@ static struct {
 } table[NSIG];
 
 int
-ml_signal_check(ml_state *Py_UNUSED(state), int signum)
+ml_signal_check(int signum)
 {
     if (signum <= 0 || signum >= NSIG) {
         PyErr_Format(PyExc_ValueError, "signal number %d out of range [1; %d]", signum, NSIG - 1);

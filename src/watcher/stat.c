@@ -183,7 +183,7 @@ stat_free(ml_watcher *base)
     Py_CLEAR(((ml_stat *)base)->bytes);
 }
 
-const ml_kind ml_stat_kind = {
+static const ml_kind ml_stat_kind = {
     .name = "Stat",
     .args = {"path", "interval", NULL},
     .ev_offset = offsetof(ml_stat, ev),

@@ -3,7 +3,7 @@
 
 #include <math.h>
 
-typedef struct ml_evtimer {
+typedef struct ml_evtimer { /* struct ml_timer is aio's: a TimerHandle */
     ml_watcher base;
     ev_timer ev;
     double after; /* as given: libev turns its own into a point in time */
@@ -55,7 +55,7 @@ timer_describe(ml_watcher *base)
     return text;
 }
 
-const ml_kind ml_timer_kind = {
+static const ml_kind ml_timer_kind = {
     .name = "Timer",
     .args = {"after", "repeat", NULL},
     .ev_offset = offsetof(ml_timer, ev),

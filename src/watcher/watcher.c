@@ -415,14 +415,29 @@ ml_watcher_alloc(PyTypeObject *type, const ml_kind *kind)
     return (PyObject *)self;
 }
 
+/* What __init__() takes; returns how many of these are the kind's own. */
+static int
+init_names(const ml_kind *kind, const char **names, const char **aliases)
+{
+    int own = arg_count(kind);
+
+    names[0] = "loop";
+    memcpy(names + 1, kind->args, (size_t)own * sizeof(*names));
+    memcpy(aliases + 1, kind->aliases, (size_t)own * sizeof(*aliases));
+    names[own + 1] = "callback";
+    names[own + 2] = "data";
+    names[own + 3] = "priority";
+    return own;
+}
+
 /* Kind(loop, <its own>, callback, data=None, priority=0) */
 int
 ml_watcher_init(ml_watcher *self, PyObject *args, PyObject *kwargs)
 {
     const ml_kind *kind = self->kind;
-    const char *names[ML_MAX_ARGS + 4] = {"loop"}, *aliases[ML_MAX_ARGS + 4] = {NULL};
+    const char *names[ML_MAX_ARGS + 4] = {NULL}, *aliases[ML_MAX_ARGS + 4] = {NULL};
     PyObject *values[ML_MAX_ARGS + 4] = {NULL};
-    int own = arg_count(kind), count = own + 4;
+    int own = init_names(kind, names, aliases), count = own + 4;
     ml_state *state = ml_state_of_type(Py_TYPE(self));
 
     if (state == NULL) {
@@ -432,11 +447,6 @@ ml_watcher_init(ml_watcher *self, PyObject *args, PyObject *kwargs)
         PyErr_SetString(state->Error, "cannot initialise an active or pending watcher again");
         return -1;
     }
-    memcpy(names + 1, kind->args, (size_t)own * sizeof(*names));
-    memcpy(aliases + 1, kind->aliases, (size_t)own * sizeof(*aliases));
-    names[own + 1] = "callback";
-    names[own + 2] = "data";
-    names[own + 3] = "priority";
     ml_loop *old = NULL;
     if (loop_first(state, own, &args, &kwargs) < 0) {
         return -1;

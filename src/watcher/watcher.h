@@ -179,6 +179,9 @@ int ml_loop_check_open(ml_loop *loop);
 /* For what changes the loop or a watcher of it, but for their `data`: -1 with Error also inside of
  * a reschedule callable. */
 int ml_loop_check_change(ml_loop *loop);
+/* A run of the loop goes on in another thread; -1 with Error if so. */
+bool ml_loop_runs_elsewhere(ml_loop *loop);
+int ml_loop_check_thread(ml_loop *loop);
 
 /* ev_run with every guard: one thread at a time, descriptors checked, Python's signal handlers
  * run, an exception raised by a watcher set aside and raised here, undelivered events kept.
@@ -266,7 +269,7 @@ ml_loop_changed(ml_loop *loop)
  * keep the process-wide table and put the former disposition back when the last watcher stops.
  * start: -1 with ValueError (out of range, SIGKILL, SIGSTOP) or Error (other loop, SIGCHLD while
  * libev's default loop exists). */
-int ml_signal_check(ml_state *state, int signum);
+int ml_signal_check(int signum);
 int ml_signal_start(ml_loop *loop, ev_signal *ev);
 void ml_signal_stop(ml_loop *loop, ev_signal *ev);
 /* The loop that a signal is on, borrowed, or NULL. */

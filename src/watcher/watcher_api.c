@@ -58,10 +58,7 @@ watcher_invoke(ml_watcher *self, PyObject *arg)
     loop->invoking--;
     int rc = ml_loop_raise_aside(loop, nothing_before);
     Py_DECREF(loop);
-    if (rc < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
+    return ml_none_or_error(rc);
 }
 
 static PyObject *

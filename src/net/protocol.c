@@ -1,5 +1,5 @@
-/* How a transport calls its protocol: Protocol.data_received, or BufferedProtocol's get_buffer and
- * buffer_updated. Methods are looked up at each call, as programs replace them. */
+/* How a transport reads, and calls its protocol: Protocol.data_received, or BufferedProtocol's
+ * get_buffer and buffer_updated. Methods are looked up at each call, as programs replace them. */
 #include "transport.h"
 
 #include <errno.h>
@@ -157,32 +157,30 @@ ml_transport_readable(ml_stream *stream)
 
 /* ---- writing ----------------------------------------------------------------------------- */
 
-int
-ml_transport_pause(ml_stream *stream)
+static int
+tell(ml_stream *stream, PyObject *method, const char *failed)
 {
     ml_transport *self = transport_of(stream);
-    PyObject *result = call0(self, self->loop->state->str.pause_writing);
+    PyObject *result = call0(self, method);
 
     if (result == NULL) {
-        return ml_base_handle_error(self->loop, "protocol.pause_writing() failed", (PyObject *)self,
-                                    self->protocol);
+        return ml_base_handle_error(self->loop, failed, (PyObject *)self, self->protocol);
     }
     Py_DECREF(result);
     return 0;
 }
 
 int
+ml_transport_pause(ml_stream *stream)
+{
+    return tell(stream, stream->loop->state->str.pause_writing, "protocol.pause_writing() failed");
+}
+
+int
 ml_transport_resume(ml_stream *stream)
 {
-    ml_transport *self = transport_of(stream);
-    PyObject *result = call0(self, self->loop->state->str.resume_writing);
-
-    if (result == NULL) {
-        return ml_base_handle_error(self->loop, "protocol.resume_writing() failed",
-                                    (PyObject *)self, self->protocol);
-    }
-    Py_DECREF(result);
-    return 0;
+    return tell(stream, stream->loop->state->str.resume_writing,
+                "protocol.resume_writing() failed");
 }
 
 int
@@ -220,10 +218,7 @@ const ml_transport_kind ml_stream_kind = {
     .sink =
         {
             .readable = ml_transport_readable,
-            .pause = ml_transport_pause,
-            .resume = ml_transport_resume,
-            .drained = ml_transport_drained,
-            .write_failed = ml_transport_write_failed,
+            ML_PROTOCOL_SINK,
         },
     .calls = &ml_sock_calls,
     .is_socket = true,
