@@ -48,7 +48,8 @@ def run(argv: list[str]) -> int:
     )
     parser.add_argument("-m", dest="module", action="store_true", help="PROGRAM names a module")
     parser.add_argument("program", metavar="PROGRAM", help="a script, directory or zip file")
-    parser.add_argument("args", metavar="ARGS", nargs=argparse.REMAINDER, help="the program's own")
+    own = parser.add_argument("args", metavar="ARGS", nargs="...", help="the program's own")
+    own.required = False  # or Python 3.11 says in its error that it is
     options = parser.parse_args(argv)
 
     from . import install

@@ -4,6 +4,7 @@
 reference, and on moodloop. `-k asyncio` or MOODLOOP_TEST_LOOP=asyncio takes one half.
 """
 
+import asyncio
 import faulthandler
 import gc
 import logging
@@ -26,6 +27,7 @@ def pytest_configure(config):
     global hang_report
     hang_report = os.dup(2)  # the real one: nothing is captured yet
     config.addinivalue_line("markers", "moodloop_only: about what only moodloop has")
+    config.addinivalue_line("markers", "is_reading: calls is_reading() of a pipe or datagrams")
     for line in (
         "error::pytest.PytestUnraisableExceptionWarning",
         "error::pytest.PytestUnhandledThreadExceptionWarning",
@@ -40,6 +42,14 @@ def pytest_generate_tests(metafunc):
         if metafunc.definition.get_closest_marker("moodloop_only"):
             names = [n for n in names if n == loops.MOODLOOP]
         metafunc.parametrize("loop_name", names, scope="session")
+
+
+def pytest_runtest_setup(item):
+    callspec = getattr(item, "callspec", None)
+    stock = callspec is not None and callspec.params.get("loop_name") == "asyncio"
+    if stock and item.get_closest_marker("is_reading"):
+        if "is_reading" not in vars(asyncio.unix_events._UnixReadPipeTransport):
+            pytest.skip("early asyncio of 3.11, such as 3.11.2's, has no is_reading() there")
 
 
 def pytest_collection_modifyitems(config, items):

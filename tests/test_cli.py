@@ -218,3 +218,7 @@ def test_bad_usage_is_exit_status_2(args):
     assert done.returncode == 2
     assert done.stderr.startswith("usage: ")
     assert "Traceback" not in done.stderr
+
+
+def test_only_the_program_is_required():
+    assert moodloop_cli("run").stderr.rstrip().endswith("required: PROGRAM")

@@ -104,3 +104,10 @@ def test_every_member_has_a_docstring():
             if not name.startswith("_") and not described(node, after):
                 bare.append(f"{type_.name}.{name}")
     assert bare == []
+
+
+def test_every_source_file_is_in_the_architecture():
+    """The tables of docs/architecture.md are the map, so nothing may be missing on it."""
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    files = [*(ROOT / "src").rglob("*.c"), *(ROOT / "moodloop").rglob("*.py")]
+    assert sorted(f.name for f in files if f"{f.name}`" not in page) == []

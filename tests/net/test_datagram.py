@@ -355,6 +355,7 @@ class TestOptions:
 
 
 class TestReading:
+    @pytest.mark.is_reading
     def test_pause_and_resume(self, run):
         async def main():
             async with endpoint(local_addr=LOCAL) as (transport, p):
@@ -371,6 +372,7 @@ class TestReading:
 
         run(main())
 
+    @pytest.mark.is_reading
     def test_pause_in_a_burst(self, run):
         class Pausing(DatagramRecord):
             def datagram_received(self, data, addr):

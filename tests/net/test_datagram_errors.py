@@ -379,6 +379,7 @@ class TestFlow:
 
 
 class TestEnd:
+    @pytest.mark.is_reading
     def test_close(self, run):
         async def main():
             async with endpoint(local_addr=LOCAL) as (transport, p):
@@ -407,6 +408,7 @@ class TestEnd:
         run(main())
         assert log() == ["socket.send() raised exception."] * 2
 
+    @pytest.mark.is_reading
     def test_unclosed(self, run):
         async def main():
             loop = asyncio.get_running_loop()

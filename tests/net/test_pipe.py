@@ -18,6 +18,7 @@ KINDS = pytest.mark.parametrize("pair", [os.pipe, socket_pair], ids=["pipe", "so
 
 class TestReading:
     @KINDS
+    @pytest.mark.is_reading
     def test_data_and_eof(self, run, pair):
         async def main():
             async with pipe_reader(pair=pair) as (transport, p, w):
@@ -92,6 +93,7 @@ class TestReading:
 
         run(main())
 
+    @pytest.mark.is_reading
     def test_stream_reader(self, run):
         async def main():
             loop = asyncio.get_running_loop()
@@ -110,6 +112,7 @@ class TestReading:
 
         run(main())
 
+    @pytest.mark.is_reading
     def test_pause_and_resume(self, run):
         async def main():
             async with pipe_reader() as (transport, p, w):
@@ -125,6 +128,7 @@ class TestReading:
 
         run(main())
 
+    @pytest.mark.is_reading
     def test_paused_in_connection_made(self, run):
         class Pausing(PipeRecord):
             def connection_made(self, transport):
