@@ -226,6 +226,14 @@ check_fd(ml_loop *loop, int fd)
     }
 }
 
+void
+ml_fdw_check_changed(ml_loop *loop)
+{
+    for (int i = 0; i < loop->changed_len; i++) {
+        check_fd(loop, loop->changed[i]);
+    }
+}
+
 /* Called just before libev tells the kernel what changed: descriptors that were closed meanwhile
  * lose their watchers, because libev would abort on them (EBADF). One fcntl (150 ns) for each
  * descriptor that changed and still has watchers. */
@@ -256,9 +264,7 @@ ml_fdw_check(ml_loop *loop)
             check_fd(loop, fd);
         }
     }
-    for (int i = 0; i < loop->changed_len; i++) {
-        check_fd(loop, loop->changed[i]);
-    }
+    ml_fdw_check_changed(loop);
     loop->changed_len = 0;
 }
 

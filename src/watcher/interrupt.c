@@ -96,6 +96,7 @@ ml_interrupt_begin(ml_loop *loop)
         if (here <= 0) {
             return here;
         }
+        ml_fdw_check_changed(loop); /* a closed one's number could be that of a socket */
         if (make_sockets(loop) < 0) {
             return -1;
         }

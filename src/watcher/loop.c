@@ -351,12 +351,23 @@ void
 ml_loop_after_fork(ml_loop *self)
 {
     ml_interrupt_after_fork(self);
-    if (self->rescheduling != PyThread_get_thread_ident()) {
+    unsigned long thread = PyThread_get_thread_ident();
+    int invoking = 0;
+
+    for (int i = 0; i < self->invoking; i++) {
+        invoking += self->invokers[i] == thread;
+    }
+    for (int i = 0; i < invoking; i++) {
+        self->invokers[i] = thread;
+    }
+    self->invoking = invoking;
+    if (self->rescheduling != thread) {
         self->rescheduling = 0;
     }
     ev_loop_fork(self->ev);
     self->reset_due = true;
-    if (self->depth > 0 && self->owner != PyThread_get_thread_ident()) {
+    if (self->depth > 0 && self->owner != thread) {
+        self->preparing = false;
         self->depth = 0;
         self->owner = 0;
         self->tstate = NULL;
@@ -370,6 +381,34 @@ ml_loop_after_fork(ml_loop *self)
 }
 
 /* ---- closing ----------------------------------------------------------------------------- */
+
+int
+ml_invoking_begin(ml_loop *self)
+{
+    if (self->invoking == self->invokers_cap) {
+        int cap = self->invokers_cap ? self->invokers_cap * 2 : 4;
+        unsigned long *threads = PyMem_RawRealloc(self->invokers, (size_t)cap * sizeof(*threads));
+        if (threads == NULL) {
+            PyErr_NoMemory();
+            return -1;
+        }
+        self->invokers = threads;
+        self->invokers_cap = cap;
+    }
+    self->invokers[self->invoking++] = PyThread_get_thread_ident();
+    return 0;
+}
+
+void
+ml_invoking_end(ml_loop *self)
+{
+    int last = --self->invoking, i = last;
+
+    while (i > 0 && self->invokers[i] != PyThread_get_thread_ident()) {
+        i--;
+    }
+    self->invokers[i] = self->invokers[last];
+}
 
 void
 ml_loop_stop_all(ml_loop *self)
@@ -426,8 +465,9 @@ ml_loop_close(ml_loop *self)
     }
     Py_INCREF(self);
     ml_cleanup_run(self);
-    if (self->depth > 0) {
-        PyErr_SetString(self->state->Error, "another thread is inside start() of this loop");
+    if (self->depth > 0 || self->invoking > 0) {
+        PyErr_Format(self->state->Error, "another thread is inside %s() of this loop",
+                     self->depth > 0 ? "start" : "invoke");
         Py_DECREF(self);
         return -1;
     }
@@ -539,6 +579,7 @@ loop_dealloc(ml_loop *self)
         }
     }
     loop_clear(self);
+    PyMem_RawFree(self->invokers);
     Py_CLEAR(self->module);
     type->tp_free(self);
     Py_DECREF(type);

@@ -70,7 +70,9 @@ loop_start(ml_loop *self, PyObject *args, PyObject *kwargs)
     return result;
 }
 
-/* A libev with assertions forgets an ev_break() that comes while it polls, so another thread's is
+/* Also from a reschedule callable: a signal handler, which ends a program so, can run in there.
+ *
+ * A libev with assertions forgets an ev_break() that comes while it polls, so another thread's is
  * noted for after the poll, and the poll ended. */
 static PyObject *
 loop_stop(ml_loop *self, PyObject *args, PyObject *kwargs)
@@ -79,7 +81,7 @@ loop_stop(ml_loop *self, PyObject *args, PyObject *kwargs)
     int how = EVBREAK_ONE;
 
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|i:stop", keywords, &how) ||
-        ml_loop_check_change(self) < 0) {
+        ml_loop_check_open(self) < 0) {
         return NULL;
     }
     if (how != EVBREAK_CANCEL && how != EVBREAK_ONE && how != EVBREAK_ALL) {
@@ -107,9 +109,11 @@ loop_invoke(ml_loop *self, PyObject *Py_UNUSED(unused))
         PyErr_SetString(self->state->Error, "another thread is inside start() of this loop");
         return NULL;
     }
-    self->invoking++;
+    if (ml_invoking_begin(self) < 0) {
+        return NULL;
+    }
     ev_invoke_pending(self->ev);
-    self->invoking--;
+    ml_invoking_end(self);
     if (self->exc == NULL) {
         Py_RETURN_NONE;
     }
@@ -492,7 +496,7 @@ get_iteration(ml_loop *self, void *Py_UNUSED(closure))
 static PyObject *
 get_depth(ml_loop *self, void *Py_UNUSED(closure))
 {
-    return ml_loop_check_open(self) < 0 ? NULL : PyLong_FromUnsignedLong(ev_depth(self->ev));
+    return ml_loop_check_open(self) < 0 ? NULL : PyLong_FromLong(self->depth);
 }
 
 PyObject *

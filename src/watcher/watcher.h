@@ -39,6 +39,8 @@ void ml_fdw_stop(ml_loop *loop, ml_fdw *fdw);
  * descriptor that is known to be the same open file as before. */
 int ml_fdw_modify(ml_loop *loop, ml_fdw *fdw, int events);
 void ml_fdw_check(ml_loop *loop);
+/* Only for the descriptors that changed, which the next ml_fdw_check() looks at again. */
+void ml_fdw_check_changed(ml_loop *loop);
 /* `guess` if that is an epoll descriptor, else -1. */
 int ml_find_backend_fd(int guess);
 /* The next check looks at it again: what can be done with it may have changed since the last. */
@@ -107,10 +109,11 @@ struct ml_loop {
     bool blocking;         /* this ev_run may block, so give the GIL away around its poll */
     bool debug;            /* every exception is fatal */
     bool is_default;
-    bool initialised;   /* __init__ has run, once */
-    bool preparing;     /* inside a Prepare callback */
-    bool closing;       /* being closed: nothing can be started any more */
-    int invoking;       /* invoke() calls, of the loop or a watcher, that go on */
+    bool initialised;        /* __init__ has run, once */
+    bool preparing;          /* inside a Prepare callback */
+    bool closing;            /* being closed: nothing can be started any more */
+    unsigned long *invokers; /* threads inside of invoke() and the like: see ml_invoking_begin() */
+    int invoking, invokers_cap;
     PyObject *exc;      /* what ends the run, set aside until ev_run has returned */
     ml_watcher **aside; /* watchers whose events came after `exc`: fed again after ev_run */
     int *aside_revents;
@@ -178,6 +181,12 @@ int ml_loop_check_open(ml_loop *loop);
 /* For what changes the loop or a watcher of it, but for their `data`: -1 with Error also inside of
  * a reschedule callable. */
 int ml_loop_check_change(ml_loop *loop);
+
+/* Around calls of Python code outside of a run, by the loop or a watcher: meanwhile the loop cannot
+ * be closed. They are noted by thread, as a forked child has only one of them. -1 with MemoryError.
+ */
+int ml_invoking_begin(ml_loop *loop);
+void ml_invoking_end(ml_loop *loop);
 
 /* ev_run with every guard: one thread at a time, descriptors checked, Python's signal handlers
  * run, an exception raised by a watcher set aside and raised here, undelivered events kept.
