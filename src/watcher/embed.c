@@ -83,10 +83,17 @@ sweep_by_itself(ml_embed *self)
 /* ---- events ------------------------------------------------------------------------------ */
 
 static void
-embed_io_event(struct ev_loop *ev, ev_io *io, int Py_UNUSED(revents))
+embed_io_event(struct ev_loop *ev, ev_io *io, int revents)
 {
     ml_embed *self = io->data;
 
+    if (revents & EV_ERROR) { /* libev has stopped it, as select() found it closed */
+        ml_fdw_unlink(self->base.loop, &self->io);
+        ev_ref(ev); /* it was unref'd while active */
+        self->base.error = fcntl(io->fd, F_GETFD) < 0 ? errno : 0;
+        ev_feed_event(ev, &self->ev, EV_ERROR);
+        return;
+    }
     ev_feed_event(ev, &self->ev, EV_EMBED);
 }
 

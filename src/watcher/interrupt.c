@@ -8,23 +8,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* CPython's C handler has written signal numbers: take them out, so that the poll does not end for
- * them again, and pass them on to whoever had the wakeup fd before. The handlers themselves run in
- * invoke_pending(). */
-static void
-wakeup_event(struct ev_loop *Py_UNUSED(ev), ev_io *io, int Py_UNUSED(revents))
-{
-    ml_loop *loop = ML_CONTAINER_OF((ml_fdw *)io, ml_loop, wakeup_io);
-    char numbers[64];
-    ssize_t got;
-
-    while ((got = recv(loop->wakeup_fds[0], numbers, sizeof(numbers), MSG_DONTWAIT)) > 0) {
-        if (loop->wakeup_old >= 0 && write(loop->wakeup_old, numbers, (size_t)got) < 0) {
-            continue; /* full or closed: CPython's handler would only warn, too */
-        }
-    }
-}
-
 static void
 wakeup_dead(ml_loop *loop, ml_fdw *Py_UNUSED(fdw))
 {
@@ -32,6 +15,29 @@ wakeup_dead(ml_loop *loop, ml_fdw *Py_UNUSED(fdw))
     if (loop->dead_errno == EBADF) {
         /* The numbers may be anybody's by now: they are not closed. */
         loop->wakeup_fds[0] = loop->wakeup_fds[1] = -1;
+    }
+}
+
+/* CPython's C handler has written signal numbers: take them out, so that the poll does not end for
+ * them again, and pass them on to whoever had the wakeup fd before. The handlers themselves run in
+ * invoke_pending(). */
+static void
+wakeup_event(struct ev_loop *Py_UNUSED(ev), ev_io *io, int revents)
+{
+    ml_loop *loop = ML_CONTAINER_OF((ml_fdw *)io, ml_loop, wakeup_io);
+    char numbers[64];
+    ssize_t got;
+
+    if (revents & EV_ERROR) { /* select() finds it closed: libev has stopped it */
+        ml_fdw_unlink(loop, &loop->wakeup_io);
+        loop->dead_errno = EBADF;
+        wakeup_dead(loop, &loop->wakeup_io);
+        return;
+    }
+    while ((got = recv(loop->wakeup_fds[0], numbers, sizeof(numbers), MSG_DONTWAIT)) > 0) {
+        if (loop->wakeup_old >= 0 && write(loop->wakeup_old, numbers, (size_t)got) < 0) {
+            continue; /* full or closed: CPython's handler would only warn, too */
+        }
     }
 }
 

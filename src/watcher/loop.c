@@ -52,9 +52,14 @@ adopt(ml_loop *self, struct ev_loop *ev, int guess)
     self->wakeup_fds[0] = self->wakeup_fds[1] = self->wakeup_old = -1;
     self->backend_fd = guess >= 0 ? ml_find_backend_fd(guess) : -1;
     ml_run_init(self);
+    int pipe_guess = eventfd(0, EFD_CLOEXEC); /* libev's gets the lowest number, too */
+    if (pipe_guess >= 0) {
+        close(pipe_guess);
+    }
     ev_async_init(&self->wake, wake_event);
     ev_async_start(ev, &self->wake);
     ev_unref(ev);
+    self->pipe_fd = pipe_guess >= 0 ? ml_find_pipe_fd(pipe_guess) : -1;
     ev_fork_init(&self->forked, forked_event);
     ev_set_priority(&self->forked, EV_MAXPRI);
     ev_fork_start(ev, &self->forked);
@@ -133,7 +138,7 @@ static int
 create_default(ml_loop *self, unsigned int flags)
 {
     struct sigaction before;
-    static int default_fd = -1; /* libev keeps the loop, and with it the descriptor */
+    static int default_fd = -1, pipe_fd = -1; /* libev keeps the loop, and with it these */
     bool made = self->state->default_made;
     int guess = made ? default_fd : ml_probe_descriptors();
 
@@ -165,6 +170,7 @@ create_default(ml_loop *self, unsigned int flags)
     ev_set_timeout_collect_interval(ev, 0.);
     adopt(self, ev, guess);
     default_fd = self->backend_fd;
+    pipe_fd = self->pipe_fd = made ? pipe_fd : self->pipe_fd;
     return 0;
 }
 

@@ -41,8 +41,9 @@ int ml_fdw_modify(ml_loop *loop, ml_fdw *fdw, int events);
 void ml_fdw_check(ml_loop *loop);
 /* Only for the descriptors that changed, which the next ml_fdw_check() looks at again. */
 void ml_fdw_check_changed(ml_loop *loop);
-/* `guess` if that is an epoll descriptor, else -1. */
+/* `guess` if that is an epoll descriptor or an eventfd, else -1. */
 int ml_find_backend_fd(int guess);
+int ml_find_pipe_fd(int guess);
 /* The next check looks at it again: what can be done with it may have changed since the last. */
 void ml_fdw_recheck(ml_loop *loop, ml_fdw *fdw);
 /* For a poll that begins with events pending: libev could not register a descriptor. */
@@ -134,6 +135,7 @@ struct ml_loop {
     ml_loop *embed_seen; /* while embed.c searches: the next loop found, itself at the end */
 
     int backend_fd; /* libev's own epoll descriptor, which must not be watched; -1 */
+    int pipe_fd;    /* that of its wake-up, to be looked at before poll() and select(); -1 */
     ev_async wake;  /* ends a poll from another thread; started with the loop, unref'd */
     ev_fork forked; /* pending just before libev registers all descriptors anew */
     bool check_all; /* ml_fdw_check() is to look at all descriptors, changed or not */
