@@ -13,10 +13,10 @@
 struct ml_embed {
     ml_watcher base;
     ev_embed ev;
-    ml_loop *other;     /* owned; NULL until __init__ has run */
-    ml_embed *next;     /* the others in other->embeds, active or not */
-    ml_fdw io;          /* the descriptor of its backend */
-    ev_prepare prepare; /* what no descriptor tells: changes to it, pending events */
+    ml_loop *other;        /* owned; NULL until __init__ has run */
+    ml_embed *prev, *next; /* the others in other->embeds, active or not */
+    ml_fdw io;             /* the descriptor of its backend */
+    ev_prepare prepare;    /* what no descriptor tells: changes to it, pending events */
 };
 
 /* ---- running the other loop -------------------------------------------------------------- */
@@ -304,15 +304,14 @@ ml_embed_stop_all(ml_loop *other)
 static void
 unlink_other(ml_embed *self)
 {
-    ml_embed **place = self->other ? &self->other->embeds : NULL;
-
-    while (place != NULL && *place != self) {
-        place = &(*place)->next;
+    if (self->other == NULL) {
+        return;
     }
-    if (place != NULL) {
-        *place = self->next;
+    *(self->prev ? &self->prev->next : &self->other->embeds) = self->next;
+    if (self->next != NULL) {
+        self->next->prev = self->prev;
     }
-    self->next = NULL;
+    self->prev = self->next = NULL;
 }
 
 /* Whether `loop` is embedded in `other`, at any depth: breadth first, each loop once. `self` does
@@ -373,6 +372,9 @@ embed_set(ml_watcher *base, PyObject *const *args)
     unlink_other(self);
     self->other = (ml_loop *)Py_NewRef((PyObject *)other);
     self->next = other->embeds;
+    if (self->next != NULL) {
+        self->next->prev = self;
+    }
     other->embeds = self;
     Py_XDECREF((PyObject *)old);
     return 0;
