@@ -522,7 +522,8 @@ PyGetSetDef ml_loop_getset[] = {
     {"debug", (getter)get_debug, (setter)set_debug,
      PyDoc_STR("True: every exception of a callback ends start()."), NULL},
     {"io_interval", (getter)get_interval, (setter)set_interval,
-     PyDoc_STR("Seconds for which I/O events are collected (ev_set_io_collect_interval)."),
+     PyDoc_STR("Seconds for which I/O events are collected (ev_set_io_collect_interval). libev "
+               "waits them with the GIL held: other threads stand still."),
      (void *)1},
     {"timeout_interval", (getter)get_interval, (setter)set_interval,
      PyDoc_STR("The same for timers (ev_set_timeout_collect_interval)."), NULL},
