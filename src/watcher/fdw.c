@@ -274,10 +274,11 @@ ml_fdw_check(ml_loop *loop)
         loop->syserr = EBADF;
         return;
     }
-    if (ev_backend(loop->ev) & (EVBACKEND_POLL | EVBACKEND_SELECT) && loop->pipe_fd >= 0 &&
+    bool looked_at = ev_backend(loop->ev) & (EVBACKEND_POLL | EVBACKEND_SELECT);
+    if ((looked_at || ev_iteration(loop->ev) == 0) && loop->pipe_fd >= 0 &&
         is_lost(loop->pipe_fd)) {
-        /* With poll() libev aborts; with select() it stops its own watcher, and has counted it as
-         * none before: start() would not return any more. */
+        /* With poll(), and when epoll is told of it, libev aborts; with select() it stops its own
+         * watcher, and has counted it as none before: start() would not return any more. */
         loop->syserr = EBADF;
         return;
     }
