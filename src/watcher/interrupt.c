@@ -102,6 +102,9 @@ ml_interrupt_begin(ml_loop *loop)
         if (here <= 0) {
             return here;
         }
+        if (ml_loop_check_open(loop) < 0) { /* that was Python code: others ran meanwhile */
+            return -1;
+        }
         ml_fdw_check_changed(loop); /* a closed one's number could be that of a socket */
         if (make_sockets(loop) < 0) {
             return -1;
@@ -117,6 +120,10 @@ ml_interrupt_begin(ml_loop *loop)
     }
     loop->wakeup_old = old;
     loop->wakeup_depth = 1;
+    if (ml_loop_check_open(loop) < 0) {
+        ml_interrupt_end(loop);
+        return -1;
+    }
     ml_fdw_init(&loop->wakeup_io, wakeup_event, wakeup_dead, loop->wakeup_fds[0], EV_READ);
     if (ml_fdw_start(loop, &loop->wakeup_io) < 0) {
         ml_interrupt_end(loop);

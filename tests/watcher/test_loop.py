@@ -2,6 +2,7 @@ import errno
 import gc
 import math
 import os
+import signal
 import weakref
 
 import pytest
@@ -403,3 +404,22 @@ def test_reset_inside_prepare_is_an_error(loop):
     loop.start()
     loop.reset()
     assert seen
+
+
+@pytest.mark.parametrize("call", [1, 2])
+def test_closed_by_another_thread_while_a_run_begins(loop, monkeypatch, call):
+    """start() runs Python code before libev: setting the wakeup fd."""
+    real, calls = signal.set_wakeup_fd, []
+
+    def set_wakeup_fd(*args, **kwargs):
+        calls.append(args)
+        try:
+            return real(*args, **kwargs)
+        finally:
+            if len(calls) == call:
+                loop.close()
+
+    monkeypatch.setattr(signal, "set_wakeup_fd", set_wakeup_fd)
+    with pytest.raises(event.Error):
+        loop.start()
+    assert loop.closed
