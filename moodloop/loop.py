@@ -115,11 +115,16 @@ class EventLoop(Internals, asyncio.BaseEventLoop):  # type: ignore[misc]
         return hooks
 
     def _leave(self, hooks: Any) -> None:
+        """Undo _enter(): all of it, also where a part fails (memory is out, a signal came)."""
         self._stopping = False
         self._thread_id = None
-        events._set_running_loop(None)
-        self._set_coroutine_origin_tracking(False)  # type: ignore[attr-defined]
-        sys.set_asyncgen_hooks(*hooks)
+        try:
+            events._set_running_loop(None)
+        finally:
+            try:
+                sys.set_asyncgen_hooks(*hooks)
+            finally:
+                self._set_coroutine_origin_tracking(False)  # type: ignore[attr-defined]
 
     def _has_tasks(self) -> bool:
         return bool(asyncio.all_tasks(self))

@@ -58,11 +58,11 @@ ml_cleanup_run(ml_loop *loop)
 {
     PyObject *found = active_ones(loop);
 
-    if (found == NULL) {
+    if (found == NULL || ml_invoking_begin(loop) < 0) {
+        Py_XDECREF(found);
         ml_loop_set_aside(loop, (PyObject *)loop);
         return;
     }
-    loop->invoking++;
     for (int priority = EV_MAXPRI; priority >= EV_MINPRI; priority--) {
         for (Py_ssize_t i = 0; i < PyList_GET_SIZE(found); i++) {
             ml_watcher *watcher = (ml_watcher *)PyList_GET_ITEM(found, i);
@@ -73,7 +73,7 @@ ml_cleanup_run(ml_loop *loop)
             }
         }
     }
-    loop->invoking--;
+    ml_invoking_end(loop);
     Py_DECREF(found);
 }
 

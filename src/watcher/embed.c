@@ -11,10 +11,10 @@
 struct ml_embed {
     ml_watcher base;
     ev_embed ev;
-    ml_loop *other;     /* owned; NULL until __init__ has run */
-    ml_embed *next;     /* the others in other->embeds, active or not */
-    ml_fdw io;          /* the descriptor of its backend */
-    ev_prepare prepare; /* what no descriptor tells: changes to it, pending events */
+    ml_loop *other;        /* owned; NULL until __init__ has run */
+    ml_embed *prev, *next; /* the others in other->embeds, active or not */
+    ml_fdw io;             /* the descriptor of its backend */
+    ev_prepare prepare;    /* what no descriptor tells: changes to it, pending events */
 };
 
 /* ---- running the other loop -------------------------------------------------------------- */
@@ -75,10 +75,17 @@ sweep_by_itself(ml_embed *self)
 /* ---- events ------------------------------------------------------------------------------ */
 
 static void
-embed_io_event(struct ev_loop *ev, ev_io *io, int Py_UNUSED(revents))
+embed_io_event(struct ev_loop *ev, ev_io *io, int revents)
 {
     ml_embed *self = io->data;
 
+    if (revents & EV_ERROR) { /* libev has stopped it, as select() found it closed */
+        ml_fdw_unlink(self->base.loop, &self->io);
+        ev_ref(ev); /* it was unref'd while active */
+        self->base.error = fcntl(io->fd, F_GETFD) < 0 ? errno : 0;
+        ev_feed_event(ev, &self->ev, EV_ERROR);
+        return;
+    }
     ev_feed_event(ev, &self->ev, EV_EMBED);
 }
 
@@ -289,15 +296,14 @@ ml_embed_stop_all(ml_loop *other)
 static void
 unlink_other(ml_embed *self)
 {
-    ml_embed **place = self->other ? &self->other->embeds : NULL;
-
-    while (place != NULL && *place != self) {
-        place = &(*place)->next;
+    if (self->other == NULL) {
+        return;
     }
-    if (place != NULL) {
-        *place = self->next;
+    *(self->prev ? &self->prev->next : &self->other->embeds) = self->next;
+    if (self->next != NULL) {
+        self->next->prev = self->prev;
     }
-    self->next = NULL;
+    self->prev = self->next = NULL;
 }
 
 /* Whether `loop` is embedded in `other`, at any depth: breadth first, each loop once. `self` does
@@ -358,6 +364,9 @@ embed_set(ml_watcher *base, PyObject *const *args)
     unlink_other(self);
     self->other = (ml_loop *)Py_NewRef((PyObject *)other);
     self->next = other->embeds;
+    if (self->next != NULL) {
+        self->next->prev = self;
+    }
     other->embeds = self;
     Py_XDECREF((PyObject *)old);
     return 0;

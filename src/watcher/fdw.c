@@ -181,8 +181,8 @@ examine(ml_loop *loop, int fd)
 
 /* libev's own epoll descriptor is in no API. It takes the lowest number that is free, which `guess`
  * was before; see whether it is one: another thread may have been quicker. */
-int
-ml_find_backend_fd(int guess)
+static int
+find(int guess, const char *kind)
 {
     char path[64], target[64];
 
@@ -192,7 +192,28 @@ ml_find_backend_fd(int guess)
         return -1;
     }
     target[len] = 0;
-    return strstr(target, "eventpoll") ? guess : -1;
+    return strstr(target, kind) ? guess : -1;
+}
+
+int
+ml_find_backend_fd(int guess)
+{
+    return find(guess, "eventpoll");
+}
+
+int
+ml_find_pipe_fd(int guess)
+{
+    return find(guess, "eventfd");
+}
+
+/* Closed, or its number is something else's, which unlike libev's own has a file type. */
+static bool
+is_lost(int fd)
+{
+    struct stat st;
+
+    return fstat(fd, &st) < 0 || (st.st_mode & S_IFMT) != 0;
 }
 
 /* libev replaces its epoll descriptor right after this: the kernel gives the lowest number. */
@@ -225,14 +246,20 @@ check_fd(ml_loop *loop, int fd)
     }
 }
 
+void
+ml_fdw_check_changed(ml_loop *loop)
+{
+    for (int i = 0; i < loop->changed_len; i++) {
+        check_fd(loop, loop->changed[i]);
+    }
+}
+
 /* Called just before libev tells the kernel what changed: descriptors that were closed meanwhile
  * lose their watchers, because libev would abort on them (EBADF). One fstat (150 ns) for each
  * descriptor that changed and still has watchers. */
 void
 ml_fdw_check(ml_loop *loop)
 {
-    struct stat st;
-
     if (loop->reset_due && loop->backend_fd >= 0) {
         foresee_backend_fd(loop);
     }
@@ -241,9 +268,16 @@ ml_fdw_check(ml_loop *loop)
         loop->backend_fd = loop->backend_fd < 0 ? -1 : ml_find_backend_fd(loop->backend_fd);
     }
     else if (loop->backend_fd >= 0 && (loop->changed_len > 0 || ev_iteration(loop->ev) == 0) &&
-             (fstat(loop->backend_fd, &st) < 0 || (st.st_mode & S_IFMT) != 0)) {
-        /* Closed, or its number is something else's: libev takes what epoll_ctl says for an error
-         * of the watcher and aborts. */
+             is_lost(loop->backend_fd)) {
+        /* libev takes what epoll_ctl says for an error of the watcher and aborts. */
+        loop->syserr = EBADF;
+        return;
+    }
+    bool looked_at = ev_backend(loop->ev) & (EVBACKEND_POLL | EVBACKEND_SELECT);
+    if ((looked_at || ev_iteration(loop->ev) == 0) && loop->pipe_fd >= 0 &&
+        is_lost(loop->pipe_fd)) {
+        /* With poll(), and when epoll is told of it, libev aborts; with select() it stops its own
+         * watcher, and has counted it as none before: start() would not return any more. */
         loop->syserr = EBADF;
         return;
     }
@@ -255,9 +289,7 @@ ml_fdw_check(ml_loop *loop)
             check_fd(loop, fd);
         }
     }
-    for (int i = 0; i < loop->changed_len; i++) {
-        check_fd(loop, loop->changed[i]);
-    }
+    ml_fdw_check_changed(loop);
     loop->changed_len = 0;
 }
 

@@ -7,23 +7,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* CPython's C handler has written signal numbers: take them out, so that the poll does not end for
- * them again, and pass them on to whoever had the wakeup fd before. The handlers themselves run in
- * invoke_pending(). */
-static void
-wakeup_event(struct ev_loop *Py_UNUSED(ev), ev_io *io, int Py_UNUSED(revents))
-{
-    ml_loop *loop = ML_CONTAINER_OF((ml_fdw *)io, ml_loop, wakeup_io);
-    char numbers[64];
-    ssize_t got;
-
-    while ((got = recv(loop->wakeup_fds[0], numbers, sizeof(numbers), MSG_DONTWAIT)) > 0) {
-        if (loop->wakeup_old >= 0 && write(loop->wakeup_old, numbers, (size_t)got) < 0) {
-            continue; /* full or closed: CPython's handler would only warn, too */
-        }
-    }
-}
-
 static void
 wakeup_dead(ml_loop *loop, ml_fdw *Py_UNUSED(fdw))
 {
@@ -31,6 +14,29 @@ wakeup_dead(ml_loop *loop, ml_fdw *Py_UNUSED(fdw))
     if (loop->dead_errno == EBADF) {
         /* The numbers may be anybody's by now: they are not closed. */
         loop->wakeup_fds[0] = loop->wakeup_fds[1] = -1;
+    }
+}
+
+/* CPython's C handler has written signal numbers: take them out, so that the poll does not end for
+ * them again, and pass them on to whoever had the wakeup fd before. The handlers themselves run in
+ * invoke_pending(). */
+static void
+wakeup_event(struct ev_loop *Py_UNUSED(ev), ev_io *io, int revents)
+{
+    ml_loop *loop = ML_CONTAINER_OF((ml_fdw *)io, ml_loop, wakeup_io);
+    char numbers[64];
+    ssize_t got;
+
+    if (revents & EV_ERROR) { /* select() finds it closed: libev has stopped it */
+        ml_fdw_unlink(loop, &loop->wakeup_io);
+        loop->dead_errno = EBADF;
+        wakeup_dead(loop, &loop->wakeup_io);
+        return;
+    }
+    while ((got = recv(loop->wakeup_fds[0], numbers, sizeof(numbers), MSG_DONTWAIT)) > 0) {
+        if (loop->wakeup_old >= 0 && write(loop->wakeup_old, numbers, (size_t)got) < 0) {
+            continue; /* full or closed: CPython's handler would only warn, too */
+        }
     }
 }
 
@@ -95,6 +101,10 @@ ml_interrupt_begin(ml_loop *loop)
         if (here <= 0) {
             return here;
         }
+        if (ml_loop_check_open(loop) < 0) { /* that was Python code: others ran meanwhile */
+            return -1;
+        }
+        ml_fdw_check_changed(loop); /* a closed one's number could be that of a socket */
         if (make_sockets(loop) < 0) {
             return -1;
         }
@@ -109,6 +119,10 @@ ml_interrupt_begin(ml_loop *loop)
     }
     loop->wakeup_old = old;
     loop->wakeup_depth = 1;
+    if (ml_loop_check_open(loop) < 0) {
+        ml_interrupt_end(loop);
+        return -1;
+    }
     ml_fdw_init(&loop->wakeup_io, wakeup_event, wakeup_dead, loop->wakeup_fds[0], EV_READ);
     if (ml_fdw_start(loop, &loop->wakeup_io) < 0) {
         ml_interrupt_end(loop);

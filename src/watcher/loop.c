@@ -67,9 +67,14 @@ adopt(ml_loop *self, struct ev_loop *ev, int guess)
     self->wakeup_fds[0] = self->wakeup_fds[1] = self->wakeup_old = -1;
     self->backend_fd = guess >= 0 ? ml_find_backend_fd(guess) : -1;
     ml_run_init(self);
+    int pipe_guess = eventfd(0, EFD_CLOEXEC); /* libev's gets the lowest number, too */
+    if (pipe_guess >= 0) {
+        close(pipe_guess);
+    }
     ev_async_init(&self->wake, wake_event);
     ev_async_start(ev, &self->wake);
     ev_unref(ev);
+    self->pipe_fd = pipe_guess >= 0 ? ml_find_pipe_fd(pipe_guess) : -1;
     ev_fork_init(&self->forked, forked_event);
     ev_set_priority(&self->forked, EV_MAXPRI);
     ev_fork_start(ev, &self->forked);
@@ -148,7 +153,7 @@ static int
 create_default(ml_loop *self, unsigned int flags)
 {
     struct sigaction before;
-    static int default_fd = -1; /* libev keeps the loop, and with it the descriptor */
+    static int default_fd = -1, pipe_fd = -1; /* libev keeps the loop, and with it these */
     bool made = self->state->default_made;
     int guess = made ? default_fd : ml_probe_descriptors();
 
@@ -180,6 +185,7 @@ create_default(ml_loop *self, unsigned int flags)
     ev_set_timeout_collect_interval(ev, 0.);
     adopt(self, ev, guess);
     default_fd = self->backend_fd;
+    pipe_fd = self->pipe_fd = made ? pipe_fd : self->pipe_fd;
     return 0;
 }
 
@@ -366,12 +372,23 @@ void
 ml_loop_after_fork(ml_loop *self)
 {
     ml_interrupt_after_fork(self);
-    if (self->rescheduling != PyThread_get_thread_ident()) {
+    unsigned long thread = PyThread_get_thread_ident();
+    int invoking = 0;
+
+    for (int i = 0; i < self->invoking; i++) {
+        invoking += self->invokers[i] == thread;
+    }
+    for (int i = 0; i < invoking; i++) {
+        self->invokers[i] = thread;
+    }
+    self->invoking = invoking;
+    if (self->rescheduling != thread) {
         self->rescheduling = 0;
     }
     ev_loop_fork(self->ev);
     self->reset_due = self->fork_told = true;
     if (ml_loop_runs_elsewhere(self)) {
+        self->preparing = false;
         self->depth = 0;
         self->owner = 0;
         self->tstate = NULL;
@@ -385,6 +402,34 @@ ml_loop_after_fork(ml_loop *self)
 }
 
 /* ---- closing ----------------------------------------------------------------------------- */
+
+int
+ml_invoking_begin(ml_loop *self)
+{
+    if (self->invoking == self->invokers_cap) {
+        int cap = self->invokers_cap ? self->invokers_cap * 2 : 4;
+        unsigned long *threads = PyMem_RawRealloc(self->invokers, (size_t)cap * sizeof(*threads));
+        if (threads == NULL) {
+            PyErr_NoMemory();
+            return -1;
+        }
+        self->invokers = threads;
+        self->invokers_cap = cap;
+    }
+    self->invokers[self->invoking++] = PyThread_get_thread_ident();
+    return 0;
+}
+
+void
+ml_invoking_end(ml_loop *self)
+{
+    int last = --self->invoking, i = last;
+
+    while (i > 0 && self->invokers[i] != PyThread_get_thread_ident()) {
+        i--;
+    }
+    self->invokers[i] = self->invokers[last];
+}
 
 void
 ml_loop_stop_all(ml_loop *self)
@@ -441,8 +486,9 @@ ml_loop_close(ml_loop *self)
     }
     Py_INCREF(self);
     ml_cleanup_run(self);
-    if (self->depth > 0) {
-        PyErr_SetString(self->state->Error, "another thread is inside start() of this loop");
+    if (self->depth > 0 || self->invoking > 0) {
+        PyErr_Format(self->state->Error, "another thread is inside %s() of this loop",
+                     self->depth > 0 ? "start" : "invoke");
         Py_DECREF(self);
         return -1;
     }
@@ -554,6 +600,7 @@ loop_dealloc(ml_loop *self)
         }
     }
     loop_clear(self);
+    PyMem_RawFree(self->invokers);
     Py_CLEAR(self->module);
     type->tp_free(self);
     Py_DECREF(type);

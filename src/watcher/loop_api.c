@@ -53,7 +53,9 @@ loop_start(ml_loop *self, PyObject *args, PyObject *kwargs)
     return result;
 }
 
-/* A libev with assertions forgets an ev_break() that comes while it polls, so another thread's is
+/* Also from a reschedule callable: a signal handler, which ends a program so, can run in there.
+ *
+ * A libev with assertions forgets an ev_break() that comes while it polls, so another thread's is
  * noted for after the poll, and the poll ended. */
 static PyObject *
 loop_stop(ml_loop *self, PyObject *args, PyObject *kwargs)
@@ -62,7 +64,7 @@ loop_stop(ml_loop *self, PyObject *args, PyObject *kwargs)
     int how = EVBREAK_ONE;
 
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|i:stop", keywords, &how) ||
-        ml_loop_check_change(self) < 0) {
+        ml_loop_check_open(self) < 0) {
         return NULL;
     }
     if (how != EVBREAK_CANCEL && how != EVBREAK_ONE && how != EVBREAK_ALL) {
@@ -86,9 +88,11 @@ loop_invoke(ml_loop *self, PyObject *Py_UNUSED(unused))
     if (ml_loop_check_change(self) < 0 || ml_loop_check_thread(self) < 0) {
         return NULL;
     }
-    self->invoking++;
+    if (ml_invoking_begin(self) < 0) {
+        return NULL;
+    }
     ev_invoke_pending(self->ev);
-    self->invoking--;
+    ml_invoking_end(self);
     if (self->exc == NULL) {
         Py_RETURN_NONE;
     }
@@ -471,7 +475,7 @@ get_iteration(ml_loop *self, void *Py_UNUSED(closure))
 static PyObject *
 get_depth(ml_loop *self, void *Py_UNUSED(closure))
 {
-    return ml_loop_check_open(self) < 0 ? NULL : PyLong_FromUnsignedLong(ev_depth(self->ev));
+    return ml_loop_check_open(self) < 0 ? NULL : PyLong_FromLong(self->depth);
 }
 
 PyObject *
@@ -497,7 +501,8 @@ PyGetSetDef ml_loop_getset[] = {
     {"debug", (getter)get_debug, (setter)set_debug,
      PyDoc_STR("True: every exception of a callback ends start()."), NULL},
     {"io_interval", (getter)get_interval, (setter)set_interval,
-     PyDoc_STR("Seconds for which I/O events are collected (ev_set_io_collect_interval)."),
+     PyDoc_STR("Seconds for which I/O events are collected (ev_set_io_collect_interval). libev "
+               "waits them with the GIL held: other threads stand still."),
      (void *)1},
     {"timeout_interval", (getter)get_interval, (setter)set_interval,
      PyDoc_STR("The same for timers (ev_set_timeout_collect_interval)."), NULL},

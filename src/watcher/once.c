@@ -28,10 +28,28 @@ unlink_once(ml_once *once)
     if (once->next != NULL) {
         once->next->prev = once->prev;
     }
-    if (ev_is_active(&once->fdw.ev) || ev_is_pending(&once->fdw.ev)) {
-        ml_fdw_stop(loop, &once->fdw);
-    }
+    ml_fdw_stop(loop, &once->fdw); /* also one that libev has stopped, or that was never started */
     ev_timer_stop(loop->ev, &once->timer);
+}
+
+/* As for a watcher: the callback is not told, and the run ends with an error. */
+static void
+fail(ml_once *once, int error)
+{
+    ml_loop *loop = once->loop;
+    PyObject *callback = once->callback;
+
+    unlink_once(once);
+    if (error) {
+        ml_os_error(error);
+    }
+    else {
+        PyErr_Format(loop->state->Error, "libev stopped once() for descriptor %d with an error",
+                     once->fdw.ev.fd);
+    }
+    PyMem_RawFree(once);
+    ml_loop_set_aside(loop, callback);
+    Py_DECREF(callback);
 }
 
 static void
@@ -46,6 +64,10 @@ fire(ml_once *once, int revents)
         ev_timer_start(loop->ev, &once->timer);
         return;
     }
+    if (revents & EV_ERROR) { /* libev gives no reason; with select() it is a closed descriptor */
+        fail(once, fcntl(once->fdw.ev.fd, F_GETFD) < 0 ? errno : 0);
+        return;
+    }
     PyObject *callback = once->callback;
     unlink_once(once);
     PyMem_RawFree(once);
@@ -58,7 +80,7 @@ fire(ml_once *once, int revents)
 static void
 once_io(struct ev_loop *Py_UNUSED(ev), ev_io *io, int revents)
 {
-    fire((ml_once *)ML_CONTAINER_OF(io, ml_fdw, ev), revents & ~EV_ERROR);
+    fire((ml_once *)ML_CONTAINER_OF(io, ml_fdw, ev), revents);
 }
 
 static void
@@ -71,14 +93,7 @@ once_timer(struct ev_loop *Py_UNUSED(ev), ev_timer *timer, int Py_UNUSED(revents
 static void
 once_dead(ml_loop *loop, ml_fdw *fdw)
 {
-    ml_once *once = (ml_once *)fdw;
-    PyObject *callback = once->callback;
-
-    unlink_once(once);
-    PyMem_RawFree(once);
-    ml_os_error(loop->dead_errno);
-    ml_loop_set_aside(loop, callback);
-    Py_DECREF(callback);
+    fail((ml_once *)fdw, loop->dead_errno);
 }
 
 void

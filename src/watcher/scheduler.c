@@ -121,14 +121,16 @@ ask(ml_scheduler *self, PyObject *reschedule, double *at)
 {
     ml_loop *loop = self->base.loop;
     double now = ev_now(loop->ev);
-    PyObject *time = PyFloat_FromDouble(now), *result = NULL, *exc = NULL;
+    PyObject *time = NULL, *result = NULL, *exc = NULL;
     bool outermost = loop->rescheduling == 0;
 
-    loop->invoking++;
+    if (ml_invoking_begin(loop) < 0) {
+        return ml_take_exception();
+    }
     if (outermost) {
         loop->rescheduling = PyThread_get_thread_ident();
     }
-    if (time != NULL) {
+    if ((time = PyFloat_FromDouble(now)) != NULL) {
         PyObject *args[] = {(PyObject *)self, time};
         result = PyObject_Vectorcall(reschedule, args, 2, NULL);
     }
@@ -140,7 +142,7 @@ ask(ml_scheduler *self, PyObject *reschedule, double *at)
     }
     Py_XDECREF(time);
     Py_XDECREF(result);
-    loop->invoking--;
+    ml_invoking_end(loop);
     return exc;
 }
 

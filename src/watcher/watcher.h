@@ -39,8 +39,11 @@ void ml_fdw_stop(ml_loop *loop, ml_fdw *fdw);
  * descriptor that is known to be the same open file as before. */
 int ml_fdw_modify(ml_loop *loop, ml_fdw *fdw, int events);
 void ml_fdw_check(ml_loop *loop);
-/* `guess` if that is an epoll descriptor, else -1. */
+/* Only for the descriptors that changed, which the next ml_fdw_check() looks at again. */
+void ml_fdw_check_changed(ml_loop *loop);
+/* `guess` if that is an epoll descriptor or an eventfd, else -1. */
 int ml_find_backend_fd(int guess);
+int ml_find_pipe_fd(int guess);
 /* The next check looks at it again: what can be done with it may have changed since the last. */
 void ml_fdw_recheck(ml_loop *loop, ml_fdw *fdw);
 /* For a poll that begins with events pending: libev could not register a descriptor. */
@@ -107,10 +110,11 @@ struct ml_loop {
     bool blocking;         /* this ev_run may block, so give the GIL away around its poll */
     bool debug;            /* every exception is fatal */
     bool is_default;
-    bool initialised;   /* __init__ has run, once */
-    bool preparing;     /* inside a Prepare callback */
-    bool closing;       /* being closed: nothing can be started any more */
-    int invoking;       /* invoke() calls, of the loop or a watcher, that go on */
+    bool initialised;        /* __init__ has run, once */
+    bool preparing;          /* inside a Prepare callback */
+    bool closing;            /* being closed: nothing can be started any more */
+    unsigned long *invokers; /* threads inside of invoke() and the like: see ml_invoking_begin() */
+    int invoking, invokers_cap;
     PyObject *exc;      /* what ends the run, set aside until ev_run has returned */
     ml_watcher **aside; /* watchers whose events came after `exc`: fed again after ev_run */
     int *aside_revents;
@@ -132,6 +136,7 @@ struct ml_loop {
     ml_loop *embed_seen; /* while embed.c searches: the next loop found, itself at the end */
 
     int backend_fd; /* libev's own epoll descriptor, which must not be watched; -1 */
+    int pipe_fd;    /* that of its wake-up, to be looked at before poll() and select(); -1 */
     ev_async wake;  /* ends a poll from another thread; started with the loop, unref'd */
     ev_fork forked; /* pending just before libev registers all descriptors anew */
     bool check_all; /* ml_fdw_check() is to look at all descriptors, changed or not */
@@ -182,6 +187,12 @@ int ml_loop_check_change(ml_loop *loop);
 /* A run of the loop goes on in another thread; -1 with Error if so. */
 bool ml_loop_runs_elsewhere(ml_loop *loop);
 int ml_loop_check_thread(ml_loop *loop);
+
+/* Around calls of Python code outside of a run, by the loop or a watcher: meanwhile the loop cannot
+ * be closed. They are noted by thread, as a forked child has only one of them. -1 with MemoryError.
+ */
+int ml_invoking_begin(ml_loop *loop);
+void ml_invoking_end(ml_loop *loop);
 
 /* ev_run with every guard: one thread at a time, descriptors checked, Python's signal handlers
  * run, an exception raised by a watcher set aside and raised here, undelivered events kept.

@@ -46,16 +46,18 @@ watcher_invoke(ml_watcher *self, PyObject *arg)
         ml_watcher_check_change(self) < 0) {
         return NULL;
     }
+    if (ml_invoking_begin(self->loop) < 0) {
+        return NULL;
+    }
     ml_loop *loop = (ml_loop *)Py_NewRef((PyObject *)self->loop);
     bool nothing_before = loop->exc == NULL;
-    loop->invoking++;
     if (revents & EV_ERROR) {
         ml_watcher_error(self);
     }
     else if (self->callback != NULL) {
         ml_loop_call(loop, self->callback, (PyObject *)self, revents);
     }
-    loop->invoking--;
+    ml_invoking_end(loop);
     int rc = ml_loop_raise_aside(loop, nothing_before);
     Py_DECREF(loop);
     return ml_none_or_error(rc);

@@ -149,6 +149,39 @@ class TestRunForever:
         with pytest.raises(RuntimeError):
             asyncio.get_running_loop()
 
+    @pytest.mark.moodloop_only("a failure halfway leaves stock asyncio's loop the running one")
+    @pytest.mark.parametrize("part", ["asyncio", "hooks", "origin"])
+    def test_all_is_as_before_also_where_leaving_fails(self, loop, monkeypatch, part):
+        def failing(function):
+            calls = []
+
+            def call(*args, **kwargs):
+                function(*args, **kwargs)
+                calls.append(args)
+                if len(calls) == 2:  # the first is to enter
+                    raise MemoryError
+
+            return call
+
+        hooks = sys.get_asyncgen_hooks()
+        loop.set_debug(True)
+        loop.stop()
+        with monkeypatch.context() as patch, pytest.raises(MemoryError):
+            if part == "asyncio":
+                running = asyncio.events._set_running_loop
+                patch.setattr(asyncio.events, "_set_running_loop", failing(running))
+            elif part == "hooks":
+                patch.setattr(sys, "set_asyncgen_hooks", failing(sys.set_asyncgen_hooks))
+            else:
+                origin = loop._set_coroutine_origin_tracking
+                patch.setattr(loop, "_set_coroutine_origin_tracking", failing(origin))
+            loop.run_forever()
+        assert asyncio._get_running_loop() is None and not loop.is_running()
+        assert sys.get_asyncgen_hooks() == hooks
+        assert sys.get_coroutine_origin_tracking_depth() == 0
+        loop.set_debug(False)
+        assert loop.run_until_complete(answer()) == 42
+
     def test_get_event_loop_inside(self, loop):
         async def main():
             return asyncio.get_event_loop()

@@ -1,4 +1,5 @@
 import gc
+import threading
 import weakref
 
 import pytest
@@ -229,3 +230,23 @@ def test_loop_that_an_asyncio_loop_runs_on(isolated):
         """
     lines = isolated(code).split()
     assert lines == ["True", "ZeroDivisionError", "exit", "False", "ZeroDivisionError"]
+
+
+def test_another_thread_invokes_meanwhile(loop):
+    """The loop is not closed under it."""
+    closing, inside, end = threading.Event(), threading.Event(), threading.Event()
+
+    def invoke():
+        closing.wait()
+        loop.invoke()
+
+    for _ in range(3):
+        loop.timer(0, 0, lambda *args: (inside.set(), end.wait())).feed(event.EV_CUSTOM)
+    loop.cleanup(lambda *args: (closing.set(), inside.wait())).start()
+    thread = threading.Thread(target=invoke)
+    thread.start()
+    with pytest.raises(event.Error):
+        loop.close()
+    end.set()
+    thread.join()
+    assert not loop.closed

@@ -617,3 +617,24 @@ def test_beside_an_asyncio_loop(isolated):
         moodloop.run(main())
         """
     assert isolated(textwrap.dedent(code)) == "b'x'\nrefused"
+
+
+def test_descriptor_of_the_other_closed_under_select(isolated):
+    """libev stops the ev_io itself, which must not upset its count of what is active."""
+    code = """
+        loop = Loop(EVBACKEND_SELECT|EVFLAG_NOENV)
+        guess = os.dup(0)
+        os.close(guess)
+        other = Loop(EVBACKEND_EPOLL|EVFLAG_NOENV)
+        embed = loop.embed(other, lambda w, r: None)
+        embed.start()
+        left = [1, 2, 3]
+        timer = loop.timer(0.001, 0.001, lambda w, r: (left.pop(), left or w.stop()))
+        timer.start()
+        loop.start(EVRUN_ONCE)
+        os.close(guess)
+        try: loop.start()
+        except OSError as exc: print(exc.errno == 9)
+        print(embed.active, timer.active, loop.start(), left)
+        """
+    assert isolated(code).split("\n") == ["True", "False True False []"]

@@ -121,3 +121,57 @@ def test_fatal_exception(loop):
             watcher.stop()
     loop.start()
     assert not later.active
+
+
+@pytest.mark.parametrize("how", ["invoke", "reschedule", "prepare"])
+def test_fork_beside_a_callback_in_another_thread(isolated, how):
+    """The child does not have that thread: its loop can be reset, closed and run."""
+    code = f"""
+        loop = Loop()
+        inside, end = threading.Event(), threading.Event()
+        def callback(*args):
+            inside.set()
+            end.wait()
+            return time.time() + 3600
+        def run():
+            if {how!r} == "invoke":
+                loop.timer(0, 0, callback).invoke(0)
+            elif {how!r} == "reschedule":
+                loop.scheduler(callback, lambda *args: None).start()
+            else:
+                watcher = loop.prepare(callback)
+                watcher.start()
+                loop.start(EVRUN_NOWAIT)
+        thread = threading.Thread(target=run)
+        thread.start()
+        inside.wait()
+        def forked_here(*args):
+            pid = os.fork()
+            if pid == 0:
+                try: loop.close()
+                except Error: pass
+                else: os._exit(2)                 # from inside of its callback
+            else:
+                assert os.waitpid(pid, 0)[1] == 0
+            return pid
+        if {how!r} == "invoke":
+            pids = []
+            loop.timer(0, 0, lambda *args: pids.append(forked_here())).invoke(0)
+            if pids == [0]:
+                loop.close()
+                os._exit(0)
+        pid = os.fork()
+        if pid == 0:
+            assert loop.depth == 0
+            end.set()
+            loop.reset()
+            for watcher in loop.watchers(): watcher.stop()
+            loop.start()
+            loop.close()
+            os._exit(0)
+        assert os.waitpid(pid, 0)[1] == 0
+        end.set()
+        thread.join()
+        loop.close()
+    """
+    isolated(code, args=("-W", "ignore"))

@@ -1,3 +1,4 @@
+import errno
 import math
 import os
 
@@ -67,6 +68,17 @@ def test_io_set_while_pending(loop, pipe):
     watcher.feed(event.EV_READ)
     watcher.set(pipe[1], event.EV_WRITE)
     assert (watcher.pending, watcher.fd, watcher.priority) == (True, pipe[1], 1)
+
+
+def test_io_closed_before_the_first_run(any_loop, pipe):
+    """What start() opens for the loop itself must not take the closed number."""
+    watcher = any_loop.io(pipe[0], event.EV_READ, nothing)
+    watcher.start()
+    os.close(pipe[0])
+    with pytest.raises(OSError) as caught:
+        any_loop.start(event.EVRUN_NOWAIT)
+    assert caught.value.errno == errno.EBADF and not watcher.active
+    any_loop.start(event.EVRUN_NOWAIT)
 
 
 def test_io_closed_before_and_between_runs(any_loop, pipe):

@@ -1,5 +1,8 @@
+import errno
 import gc
 import math
+import os
+import signal
 import weakref
 
 import pytest
@@ -343,10 +346,32 @@ def test_default_loop_beside_a_sigchld_watcher(isolated):
     assert isolated(code) == "refused"
 
 
+@pytest.mark.parametrize("running", [False, True])
+def test_once_on_a_descriptor_that_is_closed(any_loop, running):
+    """It must not be told as ready, nor stay in the tables of its loop."""
+    loop, pipe = any_loop, os.pipe()
+    fd = os.dup(pipe[0])
+    keep = loop.timer(3600, 0, nothing)
+    keep.start()
+    loop.start(event.EVRUN_NOWAIT)
+    loop.once(fd, event.EV_READ, None, lambda *args: pytest.fail("called"))
+    if running and loop.backend_name != "epoll":
+        loop.start(event.EVRUN_NOWAIT)  # epoll drops a closed descriptor in silence
+    os.close(fd)
+    with pytest.raises(OSError) as caught:
+        loop.start(event.EVRUN_NOWAIT)
+    assert caught.value.errno == errno.EBADF
+    fd = os.dup(pipe[0])
+    watcher = loop.io(fd, event.EV_READ, nothing)
+    watcher.start()
+    loop.start(event.EVRUN_NOWAIT)
+    watcher.stop()
+    for fd in (fd, *pipe):
+        os.close(fd)
+
+
 def test_once(any_loop):
     loop, seen = any_loop, []
-    import os
-
     read, write = os.pipe()
     loop.once(write, event.EV_WRITE, None, lambda *args: seen.append(args))
     loop.once(read, event.EV_READ, 0, lambda *args: seen.append(args))
@@ -379,3 +404,22 @@ def test_reset_inside_prepare_is_an_error(loop):
     loop.start()
     loop.reset()
     assert seen
+
+
+@pytest.mark.parametrize("call", [1, 2])
+def test_closed_by_another_thread_while_a_run_begins(loop, monkeypatch, call):
+    """start() runs Python code before libev: setting the wakeup fd."""
+    real, calls = signal.set_wakeup_fd, []
+
+    def set_wakeup_fd(*args, **kwargs):
+        calls.append(args)
+        try:
+            return real(*args, **kwargs)
+        finally:
+            if len(calls) == call:
+                loop.close()
+
+    monkeypatch.setattr(signal, "set_wakeup_fd", set_wakeup_fd)
+    with pytest.raises(event.Error):
+        loop.start()
+    assert loop.closed

@@ -266,6 +266,35 @@ def test_own_descriptor_closed(isolated):
     assert set(isolated(code).split()) == {"True"}
 
 
+@pytest.mark.parametrize("backend", ["SELECT", "POLL", "EPOLL"])
+def test_wake_up_closed_before_the_first_run(isolated, backend):
+    code = f"""
+        loop = Loop(EVBACKEND_{backend}|EVFLAG_NOENV)
+        fds = [int(n) for n in os.listdir("/proc/self/fd") if os.path.exists("/proc/self/fd/" + n)]
+        os.close(next(fd for fd in fds if "eventfd" in os.readlink(f"/proc/self/fd/{{fd}}")))
+        try: loop.start(EVRUN_NOWAIT)
+        except OSError as exc: print(exc.errno == 9)
+        """
+    assert isolated(code) == "True"
+
+
+@pytest.mark.parametrize("backend", ["SELECT", "POLL", "EPOLL"])
+@pytest.mark.parametrize("inside", [False, True])
+def test_all_descriptors_closed(isolated, backend, inside):
+    """As a program does that makes itself a daemon: also the loop's wake-up is gone then."""
+    code = f"""
+        loop = Loop(EVBACKEND_{backend}|EVFLAG_NOENV)
+        timer = loop.timer(0.001, 0.001, lambda w, r: {inside} and os.closerange(3, 64))
+        timer.start()
+        loop.start(EVRUN_NOWAIT)
+        if not {inside}: os.closerange(3, 64)
+        try: loop.start()
+        except OSError as exc: print(exc.errno == 9)
+        loop.close()
+        """
+    assert isolated(code) == "True"
+
+
 def test_copy_of_the_own_descriptor(isolated):
     code = f"""
 {EPOLLS}

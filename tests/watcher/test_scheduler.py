@@ -383,7 +383,7 @@ def test_restarted_by_the_report_of_its_failure(loop, monkeypatch):
 
 
 def changes(loop, timer):
-    yield from (loop.start, loop.stop, loop.invoke, loop.reset, loop.update, loop.close)
+    yield from (loop.start, loop.invoke, loop.reset, loop.update, loop.close)
     yield from (loop.suspend, loop.resume, loop.ref, loop.unref)
     yield lambda: loop.now(True)
     yield lambda: loop.once(None, 0, 1, nothing)
@@ -441,6 +441,24 @@ def test_cannot_change_the_loop(loop, when):
     assert watcher.active and loop.data == asked[-1]
     loop.update()  # it is over
     watcher.stop()
+
+
+def test_can_be_stopped_from_a_signal_handler(isolated):
+    """One that runs while the callable does: it would be told Error, and the Scheduler stopped."""
+    code = """
+        loop = Loop()
+        asked = []
+        def reschedule(watcher, now):
+            asked.append(now)
+            if len(asked) == 3:
+                signal.raise_signal(signal.SIGTERM)
+            return now
+        signal.signal(signal.SIGTERM, lambda *args: loop.stop())
+        watcher = loop.scheduler(reschedule, lambda *args: None)
+        watcher.start()
+        print(loop.start(), watcher.active, len(asked))
+    """
+    assert isolated(code) == "True True 3"
 
 
 def test_other_threads_can_change_the_loop(loop):
