@@ -257,6 +257,9 @@ schedule(ml_base *self, const char *name, double when, double now, PyObject *cal
     }
     ml_timer *timer =
         ml_reserve_check() < 0 ? NULL : ml_timer_new(self, when, callback, args, nargs, context);
+    if (timer != NULL && ml_base_check_closed(self) < 0) { /* a finalizer closed it meanwhile */
+        Py_CLEAR(timer);
+    }
     if (timer != NULL) {
         ml_timer_start(timer, now);
     }
