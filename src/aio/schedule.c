@@ -214,7 +214,11 @@ by_time(const void *left, const void *right)
     const ml_timer *a = *(ml_timer *const *)left, *b = *(ml_timer *const *)right;
 
     if (a->when != b->when) {
-        return a->when < b->when || isnan(a->when) ? -1 : 1;
+        if (isnan(a->when) || isnan(b->when)) { /* before all others, or they have no order */
+            int first = (isnan(b->when) != 0) - (isnan(a->when) != 0);
+            return first ? first : a->seq < b->seq ? -1 : 1;
+        }
+        return a->when < b->when ? -1 : 1;
     }
     return a->seq < b->seq ? -1 : 1;
 }
