@@ -254,8 +254,14 @@ class TestCollectionAnywhere:
 
 @pytest.mark.parametrize(
     "call",
-    ["call_soon(print)", "call_later(1, print)", "call_at(1e9, print)", "add_reader(0, print)"]
-    + ["add_signal_handler(10, print)", "call_soon_threadsafe(print)"],
+    [
+        "call_soon(print)",
+        "call_soon_threadsafe(print)",
+        "call_later(1, print)",
+        "call_at(1e9, print)",
+        "add_reader(0, print)",
+        "add_signal_handler(10, print)",
+    ],
 )
 def test_finalizer_closes_the_loop_while_it_is_asked(snippet, call):
     """To make a handle may start a collection, and with it any code."""
