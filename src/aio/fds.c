@@ -392,7 +392,8 @@ add(ml_base *self, int direction, bool checked, PyObject *const *args, Py_ssize_
     if (!PyObject_GC_IsTracked((PyObject *)handle)) {
         PyObject_GC_Track(handle);
     }
-    if (register_handle(self, args[0], fd, direction, handle) < 0) {
+    if (ml_base_check_closed(self) < 0 || /* a finalizer closed it meanwhile */
+        register_handle(self, args[0], fd, direction, handle) < 0) {
         Py_CLEAR(handle);
     }
     return (PyObject *)handle;

@@ -108,11 +108,14 @@ ml_precise_arm(ml_base *loop, ml_precise *self)
     }
     self->len -= passed;
     memmove(self->when, self->when + passed, (size_t)self->len * sizeof(self->when[0]));
-    if (self->len == 0 || self->armed == self->when[0]) {
+    if (self->len == 0) {
         return;
     }
     if (self->fd >= 0 && self->owner != getpid()) {
         ml_precise_close(loop, self); /* the parent's, which would be set by this, too */
+    }
+    if (self->armed == self->when[0]) {
+        return;
     }
     if (self->fd < 0) {
         begin(loop, self);

@@ -214,7 +214,11 @@ by_time(const void *left, const void *right)
     const ml_timer *a = *(ml_timer *const *)left, *b = *(ml_timer *const *)right;
 
     if (a->when != b->when) {
-        return a->when < b->when || isnan(a->when) ? -1 : 1;
+        if (isnan(a->when) || isnan(b->when)) { /* before all others, or they have no order */
+            int first = (isnan(b->when) != 0) - (isnan(a->when) != 0);
+            return first ? first : a->seq < b->seq ? -1 : 1;
+        }
+        return a->when < b->when ? -1 : 1;
     }
     return a->seq < b->seq ? -1 : 1;
 }
@@ -257,6 +261,9 @@ schedule(ml_base *self, const char *name, double when, double now, PyObject *cal
     }
     ml_timer *timer =
         ml_reserve_check() < 0 ? NULL : ml_timer_new(self, when, callback, args, nargs, context);
+    if (timer != NULL && ml_base_check_closed(self) < 0) { /* a finalizer closed it meanwhile */
+        Py_CLEAR(timer);
+    }
     if (timer != NULL) {
         ml_timer_start(timer, now);
     }

@@ -70,7 +70,8 @@ ml_base_signal_start(ml_base *self, PyObject *args)
     }
     PyObject **items = PySequence_Fast_ITEMS(arguments);
     ml_handle *handle = ml_handle_new(self, callback, items, PyTuple_GET_SIZE(arguments), NULL);
-    if (handle == NULL) {
+    if (handle == NULL || ml_base_check_closed(self) < 0) { /* a finalizer closed it meanwhile */
+        Py_XDECREF(handle);
         return NULL;
     }
     if (!PyObject_GC_IsTracked((PyObject *)handle)) {

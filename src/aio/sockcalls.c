@@ -62,18 +62,11 @@ attempt_recv_into(ml_base *Py_UNUSED(loop), ml_request *self, bool *again)
 static PyObject *
 attempt_recvfrom_python(ml_base *Py_UNUSED(loop), ml_request *self, bool *again)
 {
-    PyObject *result;
+    PyObject *result =
+        self->data ? PyObject_CallMethod(self->sock, "recvfrom_into", "On", self->data,
+                                         (Py_ssize_t)self->size)
+                   : PyObject_CallMethod(self->sock, "recvfrom", "n", (Py_ssize_t)self->size);
 
-    if (self->buffer.obj != NULL) {
-        PyObject *view = PyMemoryView_FromBuffer(&self->buffer);
-        result = view ? PyObject_CallMethod(self->sock, "recvfrom_into", "On", view,
-                                            (Py_ssize_t)self->size)
-                      : NULL;
-        Py_XDECREF(view);
-    }
-    else {
-        result = PyObject_CallMethod(self->sock, "recvfrom", "n", (Py_ssize_t)self->size);
-    }
     return result ? result : blocked_error(again);
 }
 
@@ -151,11 +144,8 @@ attempt_sendall(ml_base *Py_UNUSED(loop), ml_request *self, bool *again)
 static PyObject *
 attempt_sendto(ml_base *Py_UNUSED(loop), ml_request *self, bool *again)
 {
-    PyObject *view = PyMemoryView_FromBuffer(&self->buffer);
-    PyObject *sent =
-        view ? PyObject_CallMethod(self->sock, "sendto", "OO", view, self->address) : NULL;
+    PyObject *sent = PyObject_CallMethod(self->sock, "sendto", "OO", self->data, self->address);
 
-    Py_XDECREF(view);
     return sent ? sent : blocked_error(again);
 }
 
@@ -304,6 +294,7 @@ with_buffer(ml_base *self, ml_request *asked, PyObject *sock, PyObject *data, in
         }
         return NULL;
     }
+    asked->data = Py_NewRef(data);
     size_t length = (size_t)asked->buffer.len;
     if (asked->size == 0) {
         asked->size = length;

@@ -18,9 +18,10 @@ typedef struct ml_sockop {
 void
 ml_request_clear(ml_request *self)
 {
-    if (self->buffer.obj != NULL) {
+    if (self->data != NULL) {
         PyBuffer_Release(&self->buffer);
     }
+    Py_CLEAR(self->data);
     Py_CLEAR(self->sock);
     Py_CLEAR(self->address);
 }
@@ -54,13 +55,12 @@ op_dead(ml_loop *loop, ml_fdw *fdw)
 }
 
 static int
-settle(ml_sockop *self, PyObject *result)
+settle(ml_sockop *self, PyObject *future, PyObject *result)
 {
     PyObject *outcome;
 
     if (result != NULL) {
-        outcome =
-            PyObject_CallMethodOneArg(self->future, self->loop->state->str.set_result, result);
+        outcome = PyObject_CallMethodOneArg(future, self->loop->state->str.set_result, result);
         Py_DECREF(result);
     }
     else {
@@ -69,8 +69,7 @@ settle(ml_sockop *self, PyObject *result)
             ml_raise(exc);
             return -1;
         }
-        outcome =
-            PyObject_CallMethodOneArg(self->future, self->loop->state->str.set_exception, exc);
+        outcome = PyObject_CallMethodOneArg(future, self->loop->state->str.set_exception, exc);
         Py_DECREF(exc);
     }
     if (outcome == NULL) {
@@ -81,21 +80,25 @@ settle(ml_sockop *self, PyObject *result)
     return 0;
 }
 
-static int
-op_run(ml_ready *ready)
+static bool
+is_waiting(const ml_sockop *self)
 {
-    ml_sockop *self = ML_CONTAINER_OF(ready, ml_sockop, ready);
+    return ev_is_active(&self->fdw.ev) || self->refused;
+}
+
+/* The socket is ready: tries again. fileno(), done() and what the socket module is asked may be
+ * somebody's own, who may give the operation up meanwhile. */
+static int
+try_again(ml_sockop *self, PyObject *sock, PyObject *future)
+{
     bool again = false;
 
-    if (!ev_is_active(&self->fdw.ev) && !self->refused) {
-        return 0; /* cancelled in this very turn */
-    }
-    if (ml_fd_from_object(self->request.sock) != self->request.fd) {
+    if (ml_fd_from_object(sock) != self->request.fd) {
         PyErr_Clear(); /* closed meanwhile: the number may be another connection's by now */
         stop(self);
         return 0;
     }
-    PyObject *done = PyObject_CallMethodNoArgs(self->future, self->loop->state->str.done);
+    PyObject *done = PyObject_CallMethodNoArgs(future, self->loop->state->str.done);
     int is_done = done ? PyObject_IsTrue(done) : -1;
     Py_XDECREF(done);
     if (is_done) {
@@ -103,13 +106,31 @@ op_run(ml_ready *ready)
         return is_done < 0 ? ml_base_handle_error(self->loop, "Future.done() failed", NULL, NULL)
                            : 0;
     }
+    if (!is_waiting(self)) {
+        return 0;
+    }
     PyObject *result = self->refused ? ml_os_error(self->refused)
                                      : self->request.attempt(self->loop, &self->request, &again);
     if (again) {
         return 0;
     }
     stop(self);
-    return settle(self, result);
+    return settle(self, future, result);
+}
+
+static int
+op_run(ml_ready *ready)
+{
+    ml_sockop *self = ML_CONTAINER_OF(ready, ml_sockop, ready);
+
+    if (!is_waiting(self)) {
+        return 0; /* cancelled in this very turn */
+    }
+    PyObject *sock = Py_NewRef(self->request.sock), *future = Py_NewRef(self->future);
+    int rc = try_again(self, sock, future);
+    Py_DECREF(future);
+    Py_DECREF(sock);
+    return rc;
 }
 
 static PyObject *
@@ -127,7 +148,8 @@ op_new(ml_base *loop, ml_request *asked)
     self->ready = (ml_ready){.run = op_run, .owner = (PyObject *)self};
     ml_fdw_init(&self->fdw, op_event, op_dead, asked->fd, asked->events);
     self->future = ml_base_create_future(loop, NULL);
-    if (self->future == NULL || ml_reserve_check() < 0 || ml_fdw_start(loop->ev, &self->fdw) < 0) {
+    if (self->future == NULL || ml_base_check_closed(loop) < 0 || ml_reserve_check() < 0 ||
+        ml_fdw_start(loop->ev, &self->fdw) < 0) {
         Py_DECREF(self);
         return NULL;
     }
@@ -225,6 +247,7 @@ op_traverse(ml_sockop *self, visitproc visit, void *arg)
     Py_VISIT(self->waiting);
     Py_VISIT(self->request.sock);
     Py_VISIT(self->request.address);
+    Py_VISIT(self->request.data);
     Py_VISIT(self->request.buffer.obj);
     return 0;
 }

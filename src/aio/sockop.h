@@ -10,7 +10,8 @@ struct ml_request {
     /* The system call: a result, NULL with an exception, or NULL with *again if it would block. */
     PyObject *(*attempt)(ml_base *loop, ml_request *self, bool *again);
     PyObject *sock, *address; /* owned once in a SockOp */
-    Py_buffer buffer;         /* .obj NULL if there is none */
+    PyObject *data;           /* what `buffer` is of; NULL if there is none */
+    Py_buffer buffer;
     size_t size, done;
     int fd, events;
 };

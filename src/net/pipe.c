@@ -18,8 +18,7 @@ read_eof(ml_transport *self)
         return -1;
     }
     if (rc == 0) {
-        PyObject *result =
-            PyObject_CallMethodNoArgs(self->protocol, self->loop->state->str.eof_received);
+        PyObject *result = ml_transport_call(self, self->loop->state->str.eof_received, NULL);
         if (result == NULL) {
             rc = ml_base_handle_error(self->loop, "Exception in callback eof_received()",
                                       (PyObject *)self, self->protocol);

@@ -10,10 +10,15 @@ transport_of(ml_stream *stream)
     return ML_CONTAINER_OF(stream, ml_transport, stream);
 }
 
-static PyObject *
-call0(ml_transport *self, PyObject *name)
+PyObject *
+ml_transport_call(ml_transport *self, PyObject *name, PyObject *arg)
 {
-    return PyObject_CallMethodNoArgs(self->protocol, name);
+    PyObject *protocol = Py_NewRef(self->protocol); /* which may give the transport another one */
+    PyObject *result = arg ? PyObject_CallMethodOneArg(protocol, name, arg)
+                           : PyObject_CallMethodNoArgs(protocol, name);
+
+    Py_DECREF(protocol);
+    return result;
 }
 
 int
@@ -51,7 +56,7 @@ stream_eof(ml_transport *self)
         return -1;
     }
     self->eof_received = true;
-    PyObject *keep = call0(self, self->loop->state->str.eof_received);
+    PyObject *keep = ml_transport_call(self, self->loop->state->str.eof_received, NULL);
     int keep_open = keep ? PyObject_IsTrue(keep) : -1;
     Py_XDECREF(keep);
     if (keep_open < 0) {
@@ -82,8 +87,7 @@ read_protocol(ml_transport *self)
         Py_DECREF(data);
         return self->kind->eof(self);
     }
-    PyObject *result =
-        PyObject_CallMethodOneArg(self->protocol, self->loop->state->str.data_received, data);
+    PyObject *result = ml_transport_call(self, self->loop->state->str.data_received, data);
     Py_DECREF(data);
     if (result == NULL) {
         return self->kind->receiver_failed(self,
@@ -98,8 +102,7 @@ get_buffer(ml_transport *self, Py_buffer *view)
 {
     PyObject *hint = PyLong_FromLong(-1);
     PyObject *buffer =
-        hint ? PyObject_CallMethodOneArg(self->protocol, self->loop->state->str.get_buffer, hint)
-             : NULL;
+        hint ? ml_transport_call(self, self->loop->state->str.get_buffer, hint) : NULL;
     Py_XDECREF(hint);
     if (buffer == NULL) {
         return -1;
@@ -135,9 +138,8 @@ read_buffered(ml_transport *self)
         return self->kind->eof(self);
     }
     PyObject *count = PyLong_FromSsize_t(got);
-    PyObject *result = count ? PyObject_CallMethodOneArg(
-                                   self->protocol, self->loop->state->str.buffer_updated, count)
-                             : NULL;
+    PyObject *result =
+        count ? ml_transport_call(self, self->loop->state->str.buffer_updated, count) : NULL;
     Py_XDECREF(count);
     if (result == NULL) {
         return self->kind->receiver_failed(self,
@@ -161,7 +163,11 @@ static int
 tell(ml_stream *stream, PyObject *method, const char *failed)
 {
     ml_transport *self = transport_of(stream);
+<<<<<<< HEAD:src/net/protocol.c
     PyObject *result = call0(self, method);
+=======
+    PyObject *result = ml_transport_call(self, self->loop->state->str.pause_writing, NULL);
+>>>>>>> 741105ecad4db8eb07b9e55001a8ae5b399ea367:src/net/sink.c
 
     if (result == NULL) {
         return ml_base_handle_error(self->loop, failed, (PyObject *)self, self->protocol);
@@ -179,8 +185,20 @@ ml_transport_pause(ml_stream *stream)
 int
 ml_transport_resume(ml_stream *stream)
 {
+<<<<<<< HEAD:src/net/protocol.c
     return tell(stream, stream->loop->state->str.resume_writing,
                 "protocol.resume_writing() failed");
+=======
+    ml_transport *self = transport_of(stream);
+    PyObject *result = ml_transport_call(self, self->loop->state->str.resume_writing, NULL);
+
+    if (result == NULL) {
+        return ml_base_handle_error(self->loop, "protocol.resume_writing() failed",
+                                    (PyObject *)self, self->protocol);
+    }
+    Py_DECREF(result);
+    return 0;
+>>>>>>> 741105ecad4db8eb07b9e55001a8ae5b399ea367:src/net/sink.c
 }
 
 int

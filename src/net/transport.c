@@ -379,8 +379,10 @@ know_descriptor(ml_transport *self)
         return 0;
     }
     PyObject *stale = ml_base_transport_of(loop, fd);
-    if (stale != NULL) { /* its socket was closed behind its back: the number is ours now */
+    if (stale != NULL) {  /* its socket was closed behind its back: the number is ours now */
+        Py_INCREF(stale); /* which may be all that keeps it */
         ml_stream_detach(&((ml_transport *)stale)->stream);
+        Py_DECREF(stale);
     }
     return ml_base_set_transport(loop, fd, (PyObject *)self);
 }

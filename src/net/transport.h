@@ -91,6 +91,8 @@ void ml_transport_settle_waiter(ml_transport *self);
 /* protocol.c: how a Protocol or BufferedProtocol is called, and how much is read for it. */
 extern const ml_transport_kind ml_stream_kind;
 int ml_transport_set_protocol(ml_transport *self, PyObject *protocol);
+/* protocol.name(arg), or protocol.name() if arg is NULL. The protocol must not be NULL. */
+PyObject *ml_transport_call(ml_transport *self, PyObject *name, PyObject *arg);
 int ml_transport_readable(ml_stream *stream);
 int ml_transport_pause(ml_stream *stream);
 int ml_transport_resume(ml_stream *stream);

@@ -141,12 +141,15 @@ ml_transport_py_writelines(ml_transport *self, PyObject *lines)
     }
     Py_ssize_t count = PyTuple_GET_SIZE(list);
     PyObject **items = PySequence_Fast_ITEMS(list);
-    int rc = 0;
+    int rc = 0, gone;
     for (Py_ssize_t i = 0; rc == 0 && i < count; i++) {
         rc = ml_transport_is_data(items[i]) ? 0 : ml_transport_type_error(items[i]);
     }
     if (rc == 0 && count > 0 && drops_writes(self)) {
         rc = ml_transport_count_lost_write(self);
+    }
+    else if (rc == 0 && (gone = ml_transport_check_owned(self)) != 0) {
+        rc = gone < 0 ? -1 : 0;
     }
     else {
         for (Py_ssize_t i = 0; rc == 0 && i < count; i++) {

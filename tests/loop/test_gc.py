@@ -250,3 +250,41 @@ class TestCollectionAnywhere:
             timeout=60,
         )
         assert (done.rc, done.out) == (0, "alive\n"), done.err
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "call_soon(print)",
+        "call_soon_threadsafe(print)",
+        "call_later(1, print)",
+        "call_at(1e9, print)",
+        "add_reader(0, print)",
+        "add_signal_handler(10, print)",
+    ],
+)
+def test_finalizer_closes_the_loop_while_it_is_asked(snippet, call):
+    """To make a handle may start a collection, and with it any code."""
+    done = snippet(f"""
+        import gc
+
+        class Closing:
+            def __del__(self):
+                loop.close()
+
+        loop = new_loop()
+        os.dup2(os.pipe()[0], 0)
+        garbage = Closing()
+        garbage.me = garbage
+        del garbage
+        gc.set_threshold(1)
+        try:
+            loop.{call}
+        except (RuntimeError, ValueError, AttributeError) as exc:
+            # stock's selector is gone by then
+            print(type(exc).__name__, file=sys.stderr)
+        gc.collect()
+        assert loop.is_closed()
+        print("done")
+        """)
+    assert (done.rc, done.out) == (0, "done\n"), done.err

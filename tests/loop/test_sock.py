@@ -563,3 +563,54 @@ def test_waiting_coroutine_driven_by_hand(loop):
         for use in (lambda: next(op), lambda: op.send(None), lambda: op.throw(ValueError)):
             with pytest.raises(RuntimeError, match="closed"):
                 use()
+
+
+class Telling(socket.socket):
+    """A socket class of the program's own, as wrappers and test doubles are."""
+
+    kept = None
+
+    def sendto(self, data, address):
+        self.kept = data
+        return super().sendto(data, address)
+
+
+def test_sendto_gives_the_socket_what_it_was_given(loop, run):
+    """Not a view of memory that is only good as long as the call."""
+    data = bytearray(b"data" * 1000)
+    with Telling(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.setblocking(False)
+        sock.bind(("127.0.0.1", 0))
+        run(loop.sock_sendto(sock, data, sock.getsockname()))
+        assert sock.kept is data
+
+
+def test_operation_closed_by_its_own_socket(snippet):
+    done = snippet("""
+        class Closing(socket.socket):
+            waiting = None
+
+            def fileno(self):
+                if self.waiting is not None:
+                    waiting, self.waiting = self.waiting, None
+                    waiting.close()
+                return super().fileno()
+
+        async def main():
+            a, b = socket.socketpair()
+            a = Closing(fileno=a.detach())
+            a.setblocking(False)
+            waiting = loop.sock_recv(a, 10)
+            waiting.send(None)
+            a.waiting = waiting
+            b.send(b"x")
+            await turns(3)
+            a.close()
+            b.close()
+
+        loop = new_loop()
+        drive(loop, main())
+        loop.close()
+        print("done")
+        """)
+    assert (done.rc, done.out) == (0, "done\n"), done.err

@@ -46,6 +46,18 @@ class TestOrder:
         run_turns(loop, 2)
         assert ran == list(range(50))
 
+    @pytest.mark.moodloop_only
+    def test_nan_fifo_before_all_others(self, loop):
+        """qsort() may do anything where the comparison is no order."""
+        ran = []
+        odd = [random.Random(i).random() < 0.5 for i in range(3000)]
+        for i, nan in enumerate(odd):
+            loop.call_later(math.nan if nan else -i, ran.append, i)
+        run_turns(loop, 2)
+        nans = [i for i, nan in enumerate(odd) if nan]
+        others = [i for i, nan in enumerate(odd) if not nan]
+        assert ran == nans + others[::-1]
+
     def test_soon_then_io_then_timer(self, loop, sockets):
         a, b = sockets()
         a.send(b"x")

@@ -104,3 +104,53 @@ def test_sendfile_to_a_peer_that_goes(run, tmp_path, when):
                     await sending
 
     run(main())
+
+
+@pytest.mark.parametrize("method", ["data_received", "get_buffer", "eof_received", "pause_writing"])
+def test_protocol_replaced_while_its_own_method_runs(snippet, method):
+    """A method in C may go on to use its object, of which the transport had the last reference."""
+    done = snippet(
+        f"""
+        import gc
+
+        class Item:
+            def __eq__(self, other):
+                transport.set_protocol(asyncio.Protocol())
+                gc.collect()
+                return False
+
+        kind = asyncio.BufferedProtocol if {method!r} == "get_buffer" else asyncio.Protocol
+
+        class Searching(list, kind):
+            pass
+
+        if {method!r} in ("data_received", "get_buffer"):
+            Searching.{method} = list.count
+        else:
+            Searching.{method} = functools.partialmethod(list.count, None)
+
+        async def main():
+            global transport
+            a, b = socket.socketpair()
+            a.setblocking(False)
+            loop.set_exception_handler(lambda loop, context: None)  # of the buffer that is none
+            transport, _ = await loop.create_connection(
+                lambda: Searching(Item() for _ in range(3)), sock=a
+            )
+            del _
+            if {method!r} == "pause_writing":
+                transport.write(bytes(10_000_000))
+            b.send(b"x")
+            b.shutdown(socket.SHUT_WR)
+            await turns(3)
+            transport.abort()
+            await turns(2)
+            b.close()
+
+        loop = new_loop()
+        drive(loop, main())
+        loop.close()
+        print("done")
+        """.replace("import gc", "import functools, gc")
+    )
+    assert (done.rc, done.out) == (0, "done\n"), done.err

@@ -118,3 +118,30 @@ def test_reader_left_behind_is_not_told_of_a_connection(loop, run, pair):
         await turns(3)
 
     run(main())
+
+
+@pytest.mark.parametrize("method", ["write", "writelines"])
+@pytest.mark.parametrize("data", [b"secret", bytearray(100_000)], ids=["bytes", "bytearray"])
+def test_writing_to_a_socket_closed_under_the_transport(loop, run, method, data):
+    """Its number may be another connection's by now, which must not get what is written."""
+
+    async def main():
+        a, b = socket.socketpair()
+        a.setblocking(False)
+        transport, _ = await loop.create_connection(asyncio.Protocol, sock=a)
+        number = a.fileno()
+        a.close()
+        pair = socket.socketpair()
+        assert number in [sock.fileno() for sock in pair]
+        getattr(transport, method)(data if method == "write" else [data])
+        transport.abort()
+        for _ in range(3):
+            await asyncio.sleep(0)
+        for sock in pair:
+            sock.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                sock.recv(10)
+        for sock in (*pair, b):
+            sock.close()
+
+    run(main())
