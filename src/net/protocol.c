@@ -163,11 +163,7 @@ static int
 tell(ml_stream *stream, PyObject *method, const char *failed)
 {
     ml_transport *self = transport_of(stream);
-<<<<<<< HEAD:src/net/protocol.c
-    PyObject *result = call0(self, method);
-=======
-    PyObject *result = ml_transport_call(self, self->loop->state->str.pause_writing, NULL);
->>>>>>> 741105ecad4db8eb07b9e55001a8ae5b399ea367:src/net/sink.c
+    PyObject *result = ml_transport_call(self, method, NULL);
 
     if (result == NULL) {
         return ml_base_handle_error(self->loop, failed, (PyObject *)self, self->protocol);
@@ -185,20 +181,8 @@ ml_transport_pause(ml_stream *stream)
 int
 ml_transport_resume(ml_stream *stream)
 {
-<<<<<<< HEAD:src/net/protocol.c
     return tell(stream, stream->loop->state->str.resume_writing,
                 "protocol.resume_writing() failed");
-=======
-    ml_transport *self = transport_of(stream);
-    PyObject *result = ml_transport_call(self, self->loop->state->str.resume_writing, NULL);
-
-    if (result == NULL) {
-        return ml_base_handle_error(self->loop, "protocol.resume_writing() failed",
-                                    (PyObject *)self, self->protocol);
-    }
-    Py_DECREF(result);
-    return 0;
->>>>>>> 741105ecad4db8eb07b9e55001a8ae5b399ea367:src/net/sink.c
 }
 
 int
