@@ -80,12 +80,6 @@ def test_public_names_are_in_the_reference(module):
     assert [name for name in module.__all__ if not documented(name)] == []
 
 
-def test_every_source_file_is_in_the_architecture():
-    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-    files = [*(ROOT / "src").rglob("*.c"), *(ROOT / "moodloop").rglob("*.py")]
-    assert [path.name for path in files if not re.search(rf"\b{path.name}\b", page)] == []
-
-
 def described(node, after):
     """If a definition in a stub has a docstring: its own, or the string after an attribute."""
     if isinstance(node, ast.AnnAssign):

@@ -366,8 +366,8 @@ def test_once_on_a_descriptor_that_is_closed(any_loop, running):
     watcher.start()
     loop.start(event.EVRUN_NOWAIT)
     watcher.stop()
-    for fd in (fd, *pipe):
-        os.close(fd)
+    for number in (fd, *pipe):
+        os.close(number)
 
 
 def test_once(any_loop):
