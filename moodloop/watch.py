@@ -128,7 +128,17 @@ def every(seconds: float) -> Watch[int]:
     if not 0 < seconds < float("inf"):
         raise ValueError(f"seconds must be positive and finite, not {seconds!r}")
     watch: Watch[int] = Watch(keep=1)
-    tick = watch._on(lambda watch, _: 1 + (watch._events[0] if watch._events else 0))
+    told = watch._loop.time()
+
+    def count(watch: Any, _: Any) -> int:
+        # libev leaves out ticks while the loop is held up, so by the clock
+        nonlocal told
+        now = watch._loop.time()
+        ticks = max(1, int((now - told) / seconds + 0.5))
+        told += ticks * seconds
+        return ticks + (watch._events[0] if watch._events else 0)
+
+    tick = watch._on(count)
     watch._start(_event.Timer(watch._loop.ev, seconds, seconds, tick))
     return watch
 
@@ -137,13 +147,13 @@ def cron(expression: str, *, tz: datetime.tzinfo | None = None) -> Watch[datetim
     """The times of a cron expression, as aware datetimes, when they are reached.
 
     They are wall-clock times in the zone `tz` (None: the system's), and follow the clock when it is
-    set. Needs the package croniter, `pip install moodloop[cron]` (ImportError); raises its
+    set. Needs the package croniter (ImportError); raises its
     ValueErrors for an expression it does not understand.
     """
     try:
         import croniter
     except ImportError:
-        raise ImportError("moodloop.watch.cron() needs croniter: pip install moodloop[cron]")
+        raise ImportError("moodloop.watch.cron() needs the package croniter: pip install croniter")
     zone = tz if tz is not None else _local_zone()
     croniter.croniter(expression).get_next()  # raises what reschedule() would
 
@@ -166,7 +176,10 @@ def _local_zone() -> datetime.tzinfo:
     """The system's zone with its rules, which datetime.astimezone() would leave out."""
     name = os.environ.get("TZ")
     if name:
-        return zoneinfo.ZoneInfo(name.removeprefix(":"))
+        try:
+            return zoneinfo.ZoneInfo(name.removeprefix(":"))
+        except (ValueError, zoneinfo.ZoneInfoNotFoundError):
+            raise ValueError(f"TZ={name!r} names no time zone: pass one as tz=") from None
     try:
         with open("/etc/localtime", "rb") as file:
             return zoneinfo.ZoneInfo.from_file(file)

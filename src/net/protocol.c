@@ -172,6 +172,13 @@ tell(ml_stream *stream, PyObject *method, const char *failed)
     return 0;
 }
 
+/* Between a write and its flush the program may have closed the socket it handed in. */
+int
+ml_transport_gone(ml_stream *stream)
+{
+    return ml_transport_check_owned(transport_of(stream));
+}
+
 int
 ml_transport_pause(ml_stream *stream)
 {

@@ -273,7 +273,7 @@ ml_stream_flush(ml_stream *stream)
     int rc = 0;
 
     unlist(stream);
-    if (stream->queued > 0 && stream->fd >= 0) {
+    if (stream->queued > 0 && stream->fd >= 0 && (rc = stream->sink->gone(stream)) == 0) {
         int error = stream->sink->send ? stream->sink->send(stream) : send_all(stream);
         PyObject *exc = error < 0 ? ml_take_exception() : NULL;
         bool blocked = stream->queued > 0 && error <= 0;
@@ -295,7 +295,7 @@ ml_stream_flush(ml_stream *stream)
         }
     }
     Py_DECREF(owner);
-    return rc;
+    return rc < 0 ? -1 : 0;
 }
 
 int

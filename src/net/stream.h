@@ -13,6 +13,9 @@ typedef struct ml_stream ml_stream;
 /* What a stream tells. All return -1 for an exception that must leave run_forever(). */
 typedef struct ml_sink {
     int (*readable)(ml_stream *stream); /* read once */
+    /* Before a write: 0, 1 if the descriptor is not ours any more (all is done then), -1: must
+     * leave. */
+    int (*gone)(ml_stream *stream);
     /* Sends what it can of the queue: 0, or an errno value. NULL: the queue is bytes in a row.
      * -1: must leave. */
     int (*send)(ml_stream *stream);

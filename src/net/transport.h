@@ -94,14 +94,15 @@ int ml_transport_set_protocol(ml_transport *self, PyObject *protocol);
 /* protocol.name(arg), or protocol.name() if arg is NULL. The protocol must not be NULL. */
 PyObject *ml_transport_call(ml_transport *self, PyObject *name, PyObject *arg);
 int ml_transport_readable(ml_stream *stream);
+int ml_transport_gone(ml_stream *stream);
 int ml_transport_pause(ml_stream *stream);
 int ml_transport_resume(ml_stream *stream);
 int ml_transport_drained(ml_stream *stream);
 int ml_transport_write_failed(ml_stream *stream, int error);
 /* What all kinds have in their sinks. */
-#define ML_PROTOCOL_SINK                                                                         \
-    .pause = ml_transport_pause, .resume = ml_transport_resume, .drained = ml_transport_drained, \
-    .write_failed = ml_transport_write_failed
+#define ML_PROTOCOL_SINK                                                                   \
+    .gone = ml_transport_gone, .pause = ml_transport_pause, .resume = ml_transport_resume, \
+    .drained = ml_transport_drained, .write_failed = ml_transport_write_failed
 
 /* extra.c: get_extra_info() and what it needs. */
 PyObject *ml_transport_get_extra_info(ml_transport *self, PyObject *args, PyObject *kwargs);

@@ -64,7 +64,7 @@ loop_stop(ml_loop *self, PyObject *args, PyObject *kwargs)
     int how = EVBREAK_ONE;
 
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|i:stop", keywords, &how) ||
-        ml_loop_check_open(self) < 0) {
+        ml_loop_check_change(self) < 0) {
         return NULL;
     }
     if (how != EVBREAK_CANCEL && how != EVBREAK_ONE && how != EVBREAK_ALL) {

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import weakref
 import zoneinfo
 
@@ -229,11 +230,15 @@ def test_every(run):
     assert min(run(main)) >= 1
 
 
-def test_every_counts_missed_ticks(run):
+@pytest.mark.parametrize("blocking", [False, True])
+def test_every_counts_missed_ticks(run, blocking):
     async def main():
         ticks = watch.every(0.001)
-        for _ in range(3):
-            await asyncio.sleep(0.005)
+        if blocking:
+            time.sleep(0.01)
+        else:
+            for _ in range(3):
+                await asyncio.sleep(0.005)
         assert await anext(ticks) >= 3
 
     run(main)
@@ -285,6 +290,9 @@ def test_cron_next_time(run):
 def test_cron_in_the_zone_of_the_system(run, monkeypatch, name):
     monkeypatch.setenv("TZ", name)
     assert watch._local_zone() == zoneinfo.ZoneInfo("Europe/Berlin")
+    monkeypatch.setenv("TZ", "CET-1CEST")
+    with pytest.raises(ValueError, match="tz="):
+        watch._local_zone()
     monkeypatch.delenv("TZ")
     assert watch._local_zone().utcoffset(datetime.datetime(2024, 1, 1)) is not None
 
@@ -303,7 +311,7 @@ def test_cron_without_croniter(run, monkeypatch):
     monkeypatch.setitem(sys.modules, "croniter", None)
 
     async def main():
-        with pytest.raises(ImportError, match=r"pip install moodloop\[cron\]"):
+        with pytest.raises(ImportError, match="pip install croniter"):
             watch.cron("* * * * *")
 
     run(main)

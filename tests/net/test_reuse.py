@@ -56,6 +56,33 @@ def test_transport_leaves_the_new_owner_alone(loop, run, pair):
     run(main())
 
 
+def test_socket_closed_after_a_write(loop, run, pair):
+    """What was written may be lost with it, but never reaches who has the number next."""
+    lost = []
+
+    class Proto(asyncio.Protocol):
+        def connection_lost(self, exc):
+            lost.append(exc)
+
+    async def main():
+        a, _ = pair()
+        transport, _ = await loop.create_connection(Proto, sock=a)
+        fd = a.fileno()
+        transport.write(b"for the first")
+        a.close()
+        c, d = pair(fd)
+        await turns(5)
+        with pytest.raises(BlockingIOError):
+            d.recv(100)
+        transport.abort()
+        await turns(5)
+        assert len(lost) == 1
+        c.send(b"still open")
+        assert d.recv(100) == b"still open"
+
+    run(main())
+
+
 def test_write_after_the_socket_was_closed(loop, run, pair):
     lost = []
 

@@ -443,24 +443,6 @@ def test_cannot_change_the_loop(loop, when):
     watcher.stop()
 
 
-def test_can_be_stopped_from_a_signal_handler(isolated):
-    """One that runs while the callable does: it would be told Error, and the Scheduler stopped."""
-    code = """
-        loop = Loop()
-        asked = []
-        def reschedule(watcher, now):
-            asked.append(now)
-            if len(asked) == 3:
-                signal.raise_signal(signal.SIGTERM)
-            return now
-        signal.signal(signal.SIGTERM, lambda *args: loop.stop())
-        watcher = loop.scheduler(reschedule, lambda *args: None)
-        watcher.start()
-        print(loop.start(), watcher.active, len(asked))
-    """
-    assert isolated(code) == "True True 3"
-
-
 def test_other_threads_can_change_the_loop(loop):
     def reschedule(watcher, now):
         asked.append(now)
