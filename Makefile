@@ -165,8 +165,7 @@ $(EDITABLE): $(MADE) pyproject.toml setup.py moodloop/_version.py
 	@touch $@
 
 $(call extra,bench): $(MADE) pyproject.toml
-	@$(PIP) --only-binary :all: $$($(PY) .ci/extra.py bench) || echo "uvloop cannot be had for this Python: going on without it"
-	@touch $@
+	@$(PIP) --only-binary :all: $$($(PY) .ci/extra.py bench) && touch $@ || echo "uvloop cannot be had: going on without it"
 
 # Wheels only: what a rival needs to be compiled is no part of this. One by one, so that those
 # without a wheel for this Python are left out.

@@ -259,8 +259,8 @@ def test_every_refuses(run, seconds):
 def test_cron_every_second(run):
     async def main():
         seen = []
-        async for time in watch.cron("* * * * * *"):
-            seen.append(time)
+        async for moment in watch.cron("* * * * * *"):
+            seen.append(moment)
             if len(seen) == 2:
                 break
         return seen
