@@ -15,9 +15,9 @@
 
 /* A thread that waits for the GIL beside a busy loop gets it this often, in seconds; one that then
  * keeps it for longer, as seldom as it keeps it. */
-#define GIL_INTERVAL 1e-3
+#define GIL_INTERVAL 0.5e-3
 #define GIL_INTERVAL_MAX 10e-3
-#define GIL_HANDOVER 50e-6
+#define GIL_HANDOVER 100e-6
 
 /* Rings and batches that a burst left larger than this (entries) are given back when idle. */
 #define KEEP_ENTRIES 16384
@@ -154,9 +154,9 @@ others_active(ml_base *self)
     return active;
 }
 
-/* A thread that waits for the GIL needs some 10 us to wake up. If it was just given back and taken
+/* A thread that waits for the GIL needs some 50 us to wake up. If it was just given back and taken
  * again, the thread would find it gone, and get it after 5 ms by force: 400 steps a second for one
- * that does sleep(0), where this gives it 10,000. */
+ * that does sleep(0), where this gives it 1,600. */
 static void
 give_gil(ml_base *self, double now)
 {
