@@ -15,7 +15,7 @@ class Exclusion(NamedTuple):
 
     reason: str
     tests: tuple[str, ...]
-    hangs: bool = False  # then it is not even run
+    hangs: bool = False  # or passes by chance: then it is not even run
 
 
 BASE = "test_base_events.BaseEventLoopWithSelectorTests"
@@ -56,6 +56,15 @@ EXCLUSIONS = (
     Exclusion(
         "it reads _read_ready_cb, and replaces _sock, of asyncio's selector transport",
         ("test_ssl.TestSSL.test_remote_shutdown_receives_trailing_data_on_slow_socket",),
+        hangs=True,
+    ),
+    Exclusion(
+        "it fails when the garbage of an earlier test is found in it: a child's transport whose pipes"
+        " had not told of their end (before 3.14 asyncio's wait() waits for that, too)",
+        (
+            "test_subprocess.SubprocessPidfdWatcherTests.test_popen_error",
+            "test_subprocess.SubprocessThreadedWatcherTests.test_popen_error",
+        ),
         hangs=True,
     ),
 )
