@@ -59,8 +59,8 @@ EXCLUSIONS = (
         hangs=True,
     ),
     Exclusion(
-        "it fails when the garbage of an earlier test is found in it: a child's transport whose pipes"
-        " had not told of their end (before 3.14 asyncio's wait() waits for that, too)",
+        "it fails when the garbage of an earlier test is found in it: a child's transport whose"
+        " pipes had not told of their end (before 3.14 asyncio's wait() waits for that, too)",
         (
             "test_subprocess.SubprocessPidfdWatcherTests.test_popen_error",
             "test_subprocess.SubprocessThreadedWatcherTests.test_popen_error",
