@@ -58,15 +58,6 @@ EXCLUSIONS = (
         ("test_ssl.TestSSL.test_remote_shutdown_receives_trailing_data_on_slow_socket",),
         hangs=True,
     ),
-    Exclusion(
-        "it fails when the garbage of an earlier test is found in it: a child's transport whose"
-        " pipes had not told of their end (before 3.14 asyncio's wait() waits for that, too)",
-        (
-            "test_subprocess.SubprocessPidfdWatcherTests.test_popen_error",
-            "test_subprocess.SubprocessThreadedWatcherTests.test_popen_error",
-        ),
-        hangs=True,
-    ),
 )
 
 _BY_TEST = {test: exclusion for exclusion in EXCLUSIONS for test in exclusion.tests}
