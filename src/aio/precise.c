@@ -26,8 +26,11 @@ fired(struct ev_loop *Py_UNUSED(ev), ev_io *io, int Py_UNUSED(revents))
 static void
 gone(ml_loop *loop, ml_fdw *fdw)
 {
+    ml_precise *self = ML_CONTAINER_OF(fdw, ml_precise, io);
+
     ev_ref(loop->ev);
-    ML_CONTAINER_OF(fdw, ml_precise, io)->fd = -1;
+    self->fd = -1;
+    self->armed = 0.; /* what it was set to is lost with it */
 }
 
 void

@@ -143,7 +143,7 @@ shrink(ml_base *self)
 }
 
 /* Whether other threads of the process used the CPU since the last call: about 1 us, once in a
- * millisecond. */
+ * GIL_INTERVAL. */
 static bool
 others_active(ml_base *self)
 {
@@ -158,8 +158,13 @@ others_active(ml_base *self)
  * again, the thread would find it gone, and get it after 5 ms by force: 400 steps a second for one
  * that does sleep(0), where this gives it 1,600. */
 static void
-give_gil(ml_base *self, double now)
+give_gil(ml_base *self)
 {
+    double now = self->polled_at;
+
+    if (now - self->released_at <= self->gil_interval) {
+        return;
+    }
     bool wait = others_active(self);
     double took = 0.;
 
@@ -208,9 +213,7 @@ wait_for_events(ml_base *self)
 {
     self->sleeping = true;
     if (may_look(self)) {
-        if (self->polled_at - self->released_at > self->gil_interval) {
-            give_gil(self, self->polled_at);
-        }
+        give_gil(self);
         int rc = ml_loop_run(self->ev, EVRUN_NOWAIT, false);
         if (rc < 0 || found_work(self)) {
             self->looks += self->looks < LOOKS_MAX;
@@ -248,9 +251,7 @@ poll_is_due(ml_base *self)
     }
     self->swift = quiet && self->skipped > 0 && now - self->polled_at < MAX_SKIPPED_SECONDS / 5;
     self->polled_at = now;
-    if (now - self->released_at > self->gil_interval) {
-        give_gil(self, now);
-    }
+    give_gil(self);
     return true;
 }
 
@@ -277,15 +278,8 @@ poll_events(ml_base *self)
         self->active_at = self->polled_at;
         self->touched = self->swift = false;
     }
-    if (rc >= 0) {
-        return collect(self);
-    }
-    PyObject *exc = ml_take_exception();
-    if (collect(self) < 0) {
-        ml_unraisable((PyObject *)self);
-    }
-    ml_raise(exc);
-    return -1;
+    PyObject *exc = rc < 0 ? ml_take_exception() : NULL;
+    return ml_raise_again(exc, collect(self), (PyObject *)self);
 }
 
 /* ---- the batch --------------------------------------------------------------------------- */
