@@ -181,7 +181,9 @@ typedef struct ml_precise {
     ml_fdw io;
     int fd; /* the timerfd, made on first use; -1 */
     pid_t owner;
-    double armed;                /* what it is set to */
+    double armed; /* what it is set to */
+    double lead;  /* how late it wakes the loop: set for so much earlier */
+    bool fired;
     double when[ML_PRECISE_MAX]; /* due times, sorted; those of cancelled timers too */
     int len;
 } ml_precise;
@@ -189,8 +191,10 @@ typedef struct ml_precise {
 void ml_precise_init(ml_precise *self);
 void ml_precise_close(ml_base *loop, ml_precise *self);
 void ml_precise_add(ml_precise *self, double when);
-/* Before a poll that waits, if there are any. */
-void ml_precise_arm(ml_base *loop, ml_precise *self);
+/* Before a poll that waits, if there are any. Not 0: do not wait, one is due at that very time. */
+double ml_precise_arm(ml_base *loop, ml_precise *self);
+/* After one that waited and was ended by the timerfd. */
+void ml_precise_learn(ml_precise *self, double now);
 
 struct ml_base {
     PyObject_HEAD

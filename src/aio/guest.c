@@ -50,10 +50,10 @@ guest_turn(void *host, bool polled)
     }
     if (self->guest) { /* else the batch ended it */
         bool busy = ml_base_has_work(self) || self->stopping;
-        keep_busy(self, busy);
         if (!busy && self->precise.len > 0) {
-            ml_precise_arm(self, &self->precise);
+            busy = ml_precise_arm(self, &self->precise) > 0.;
         }
+        keep_busy(self, busy);
         self->woken = false;
         self->sleeping = true;
     }

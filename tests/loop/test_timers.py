@@ -114,6 +114,23 @@ class TestOrder:
         assert len(late) == 20
         assert min(late) >= -2 * resolution
 
+    def test_never_early_where_the_loop_learns_how_late_it_wakes(self, loop):
+        late = []
+
+        def check(when):
+            late.append(loop.time() - when)
+            if len(late) == 100:
+                loop.stop()
+            else:
+                when = loop.time() + 300e-6
+                loop.call_at(when, check, when)
+
+        check(loop.time())
+        run_guarded(loop)
+        resolution = max(time.get_clock_info("monotonic").resolution, math.ulp(loop.time()))
+        assert len(late) == 100
+        assert min(late) >= -2 * resolution
+
 
 class TestCancel:
     def test_before_due(self, loop):
