@@ -85,7 +85,7 @@ class Internals(_core.LoopBase):
 
     def _refuse_after_init(self, name: str) -> None:
         """BaseEventLoop.__init__() sets an empty one of each; nobody else may."""
-        if "_default_executor" in vars(self):
+        if hasattr(self, "_default_executor"):
             raise AttributeError(f"loop.{name} is read-only")
 
     def _run_once(self) -> None:

@@ -51,12 +51,34 @@ class EventLoop(Internals, asyncio.BaseEventLoop):  # type: ignore[misc]
     `ev`, TypeError if `ev` is no moodloop.event.Loop.
     """
 
+    # What BaseEventLoop and this class set is in slots, so that a loop has no dictionary until a
+    # program gives it attributes: without one CPython finds loop.call_soon and the like faster.
+    __slots__ = (
+        "_asyncgens",
+        "_asyncgens_shutdown_called",
+        "_children",
+        "_clock_resolution",
+        "_coroutine_origin_tracking_enabled",
+        "_coroutine_origin_tracking_saved_depth",
+        "_default_executor",
+        "_exception_handler",
+        "_executor_shutdown_called",
+        "_internal_fds",
+        "_listeners",
+        "_old_agen_hooks",
+        "_timer_cancelled_count",
+        "_tls_memory",
+        "_unix_server_sockets",
+        "slow_callback_duration",
+    )
+
     def __init__(self, ev: _event.Loop | None = None) -> None:
         _core.LoopBase.__init__(self, ev)
         asyncio.BaseEventLoop.__init__(self)
         self._listeners: dict[socket.socket, _core.Listener] = {}
         self._unix_server_sockets: dict[socket.socket, int] = {}
         self._children: set[process.SubprocessTransport] = set()
+        self._tls_memory: tuple[bytearray, memoryview] | None = None
 
     # ---- life ----------------------------------------------------------------------------
 
@@ -384,9 +406,11 @@ class EventLoop(Internals, asyncio.BaseEventLoop):  # type: ignore[misc]
 
     start_tls = tls.start_tls
 
-    @functools.cached_property
+    @property
     def _tls_buffer(self) -> tuple[bytearray, memoryview]:
-        return tls.shared_buffer()
+        if self._tls_memory is None:
+            self._tls_memory = tls.shared_buffer()
+        return self._tls_memory
 
     # ---- hooks of BaseEventLoop ------------------------------------------------------------
 
