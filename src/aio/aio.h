@@ -53,6 +53,7 @@ typedef struct ml_aio {
     ML_IMPORTS(X)
 #undef X
     PyObject *diagnostics; /* moodloop._diagnostics, imported when first needed */
+    PyObject *only_context; /* ("context",): the last tuple of keyword names that was just that */
     ml_handle *free_handles[ML_FREELIST_ARGS];
     ml_handle *free_timers[ML_FREELIST_ARGS];
     int free_handles_len[ML_FREELIST_ARGS], free_timers_len[ML_FREELIST_ARGS];

@@ -121,6 +121,7 @@ ml_aio_traverse(ml_state *state, visitproc visit, void *arg)
         ML_IMPORTS(X)
 #undef X
         Py_VISIT(aio->diagnostics);
+        Py_VISIT(aio->only_context);
     }
     return 0;
 }
@@ -150,5 +151,6 @@ ml_aio_clear(ml_state *state)
         ML_IMPORTS(X)
 #undef X
         Py_CLEAR(aio->diagnostics);
+        Py_CLEAR(aio->only_context);
     }
 }

@@ -10,6 +10,13 @@ static int
 parse_keywords(ml_base *self, const char *name, PyObject *const *values, PyObject *kwnames,
                PyObject **callback, PyObject **context)
 {
+    ml_aio *aio = self->state->aio;
+
+    /* Tasks and futures come with the same tuple each time, whose string is not an interned one. */
+    if (kwnames == aio->only_context) {
+        *context = values[0];
+        return 0;
+    }
     for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(kwnames); i++) {
         PyObject *key = PyTuple_GET_ITEM(kwnames, i);
         if (key == self->state->str.context ||
@@ -24,6 +31,10 @@ parse_keywords(ml_base *self, const char *name, PyObject *const *values, PyObjec
                          key);
             return -1;
         }
+    }
+    if (PyTuple_GET_SIZE(kwnames) == 1 && *context == values[0]) {
+        Py_INCREF(kwnames);
+        Py_XSETREF(aio->only_context, kwnames);
     }
     return 0;
 }
