@@ -52,7 +52,7 @@ typedef struct ml_aio {
 #define X(field, module, name) PyObject *field;
     ML_IMPORTS(X)
 #undef X
-    PyObject *diagnostics; /* moodloop._diagnostics, imported when first needed */
+    PyObject *diagnostics;  /* moodloop._diagnostics, imported when first needed */
     PyObject *only_context; /* ("context",): the last tuple of keyword names that was just that */
     ml_handle *free_handles[ML_FREELIST_ARGS];
     ml_handle *free_timers[ML_FREELIST_ARGS];
@@ -126,6 +126,7 @@ struct ml_handle {
 struct ml_timer {
     ML_HANDLE_HEAD
     bool scheduled; /* in the loop's list, which then owns a reference */
+    bool unarmed;   /* ... and libev is told at the next poll */
     double when;
     uint64_t seq; /* timers of one instant run in the order they were made */
     ev_timer ev;
@@ -222,6 +223,7 @@ struct ml_base {
     ev_idle guest_idle;                       /* active while a guest has work */
     ev_timer clock;   /* always active: reveals libev's cached time, see ml_base_libev_now */
     ml_timer *timers; /* scheduled ones, newest first */
+    int unarmed;      /* of these, see arm_later() in schedule.c */
     ml_precise precise;
     uint64_t timer_seq;
     PyObject *empty_context; /* see context.h */
@@ -299,6 +301,7 @@ PyObject *ml_base_call_at(ml_base *, PyObject *const *, Py_ssize_t, PyObject *);
 double ml_base_libev_now(ml_base *self);
 void ml_timer_start(ml_timer *timer, double now);
 void ml_timer_unschedule(ml_timer *timer); /* drops the list's reference */
+void ml_base_arm_timers(ml_base *self);    /* those that wait for the next poll */
 int ml_base_custom_due(ml_base *self);     /* -1: must leave */
 void ml_base_push_due(ml_base *self);      /* the ring has room for all of them */
 

@@ -104,7 +104,7 @@ ml_timer_new(ml_base *loop, double when, PyObject *callback, PyObject *const *ar
         }
         timer->is_timer = true;
     }
-    timer->scheduled = false;
+    timer->scheduled = timer->unarmed = false;
     timer->when = when;
     if (fill((ml_handle *)timer, timer->args, loop, callback, args, nargs, context) < 0) {
         Py_DECREF(timer);

@@ -289,6 +289,9 @@ poll_events(ml_base *self)
     if (self->custom_time && self->timers != NULL && ml_base_custom_due(self) < 0) {
         return -1;
     }
+    if (self->unarmed > 0) {
+        ml_base_arm_timers(self);
+    }
     self->skipped = 0;
     self->poll_due = false;
     self->woken = false;
@@ -452,6 +455,9 @@ ml_base_run(ml_base *self, PyObject *Py_UNUSED(unused))
             rc = run_batch(self);
         }
     } while (rc == 0 && !self->stopping);
+    if (self->unarmed > 0) {
+        ml_base_arm_timers(self); /* libev can be run without us now */
+    }
     self->running = false;
     self->ev->host_ops = NULL;
     ev_unref(self->ev->ev);

@@ -132,7 +132,49 @@ class TestOrder:
         assert min(late) >= -2 * resolution
 
 
+    def test_thousands_made_in_one_turn(self, loop):
+        ran = []
+
+        def make():
+            start = loop.time()
+            for i in reversed(range(3000)):
+                loop.call_at(start + i * 1e-6, ran.append, i)
+            loop.call_at(start + 4e-3, loop.stop)
+
+        loop.call_soon(make)
+        run_guarded(loop)
+        assert ran == [*range(3000)]
+
+
 class TestCancel:
+    def test_in_the_turn_that_made_them(self, loop):
+        ran = []
+
+        def make():
+            timers = [loop.call_later(0.001, ran.append, i) for i in range(3000)]
+            for timer in timers[::2] + timers[1::2][:1000]:
+                timer.cancel()
+            loop.call_later(0.002, loop.stop)
+
+        loop.call_soon(make)
+        run_guarded(loop)
+        assert ran == [*range(2001, 3000, 2)]
+
+    def test_after_the_run_that_made_it(self, loop):
+        made = []
+
+        def make():
+            made.append(loop.call_later(0.001, lambda: 1 / 0))
+            made.append(loop.call_later(0.001, made.append, "kept"))
+            loop.stop()
+
+        loop.call_soon(make)
+        run_guarded(loop)
+        made.pop(0).cancel()
+        loop.call_later(0.002, loop.stop)
+        run_guarded(loop)
+        assert made[1:] == ["kept"]
+
     def test_before_due(self, loop):
         handle = loop.call_later(0, lambda: 1 / 0)
         handle.cancel()

@@ -61,3 +61,39 @@ def test_start_inside_a_running_asyncio_loop():
             ev.start()
 
     moodloop.run(main())
+
+
+@pytest.mark.parametrize("kind", ["prepare", "timer"])
+def test_a_timer_made_by_a_watcher(kind):
+    """The poll that comes next waits no longer than for that."""
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        done = loop.create_future()
+
+        def make(watcher, revents):
+            watcher.stop()
+            loop.call_later(0.001, done.set_result, kind)
+
+        arguments = (0.0, 0.0) if kind == "timer" else ()
+        getattr(loop.ev, kind)(*arguments, make).start()
+        assert await asyncio.wait_for(done, 10) == kind
+
+    moodloop.run(main())
+
+
+def test_start_after_a_run_serves_its_timers():
+    loop = moodloop.new_event_loop()
+    ran = []
+
+    def make():
+        loop.call_later(0.001, ran.append, "due")
+        loop.stop()
+
+    loop.call_soon(make)
+    loop.run_forever()
+    loop.ev.start(event.EVRUN_ONCE)  # the timer ends this wait
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+    loop.close()
+    assert ran == ["due"]
