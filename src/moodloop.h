@@ -67,6 +67,7 @@
     X(connection_lost)        \
     X(connection_made)        \
     X(context)                \
+    X(create_task)            \
     X(data_received)          \
     X(datagram_received)      \
     X(done)                   \

@@ -40,7 +40,7 @@ stock_create_task(ml_base *self, PyObject *const *args, Py_ssize_t nargs, PyObje
     if (stack == NULL) {
         return PyErr_NoMemory();
     }
-    method = PyObject_GetAttrString(self->state->aio->BaseEventLoop, "create_task");
+    method = PyObject_GetAttr(self->state->aio->BaseEventLoop, self->state->str.create_task);
     if (method != NULL) {
         stack[0] = (PyObject *)self;
         memcpy(stack + 1, args, (size_t)count * sizeof(*args));
