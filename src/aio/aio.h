@@ -173,6 +173,15 @@ typedef struct ml_sig ml_sig;   /* signals.c */
 /* The largest datagram that stock asyncio takes. Memory is only used up to what was received. */
 #define ML_SCRATCH_SIZE (256 * 1024)
 
+/* The most that one read of a stream brings: stock asyncio's max_size. glibc maps and unmaps a block
+ * of 128 KiB or more each time until one that large was freed, which the loop sees to; elsewhere
+ * that may never end. */
+#ifdef __GLIBC__
+#define ML_LARGEST_READ (256 * 1024)
+#else
+#define ML_LARGEST_READ (120 * 1024)
+#endif
+
 /* Timers whose delays are shorter than this, in seconds, end the poll by a timerfd (precise.c). */
 #define ML_PRECISE_SECONDS 5e-3
 #define ML_PRECISE_MAX 64
@@ -345,10 +354,14 @@ PyObject *ml_sockop_connect(ml_base *, PyObject *const *, Py_ssize_t);
 
 /* ---- reading (recv.c) -------------------------------------------------------------------- */
 
-/* Up to `limit` bytes as an exact bytes object; `expected` says how many may come. NULL with
- * *error set to an errno value, or with an exception. */
+/* Up to `limit` bytes as an exact bytes object; `expected` says how many may come. With `later`, a
+ * place for an errno value, what belongs together may be read in several calls, as
+ * ml_recv_joined() does. NULL with *error set to an errno value, or with an exception. */
 PyObject *ml_recv_bytes(ml_base *loop, const ml_calls *calls, int fd, size_t limit, size_t expected,
-                        int *error);
+                        int *later, int *error);
+/* Reads, and where much comes goes on until the buffer is full or nothing is left. *later becomes
+ * the errno value, if any, that follows what was read. Bytes, or -errno. Only for stream sockets. */
+ssize_t ml_recv_joined(const ml_calls *calls, int fd, char *buffer, size_t size, int *later);
 
 /* ---- what net/ gives ---------------------------------------------------------------------- */
 

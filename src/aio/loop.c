@@ -100,8 +100,11 @@ ml_base_watcher_failed(void *host, PyObject *callback)
 char *
 ml_base_scratch(ml_base *self)
 {
-    if (self->scratch == NULL && (self->scratch = PyMem_RawMalloc(ML_SCRATCH_SIZE)) == NULL) {
-        PyErr_NoMemory();
+    if (self->scratch == NULL) {
+        PyMem_RawFree(PyMem_RawMalloc(ML_LARGEST_READ + 4096)); /* see there */
+        if ((self->scratch = PyMem_RawMalloc(ML_SCRATCH_SIZE)) == NULL) {
+            PyErr_NoMemory();
+        }
     }
     return self->scratch;
 }

@@ -72,9 +72,9 @@ static int
 read_protocol(ml_transport *self)
 {
     ml_stream *stream = &self->stream;
-    int error = 0;
-    PyObject *data =
-        ml_recv_bytes(self->loop, stream->calls, stream->fd, SIZE_MAX, stream->expected, &error);
+    int error = 0, *later = self->kind->is_socket ? &stream->read_error : NULL;
+    PyObject *data = ml_recv_bytes(self->loop, stream->calls, stream->fd, SIZE_MAX,
+                                   stream->expected, later, &error);
 
     if (data == NULL) {
         if (error) {
@@ -129,7 +129,11 @@ read_buffered(ml_transport *self)
         PyBuffer_Release(&view);
         return 0;
     }
-    ssize_t got = self->stream.calls->recv(self->stream.fd, view.buf, (size_t)view.len);
+    const ml_calls *calls = self->stream.calls;
+    ssize_t got = self->kind->is_socket
+                      ? ml_recv_joined(calls, self->stream.fd, view.buf, (size_t)view.len,
+                                       &self->stream.read_error)
+                      : calls->recv(self->stream.fd, view.buf, (size_t)view.len);
     PyBuffer_Release(&view);
     if (got < 0) {
         return read_failed(self, (int)-got);
@@ -153,7 +157,12 @@ int
 ml_transport_readable(ml_stream *stream)
 {
     ml_transport *self = transport_of(stream);
+    int error = stream->read_error;
 
+    if (error) {
+        stream->read_error = 0;
+        return read_failed(self, error);
+    }
     return self->buffered ? read_buffered(self) : read_protocol(self);
 }
 

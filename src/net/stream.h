@@ -49,6 +49,7 @@ struct ml_stream {
     int fd;                          /* -1 once closed */
     int revents;                     /* arrived, not handled yet */
     int refused;                     /* errno with which the kernel refused to watch it, 0 */
+    int read_error;                  /* errno that follows what was read last, 0 */
     bool reading;                    /* EV_READ wanted */
     bool blocked;                    /* EV_WRITE wanted: the socket took less than it was given */
     bool unflushed; /* in the loop's list, which then owns a reference to the owner */
