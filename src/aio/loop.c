@@ -101,12 +101,9 @@ char *
 ml_base_scratch(ml_base *self)
 {
     if (self->scratch == NULL) {
-        PyMem_RawFree(PyMem_RawMalloc(ML_LARGEST_READ + 4096)); /* see there */
-        if ((self->scratch = PyMem_RawMalloc(ML_SCRATCH_SIZE)) == NULL) {
-            PyErr_NoMemory();
-        }
+        self->scratch = PyBytes_FromStringAndSize(NULL, ML_SCRATCH_SIZE);
     }
-    return self->scratch;
+    return self->scratch ? PyBytes_AS_STRING(self->scratch) : NULL;
 }
 
 static PyObject *
@@ -355,7 +352,7 @@ base_dealloc(ml_base *self)
     PyMem_RawFree(self->ready.slots);
     PyMem_RawFree(self->io.items);
     PyMem_RawFree(self->due.items);
-    PyMem_RawFree(self->scratch);
+    Py_XDECREF(self->scratch);
     type->tp_free(self);
     Py_DECREF(type);
 }

@@ -3,26 +3,36 @@
 
 #include <errno.h>
 
-/* Reads below this go through the loop's scratch buffer: one copy beats a second system call. */
+/* Reads below this go through the loop's scratch block: one copy beats a second system call. */
 #define COPY_BELOW 8192
 
 /* What such a read asks for: the unexpectedly large ones are copied too. */
 #define SMALL_READ 65536
 
-/* A stream that brought this much brings more: it gets room for the largest read. */
-#define LARGE_FROM (32 * 1024)
+/* An allocation of 128 KiB or more is an mmap and a munmap for each read, until glibc has seen one
+ * freed. */
+#define LARGEST_EXACT (120 * 1024)
 
-/* A read that brought this much is followed by another one. */
-#define JOIN_FROM (32 * 1024)
+/* A large read that brought this much keeps the block that it was made into. */
+#define KEEP_FROM (ML_SCRATCH_SIZE / 2)
 
-/* Where data comes as fast as it is read, there is more by the time a read is done. Joined, that
- * saves the protocol's call and the poll in between: a tenth of what receiving costs. */
+/* ... and one that brought this much is followed by another. */
+#define JOIN_FROM 16384
+
+void
+ml_recv_expect(size_t *expected, size_t got)
+{
+    *expected = got > *expected / 2 ? got : *expected / 2;
+}
+
 ssize_t
-ml_recv_joined(const ml_calls *calls, int fd, char *buffer, size_t size, int *later)
+ml_recv_stream(const ml_calls *calls, int fd, char *buffer, size_t size, size_t expected,
+               int *later)
 {
     ssize_t got = calls->recv(fd, buffer, size);
+    ssize_t more = later != NULL && expected >= LARGEST_EXACT ? got : 0;
 
-    for (ssize_t more = got; more >= JOIN_FROM && (size_t)got < size;) {
+    while (more >= JOIN_FROM && (size_t)got < size) {
         more = calls->recv(fd, buffer + got, size - (size_t)got);
         if (more > 0) {
             got += more;
@@ -34,38 +44,26 @@ ml_recv_joined(const ml_calls *calls, int fd, char *buffer, size_t size, int *la
     return got;
 }
 
-/* Makes a new object, which nobody else has seen, as short as it turned out to be. */
+/* Into the scratch block, which nobody else has seen: it becomes the result, cut to what was read,
+ * where the block is mostly full. */
 static PyObject *
-shorten(PyObject *bytes, size_t size)
+recv_large(ml_base *loop, const ml_calls *calls, int fd, size_t expected, int *later, int *error)
 {
-#ifndef Py_TRACE_REFS /* which knows objects by their addresses */
-    PyObject *moved = PyObject_Realloc(bytes, sizeof(PyBytesObject) + size);
-    bytes = moved ? moved : bytes;
-#endif
-    Py_SET_SIZE((PyVarObject *)bytes, (Py_ssize_t)size);
-    PyBytes_AS_STRING(bytes)[size] = 0;
-    return bytes;
-}
+    char *scratch = ml_base_scratch(loop);
 
-static PyObject *
-recv_large(const ml_calls *calls, int fd, int *later, int *error)
-{
-    PyObject *bytes = PyBytes_FromStringAndSize(NULL, ML_LARGEST_READ);
-
-    if (bytes == NULL) {
+    if (scratch == NULL) {
         return NULL;
     }
-    ssize_t got = ml_recv_joined(calls, fd, PyBytes_AS_STRING(bytes), ML_LARGEST_READ, later);
-    if (got == ML_LARGEST_READ) {
-        return bytes;
+    ssize_t got = ml_recv_stream(calls, fd, scratch, ML_SCRATCH_SIZE, expected, later);
+    if (got < KEEP_FROM) {
+        *error = got < 0 ? (int)-got : 0;
+        return got < 0 ? NULL : PyBytes_FromStringAndSize(scratch, got);
     }
-    if (got >= COPY_BELOW) {
-        return shorten(bytes, (size_t)got);
-    }
-    PyObject *part = got < 0 ? NULL : PyBytes_FromStringAndSize(PyBytes_AS_STRING(bytes), got);
-    *error = got < 0 ? (int)-got : 0;
-    Py_DECREF(bytes);
-    return part;
+    PyObject *bytes = loop->scratch;
+    loop->scratch = NULL;
+    Py_SET_SIZE((PyVarObject *)bytes, got);
+    scratch[got] = 0;
+    return bytes;
 }
 
 PyObject *
@@ -75,8 +73,8 @@ ml_recv_bytes(ml_base *loop, const ml_calls *calls, int fd, size_t limit, size_t
     char *scratch = ml_base_scratch(loop);
     int available = 0;
 
-    if (later != NULL && expected >= LARGE_FROM) {
-        return recv_large(calls, fd, later, error);
+    if (later != NULL && expected >= LARGEST_EXACT) {
+        return recv_large(loop, calls, fd, expected, later, error);
     }
     if (scratch == NULL) {
         return NULL;
@@ -88,7 +86,7 @@ ml_recv_bytes(ml_base *loop, const ml_calls *calls, int fd, size_t limit, size_t
     }
     if (available >= COPY_BELOW) {
         size_t size = (size_t)available < limit ? (size_t)available : limit;
-        size = size < ML_LARGEST_READ ? size : ML_LARGEST_READ;
+        size = size < LARGEST_EXACT ? size : LARGEST_EXACT;
         PyObject *bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size);
         if (bytes == NULL) {
             return NULL;

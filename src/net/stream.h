@@ -43,7 +43,7 @@ struct ml_stream {
     size_t queued;  /* bytes, and `overhead` for each chunk */
     size_t overhead;
     size_t high, low; /* water marks, bytes */
-    size_t expected;  /* what the last read brought */
+    size_t expected;  /* how many bytes a read may bring */
     ml_stream *next_unflushed;
     ml_stream *next_held, **held_by; /* in the loop's list while it is watched */
     int fd;                          /* -1 once closed */
