@@ -236,7 +236,7 @@ struct ml_base {
     ml_sig *signals;             /* list */
     struct ml_stream *unflushed; /* streams with queued writes that were not tried yet */
     struct ml_stream *held;      /* streams that are watched: we own a reference to each owner */
-    char *scratch;               /* ML_SCRATCH_SIZE bytes for small reads, made on first use */
+    PyObject *scratch;           /* bytes, ML_SCRATCH_SIZE; nobody else has it: see recv.c */
 };
 
 /* Something is ready, or was brought by a poll whose turn an exception kept from coming. */
@@ -353,10 +353,18 @@ PyObject *ml_sockop_connect(ml_base *, PyObject *const *, Py_ssize_t);
 
 /* ---- reading (recv.c) -------------------------------------------------------------------- */
 
-/* Up to `limit` bytes as an exact bytes object; `expected` says how many may come. NULL with
- * *error set to an errno value, or with an exception. */
+/* Up to `limit` bytes as an exact bytes object; `expected` says how many may come, `later` is as
+ * for ml_recv_stream(). NULL with *error set to an errno value, or with an exception. */
 PyObject *ml_recv_bytes(ml_base *loop, const ml_calls *calls, int fd, size_t limit, size_t expected,
-                        int *error);
+                        int *later, int *error);
+/* Reads. Where data comes as fast as it is read, there is more when a read is done: then it goes on
+ * until the buffer is full or nothing is left, which saves the polls and the protocol's calls in
+ * between, a tenth of what receiving costs. *later becomes the errno value, if any, that follows
+ * what was read; NULL reads once, as what is not a stream socket must. Bytes, or -errno. */
+ssize_t ml_recv_stream(const ml_calls *calls, int fd, char *buffer, size_t size, size_t expected,
+                       int *later);
+/* What is to be expected after a read that brought `got`: not less at once. */
+void ml_recv_expect(size_t *expected, size_t got);
 
 /* ---- what net/ gives ---------------------------------------------------------------------- */
 

@@ -100,10 +100,10 @@ ml_base_watcher_failed(void *host, PyObject *callback)
 char *
 ml_base_scratch(ml_base *self)
 {
-    if (self->scratch == NULL && (self->scratch = PyMem_RawMalloc(ML_SCRATCH_SIZE)) == NULL) {
-        PyErr_NoMemory();
+    if (self->scratch == NULL) {
+        self->scratch = PyBytes_FromStringAndSize(NULL, ML_SCRATCH_SIZE);
     }
-    return self->scratch;
+    return self->scratch ? PyBytes_AS_STRING(self->scratch) : NULL;
 }
 
 static PyObject *
@@ -352,7 +352,7 @@ base_dealloc(ml_base *self)
     PyMem_RawFree(self->ready.slots);
     PyMem_RawFree(self->io.items);
     PyMem_RawFree(self->due.items);
-    PyMem_RawFree(self->scratch);
+    Py_XDECREF(self->scratch);
     type->tp_free(self);
     Py_DECREF(type);
 }

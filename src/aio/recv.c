@@ -3,22 +3,79 @@
 
 #include <errno.h>
 
-/* Reads below this go through the loop's scratch buffer: one copy beats a second system call. */
+/* Reads below this go through the loop's scratch block: one copy beats a second system call. */
 #define COPY_BELOW 8192
 
 /* What such a read asks for: the unexpectedly large ones are copied too. */
 #define SMALL_READ 65536
 
-/* An allocation of 128 KiB or more is an mmap and a munmap for each read. */
-#define LARGEST_READ (120 * 1024)
+/* An allocation of 128 KiB or more is an mmap and a munmap for each read, until glibc has seen one
+ * freed. */
+#define LARGEST_EXACT (120 * 1024)
+
+/* A large read that brought this much keeps the block that it was made into. */
+#define KEEP_FROM (ML_SCRATCH_SIZE / 2)
+
+/* ... and one that brought this much is followed by another. */
+#define JOIN_FROM 16384
+
+void
+ml_recv_expect(size_t *expected, size_t got)
+{
+    *expected = got > *expected / 2 ? got : *expected / 2;
+}
+
+ssize_t
+ml_recv_stream(const ml_calls *calls, int fd, char *buffer, size_t size, size_t expected,
+               int *later)
+{
+    ssize_t got = calls->recv(fd, buffer, size);
+    ssize_t more = later != NULL && expected >= LARGEST_EXACT ? got : 0;
+
+    while (more >= JOIN_FROM && (size_t)got < size) {
+        more = calls->recv(fd, buffer + got, size - (size_t)got);
+        if (more > 0) {
+            got += more;
+        }
+        else if (more < 0 && more != -EAGAIN) {
+            *later = (int)-more; /* the kernel tells it once; the end, which is 0, again */
+        }
+    }
+    return got;
+}
+
+/* Into the scratch block, which nobody else has seen: it becomes the result, cut to what was read,
+ * where the block is mostly full. */
+static PyObject *
+recv_large(ml_base *loop, const ml_calls *calls, int fd, size_t expected, int *later, int *error)
+{
+    char *scratch = ml_base_scratch(loop);
+
+    if (scratch == NULL) {
+        return NULL;
+    }
+    ssize_t got = ml_recv_stream(calls, fd, scratch, ML_SCRATCH_SIZE, expected, later);
+    if (got < KEEP_FROM) {
+        *error = got < 0 ? (int)-got : 0;
+        return got < 0 ? NULL : PyBytes_FromStringAndSize(scratch, got);
+    }
+    PyObject *bytes = loop->scratch;
+    loop->scratch = NULL;
+    Py_SET_SIZE((PyVarObject *)bytes, got);
+    scratch[got] = 0;
+    return bytes;
+}
 
 PyObject *
 ml_recv_bytes(ml_base *loop, const ml_calls *calls, int fd, size_t limit, size_t expected,
-              int *error)
+              int *later, int *error)
 {
     char *scratch = ml_base_scratch(loop);
     int available = 0;
 
+    if (later != NULL && expected >= LARGEST_EXACT) {
+        return recv_large(loop, calls, fd, expected, later, error);
+    }
     if (scratch == NULL) {
         return NULL;
     }
@@ -29,7 +86,7 @@ ml_recv_bytes(ml_base *loop, const ml_calls *calls, int fd, size_t limit, size_t
     }
     if (available >= COPY_BELOW) {
         size_t size = (size_t)available < limit ? (size_t)available : limit;
-        size = size < LARGEST_READ ? size : LARGEST_READ;
+        size = size < LARGEST_EXACT ? size : LARGEST_EXACT;
         PyObject *bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size);
         if (bytes == NULL) {
             return NULL;

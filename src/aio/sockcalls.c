@@ -42,7 +42,8 @@ attempt_recv(ml_base *loop, ml_request *self, bool *again)
     if (self->size == 0) { /* as the socket module: nothing to wait for */
         return PyBytes_FromStringAndSize(NULL, 0);
     }
-    PyObject *bytes = ml_recv_bytes(loop, &ml_sock_calls, self->fd, self->size, self->size, &error);
+    PyObject *bytes =
+        ml_recv_bytes(loop, &ml_sock_calls, self->fd, self->size, self->size, NULL, &error);
 
     if (bytes == NULL && error != 0) {
         return count_or_error(-error, again);

@@ -150,6 +150,7 @@ struct ml_addr_cache {
         socklen_t size;
         PyObject *object; /* NULL: unused */
     } entries[CACHED];    /* each address has one place */
+    size_t last;          /* the place of the one asked for last */
 };
 
 ml_addr_cache *
@@ -197,7 +198,7 @@ ml_addr_cached(ml_addr_cache *cache, const struct sockaddr *address, socklen_t s
     if (size == 0 || (address->sa_family != AF_INET && address->sa_family != AF_INET6)) {
         return ml_addr_object(address, size);
     }
-    size_t i = place_of(address);
+    size_t i = cache->last = place_of(address);
     if (cache->entries[i].size == size && memcmp(&cache->entries[i].address, address, size) == 0) {
         return Py_NewRef(cache->entries[i].object);
     }
@@ -208,4 +209,15 @@ ml_addr_cached(ml_addr_cache *cache, const struct sockaddr *address, socklen_t s
         Py_XSETREF(cache->entries[i].object, Py_NewRef(object));
     }
     return object;
+}
+
+bool
+ml_addr_last(const ml_addr_cache *cache, PyObject *object, ml_small_addr *address, socklen_t *size)
+{
+    if (cache->entries[cache->last].object != object) {
+        return false;
+    }
+    *address = cache->entries[cache->last].address;
+    *size = cache->entries[cache->last].size;
+    return true;
 }

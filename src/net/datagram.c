@@ -211,7 +211,8 @@ send_one(ml_datagram *self, PyObject *object, const void *data, size_t size, PyO
     if (self->connected && (self->named || address == Py_None)) {
         sent = ml_sock_send(base->stream.fd, data, size);
     }
-    else if (ml_addr_parse(self->family, address, &to, &to_len)) {
+    else if ((self->senders != NULL && ml_addr_last(self->senders, address, &to, &to_len)) ||
+             ml_addr_parse(self->family, address, &to, &to_len)) {
         if (PySys_Audit("socket.sendto", "OO", base->sock, address) < 0) {
             return -1;
         }

@@ -68,13 +68,20 @@ stream_eof(ml_transport *self)
     return ml_transport_close(self);
 }
 
+/* Only a socket is read on: a terminal tells its end once. */
+static int *
+place_of_error(ml_transport *self)
+{
+    return self->kind->is_socket ? &self->stream.read_error : NULL;
+}
+
 static int
 read_protocol(ml_transport *self)
 {
     ml_stream *stream = &self->stream;
     int error = 0;
-    PyObject *data =
-        ml_recv_bytes(self->loop, stream->calls, stream->fd, SIZE_MAX, stream->expected, &error);
+    PyObject *data = ml_recv_bytes(self->loop, stream->calls, stream->fd, SIZE_MAX,
+                                   stream->expected, place_of_error(self), &error);
 
     if (data == NULL) {
         if (error) {
@@ -82,8 +89,8 @@ read_protocol(ml_transport *self)
         }
         return ml_transport_fatal(self, self->kind->read_failed);
     }
-    stream->expected = (size_t)PyBytes_GET_SIZE(data);
-    if (stream->expected == 0) {
+    ml_recv_expect(&stream->expected, (size_t)PyBytes_GET_SIZE(data));
+    if (PyBytes_GET_SIZE(data) == 0) {
         Py_DECREF(data);
         return self->kind->eof(self);
     }
@@ -129,7 +136,9 @@ read_buffered(ml_transport *self)
         PyBuffer_Release(&view);
         return 0;
     }
-    ssize_t got = self->stream.calls->recv(self->stream.fd, view.buf, (size_t)view.len);
+    ml_stream *stream = &self->stream;
+    ssize_t got = ml_recv_stream(stream->calls, stream->fd, view.buf, (size_t)view.len,
+                                 stream->expected, place_of_error(self));
     PyBuffer_Release(&view);
     if (got < 0) {
         return read_failed(self, (int)-got);
@@ -137,6 +146,7 @@ read_buffered(ml_transport *self)
     if (got == 0) {
         return self->kind->eof(self);
     }
+    ml_recv_expect(&stream->expected, (size_t)got);
     PyObject *count = PyLong_FromSsize_t(got);
     PyObject *result =
         count ? ml_transport_call(self, self->loop->state->str.buffer_updated, count) : NULL;
@@ -153,7 +163,12 @@ int
 ml_transport_readable(ml_stream *stream)
 {
     ml_transport *self = transport_of(stream);
+    int error = stream->read_error;
 
+    if (error) {
+        stream->read_error = 0;
+        return read_failed(self, error);
+    }
     return self->buffered ? read_buffered(self) : read_protocol(self);
 }
 

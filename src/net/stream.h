@@ -43,12 +43,13 @@ struct ml_stream {
     size_t queued;  /* bytes, and `overhead` for each chunk */
     size_t overhead;
     size_t high, low; /* water marks, bytes */
-    size_t expected;  /* what the last read brought */
+    size_t expected;  /* how many bytes a read may bring */
     ml_stream *next_unflushed;
     ml_stream *next_held, **held_by; /* in the loop's list while it is watched */
     int fd;                          /* -1 once closed */
     int revents;                     /* arrived, not handled yet */
     int refused;                     /* errno with which the kernel refused to watch it, 0 */
+    int read_error;                  /* errno that follows what was read last, 0 */
     bool reading;                    /* EV_READ wanted */
     bool blocked;                    /* EV_WRITE wanted: the socket took less than it was given */
     bool unflushed; /* in the loop's list, which then owns a reference to the owner */

@@ -40,6 +40,30 @@ class TestEcho:
 
         run(main())
 
+    def test_answers_go_to_who_asked(self, run):
+        """In whatever order, and whoever asked last."""
+
+        async def main():
+            async with (
+                endpoint(local_addr=LOCAL) as (server, s),
+                endpoint(remote_addr=server.get_extra_info("sockname")) as (one, o),
+                endpoint(remote_addr=server.get_extra_info("sockname")) as (two, t),
+            ):
+                for client in (one, two, one):
+                    client.sendto(b"?")
+                    await s.until(lambda: s.got)
+                    last = s.got.pop()[1]
+                    assert last == client.get_extra_info("sockname")
+                    server.sendto(b"last", last)
+                    other = one if client is two else two
+                    server.sendto(b"other", other.get_extra_info("sockname"))
+                    server.sendto(b"equal", (last[0], last[1]))
+                as_last, as_other = [b"last", b"equal"], [b"other"]
+                assert await o.datagrams(5) == as_last + as_other + as_last
+                assert await t.datagrams(4) == as_other + as_last + as_other
+
+        run(main())
+
     def test_ipv6(self, run, ipv6):
         async def main():
             async with endpoint(local_addr=(ipv6, 0)) as (server, s):

@@ -1,9 +1,12 @@
 """Data to a protocol: pause and resume, end of file, resets, a protocol replaced."""
 
 import asyncio
+import fcntl
 import os
 import socket
+import struct
 import sys
+import termios
 
 import pytest
 from support.loops import turns
@@ -302,6 +305,33 @@ class TestEnd:
                 await protocol.lost
                 assert isinstance(protocol.exc, ConnectionResetError)
                 assert protocol.kinds == ["made", "lost"]
+
+        run(main())
+
+    @pytest.mark.parametrize("room", [4096, 256 * 1024])
+    def test_reset_after_much(self, run, kind, room):
+        """All that arrived before it is delivered, in however many reads."""
+        size = 128 * 1024
+        kind = type("Roomy", (kind,), {"size": room})
+
+        def arrived(sock):
+            return struct.unpack("i", fcntl.ioctl(sock, termios.FIONREAD, b"\0" * 4))[0]
+
+        async def main():
+            async with connected(kind) as (transport, protocol, peer):
+                sock = transport.get_extra_info("socket")
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+                transport.pause_reading()
+                data = os.urandom(size)
+                await peer.send(data)
+                while arrived(sock) < size:
+                    await asyncio.sleep(0.001)
+                peer.reset()
+                transport.resume_reading()
+                await protocol.lost
+                assert bytes(protocol.data) == data
+                assert isinstance(protocol.exc, ConnectionResetError)
+                assert protocol.kinds == ["made", "data", "lost"]
 
         run(main())
 
