@@ -212,7 +212,8 @@ static int
 wait_for_events(ml_base *self)
 {
     self->sleeping = true;
-    if (may_look(self)) {
+    ml_base_linger(self);
+    if (self->woken || may_look(self)) {
         give_gil(self);
         int rc = ml_loop_run(self->ev, EVRUN_NOWAIT, false);
         if (rc < 0 || found_work(self)) {
@@ -227,6 +228,7 @@ wait_for_events(ml_base *self)
         ml_precise_arm(self, &self->precise);
     }
     int rc = ml_loop_run(self->ev, EVRUN_ONCE, true);
+    ml_base_slept(self);
     self->sleeping = self->swift = false;
     self->polled_at = self->released_at = ml_base_libev_now(self);
     self->gil_interval = GIL_INTERVAL;
