@@ -207,7 +207,7 @@ struct ml_base {
     bool guest;           /* running, in a start() of the event.Loop: see guest.c */
     bool in_batch;        /* callbacks are running: writes may wait for the end of theirs */
     bool sleeping;        /* in, or about to enter, a poll that may block */
-    bool woken;           /* ... and has been told to leave it */
+    _Atomic(bool) woken;  /* ... and has been told to leave it */
     bool poll_due;        /* the next turn must poll: I/O or a due timer may be waiting */
     bool touched;         /* I/O was begun since the last poll */
     bool custom_time;     /* time() is overridden: timers follow that clock */
@@ -219,6 +219,7 @@ struct ml_base {
     double gil_interval; /* until the GIL is given to others, see give_gil() in run.c */
     double others_cpu;   /* what other threads had used then, in seconds */
     int looks, waits;    /* see wait_for_events() in run.c */
+    int lingers, wakes;  /* see linger.c */
     double polled_at, released_at, active_at; /* monotonic seconds */
     ev_idle guest_idle;                       /* active while a guest has work */
     ev_timer clock;   /* always active: reveals libev's cached time, see ml_base_libev_now */
@@ -262,6 +263,10 @@ ml_base_wake(ml_base *self)
         ml_loop_wake(self->ev);
     }
 }
+
+/* Before a poll that waits, and after it: linger.c. */
+void ml_base_linger(ml_base *self);
+void ml_base_learn_waker(ml_base *self);
 
 /* Appends to the ring; takes its own reference. -1 with MemoryError. */
 int ml_base_push_handle(ml_base *self, ml_handle *handle);

@@ -364,8 +364,10 @@ base_setattro(ml_base *self, PyObject *name, PyObject *value)
     if (PyObject_GenericSetAttr((PyObject *)self, name, value) < 0) {
         return -1;
     }
+    PyObject *time = self->state->str.time;
     if (PyUnicode_Check(name) && self->ev != NULL &&
-        PyUnicode_Compare(name, self->state->str.time) == 0) {
+        (name == time || (PyUnicode_GET_LENGTH(name) == PyUnicode_GET_LENGTH(time) &&
+                          PyUnicode_Compare(name, time) == 0))) {
         return find_custom_time(self);
     }
     return 0;

@@ -221,12 +221,25 @@ look_until(ml_base *self, double when)
     return rc;
 }
 
+/* After a wait without the GIL. */
+static void
+slept(ml_base *self)
+{
+    if (self->precise.fired) {
+        ml_precise_learn(&self->precise, self->polled_at);
+    }
+    ml_base_learn_waker(self);
+    self->released_at = self->polled_at;
+    self->gil_interval = GIL_INTERVAL;
+}
+
 /* Runs libev with nothing to do until it brings something. */
 static int
 wait_for_events(ml_base *self)
 {
     self->sleeping = true;
-    if (may_look(self)) {
+    ml_base_linger(self);
+    if (self->woken || may_look(self)) {
         give_gil(self);
         int rc = ml_loop_run(self->ev, EVRUN_NOWAIT, false);
         if (rc < 0 || found_work(self)) {
@@ -239,16 +252,11 @@ wait_for_events(ml_base *self)
     }
     double soon = self->precise.len > 0 ? ml_precise_arm(self, &self->precise) : 0.;
     int rc = soon > 0. ? look_until(self, soon) : ml_loop_run(self->ev, EVRUN_ONCE, true);
-    self->sleeping = self->swift = false;
     self->polled_at = ml_base_libev_now(self);
-    if (soon > 0.) {
-        return rc;
+    if (soon == 0.) {
+        slept(self);
     }
-    if (self->precise.fired) {
-        ml_precise_learn(&self->precise, self->polled_at);
-    }
-    self->released_at = self->polled_at;
-    self->gil_interval = GIL_INTERVAL;
+    self->sleeping = self->swift = false;
     return rc;
 }
 

@@ -204,15 +204,28 @@ ml_transport_fail(ml_transport *self, const char *message, bool report)
     return rc < 0 ? rc : closed;
 }
 
+/* sock.fileno(). The method is kept: to find it costs 500 instructions, and each event, write and
+ * flush asks, a tenth of a message through a pipe. */
+static long
+ask_number(ml_transport *self)
+{
+    if (self->fileno == NULL) {
+        self->fileno = PyObject_GetAttr(self->sock, self->loop->state->str.fileno);
+    }
+    PyObject *number = self->fileno ? PyObject_CallNoArgs(self->fileno) : NULL;
+    long fd = number ? PyLong_AsLong(number) : -1;
+
+    Py_XDECREF(number);
+    return fd;
+}
+
 int
 ml_transport_check_owned(ml_transport *self)
 {
     if (self->sock == NULL || self->stream.fd < 0) {
         return 0;
     }
-    PyObject *number = PyObject_CallMethodNoArgs(self->sock, self->loop->state->str.fileno);
-    long fd = number ? PyLong_AsLong(number) : -1;
-    Py_XDECREF(number);
+    long fd = ask_number(self);
     if (fd == self->stream.fd) {
         return 0;
     }
@@ -458,6 +471,7 @@ ml_transport_traverse(ml_transport *self, visitproc visit, void *arg)
     Py_VISIT(self->dict);
     Py_VISIT(self->protocol);
     Py_VISIT(self->sock);
+    Py_VISIT(self->fileno);
     Py_VISIT(self->server);
     Py_VISIT(self->waiter);
     Py_VISIT(self->context);
@@ -513,6 +527,7 @@ ml_transport_dealloc(ml_transport *self)
         PyObject_ClearWeakRefs((PyObject *)self);
     }
     ml_transport_clear(self);
+    Py_CLEAR(self->fileno);
     Py_CLEAR(self->sock);
     if (self->loop != NULL) {
         ml_stream_discard(&self->stream);

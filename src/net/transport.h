@@ -29,6 +29,7 @@ struct ml_transport {
     PyObject *dict, *weaklist;
     PyObject *protocol; /* NULL after connection_lost() */
     PyObject *sock;     /* socket or file object that owns the descriptor, NULL: we own it */
+    PyObject *fileno;   /* its method, bound, once it was asked */
     PyObject *server;
     PyObject *waiter;       /* future to complete after connection_made() */
     PyObject *context;      /* see aio/context.h */

@@ -59,17 +59,21 @@ forked_event(struct ev_loop *Py_UNUSED(ev), ev_fork *Py_UNUSED(fork), int Py_UNU
 {
 }
 
-/* Takes over a fresh libev loop. */
+/* Takes over a fresh libev loop, made when `guess` was the lowest free number and `next` the one
+ * after it; -1: not known. */
 static void
-adopt(ml_loop *self, struct ev_loop *ev, int guess)
+adopt(ml_loop *self, struct ev_loop *ev, int guess, int next)
 {
     self->ev = ev;
     self->wakeup_fds[0] = self->wakeup_fds[1] = self->wakeup_old = -1;
     self->backend_fd = guess >= 0 ? ml_find_backend_fd(guess) : -1;
     ml_run_init(self);
-    int pipe_guess = eventfd(0, EFD_CLOEXEC); /* libev's gets the lowest number, too */
-    if (pipe_guess >= 0) {
-        close(pipe_guess);
+    int pipe_guess = next;
+    if (self->backend_fd < 0 || next < 0) {
+        pipe_guess = eventfd(0, EFD_CLOEXEC); /* libev's gets the lowest number, too */
+        if (pipe_guess >= 0) {
+            close(pipe_guess);
+        }
     }
     ev_async_init(&self->wake, wake_event);
     ev_async_start(ev, &self->wake);
@@ -88,7 +92,7 @@ adopt(ml_loop *self, struct ev_loop *ev, int guess)
 
 /* libev aborts, or spins, when it cannot have the descriptors that it needs at once: see first. */
 int
-ml_probe_descriptors(void)
+ml_probe_descriptors(int *next)
 {
     int first = eventfd(0, EFD_CLOEXEC), second = first < 0 ? -1 : eventfd(0, EFD_CLOEXEC);
 
@@ -101,15 +105,19 @@ ml_probe_descriptors(void)
     if (second >= 0) {
         close(second);
     }
+    if (next != NULL) {
+        *next = second;
+    }
     return second < 0 ? -1 : first;
 }
 
 static int
 create(ml_loop *self, unsigned int flags)
 {
+    int next = -1;
     int guess = ml_reserve_check() < 0 || ml_backends_flags(self->state, &flags) < 0
                     ? -1
-                    : ml_probe_descriptors();
+                    : ml_probe_descriptors(&next);
 
     if (guess < 0) {
         return -1;
@@ -125,7 +133,7 @@ create(ml_loop *self, unsigned int flags)
         }
         return -1;
     }
-    adopt(self, ev, guess);
+    adopt(self, ev, guess, next);
     return 0;
 }
 
@@ -155,7 +163,7 @@ create_default(ml_loop *self, unsigned int flags)
     struct sigaction before;
     static int default_fd = -1, pipe_fd = -1; /* libev keeps the loop, and with it these */
     bool made = self->state->default_made;
-    int guess = made ? default_fd : ml_probe_descriptors();
+    int guess = made ? default_fd : ml_probe_descriptors(NULL);
 
     if (ml_backends_flags(self->state, &flags) < 0) {
         return -1;
@@ -183,7 +191,7 @@ create_default(ml_loop *self, unsigned int flags)
     self->is_default = true;
     ev_set_io_collect_interval(ev, 0.);
     ev_set_timeout_collect_interval(ev, 0.);
-    adopt(self, ev, guess);
+    adopt(self, ev, guess, -1);
     default_fd = self->backend_fd;
     pipe_fd = self->pipe_fd = made ? pipe_fd : self->pipe_fd;
     return 0;

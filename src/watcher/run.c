@@ -319,7 +319,7 @@ ml_loop_run(ml_loop *loop, int flags, bool blocking)
     if (loop->exc != NULL) {
         return outcome(loop);
     }
-    if (loop->reset_due && ml_probe_descriptors() < 0) { /* libev would try for ever */
+    if (loop->reset_due && ml_probe_descriptors(NULL) < 0) { /* libev would try for ever */
         return -1;
     }
     loop->syserr_count = 0;

@@ -216,8 +216,9 @@ extern PyGetSetDef ml_loop_getset[];
 extern PyMemberDef ml_loop_members[];
 PyObject *ml_loop_repr(ml_loop *loop);
 
-/* The number of the descriptor that libev opens next; -1 with OSError if it cannot have two. */
-int ml_probe_descriptors(void);
+/* The number of the descriptor that libev opens next, and in *next, if not NULL, of the one after
+ * it; -1 with OSError if it cannot have two. */
+int ml_probe_descriptors(int *next);
 void ml_run_init(ml_loop *loop); /* sets libev's hooks on a new loop */
 /* Ends the run with the exception that is set: all nested ev_runs are left, and the outermost
  * ml_loop_run() raises it. A second one meanwhile goes to sys.unraisablehook. */

@@ -470,3 +470,75 @@ class TestCallFromThread:
         loop.call_soon(thread.start)
         run_guarded(loop)
         thread.join()
+
+
+class TestThreadsThatAnswerAtOnce:
+    """A loop that was woken at once again and again, and then is not."""
+
+    def warm_up(self, loop):
+        async def main():
+            for i in range(200):
+                assert await loop.run_in_executor(None, abs, -i) == i
+
+        loop.run_until_complete(main())
+
+    def test_a_descriptor_is_heard(self, loop):
+        self.warm_up(loop)
+        inlet, outlet = os.pipe()
+        heard = []
+
+        def readable():
+            heard.append(os.read(inlet, 16))
+            loop.stop()
+
+        for _ in range(20):
+            loop.add_reader(inlet, readable)
+            thread = threading.Thread(target=os.write, args=(outlet, b"x"))
+            thread.start()
+            run_guarded(loop)
+            thread.join()
+            loop.remove_reader(inlet)
+        os.close(inlet)
+        os.close(outlet)
+        assert heard == [b"x"] * 20
+
+    def test_a_timer_is_not_forgotten(self, loop):
+        self.warm_up(loop)
+        ran = []
+        for delay in (0, 1e-5, 1e-3, 0.02):
+            start = loop.time()
+            loop.call_later(delay, lambda start=start: ran.append(loop.time() - start))
+            loop.call_later(delay, loop.stop)
+            run_guarded(loop)
+        assert len(ran) == 4
+        assert ran[3] >= 0.0199
+
+    def test_stop_from_a_thread(self, loop):
+        self.warm_up(loop)
+        for _ in range(20):
+            thread = threading.Thread(target=loop.call_soon_threadsafe, args=(loop.stop,))
+            loop.call_soon(thread.start)
+            run_guarded(loop)
+            thread.join()
+
+    def test_answers_in_turn_with_a_thread_that_waits(self, loop):
+        asked, answered = [], []
+        ready = threading.Semaphore(0)
+
+        def answer(i):
+            answered.append(i)
+            ready.release()
+
+        def ask():
+            for i in range(500):
+                asked.append(i)
+                loop.call_soon_threadsafe(answer, i)
+                ready.acquire()
+                assert answered == asked
+            loop.call_soon_threadsafe(loop.stop)
+
+        thread = threading.Thread(target=ask)
+        loop.call_soon(thread.start)
+        run_guarded(loop)
+        thread.join()
+        assert answered == list(range(500))
