@@ -26,6 +26,7 @@ from typing import Any
 from . import (
     _core,
     _diagnostics,  # noqa: F401  (the core imports it when it may have no descriptor left)
+    connect,
     process,
     stdlib,
     tls,
@@ -274,18 +275,7 @@ class EventLoop(Internals, asyncio.BaseEventLoop):  # type: ignore[misc]
         op = self._sock_accept(sock)
         return op if type(op) is tuple else await op
 
-    async def sock_connect(self, sock: socket.socket, address: Any) -> None:
-        """Connect; a host name is resolved first. OSError 'Connect call failed ...'."""
-        if type(sock) is not _Socket or self._debug:
-            self._check_sock(sock)
-        if sock.family in (socket.AF_INET, socket.AF_INET6):
-            resolved = await self._ensure_resolved(  # type: ignore[attr-defined]
-                address, family=sock.family, type=sock.type, proto=sock.proto, loop=self
-            )
-            address = resolved[0][4]
-        op = self._sock_connect(sock, address)
-        if op is not None:
-            await op
+    sock_connect = connect.sock_connect
 
     # ---- threads -------------------------------------------------------------------------
 
@@ -334,9 +324,13 @@ class EventLoop(Internals, asyncio.BaseEventLoop):  # type: ignore[misc]
             host, port, family=family, type=type, proto=proto, flags=flags
         )
 
+    # ---- connections ---------------------------------------------------------------------
+
+    create_connection = connect.create_connection
+    create_unix_connection = stdlib.create_unix_connection
+
     # ---- servers -------------------------------------------------------------------------
 
-    create_unix_connection = stdlib.create_unix_connection
     create_unix_server = stdlib.create_unix_server
 
     def _start_serving(

@@ -369,22 +369,27 @@ ml_transport_alloc(ml_base *loop, PyTypeObject *type, const ml_transport_kind *k
     return self;
 }
 
-static int
-know_descriptor(ml_transport *self)
+void
+ml_transport_claim(ml_base *loop, int fd)
 {
-    ml_base *loop = self->loop;
-    int fd = self->stream.fd;
-
-    if (!self->kind->is_socket) {
-        return 0;
-    }
     PyObject *stale = ml_base_transport_of(loop, fd);
+
     if (stale != NULL) {  /* its socket was closed behind its back: the number is ours now */
         Py_INCREF(stale); /* which may be all that keeps it */
         ml_stream_detach(&((ml_transport *)stale)->stream);
+        ml_base_unset_transport(loop, fd, stale);
         Py_DECREF(stale);
     }
-    return ml_base_set_transport(loop, fd, (PyObject *)self);
+}
+
+static int
+know_descriptor(ml_transport *self)
+{
+    if (!self->kind->is_socket) {
+        return 0;
+    }
+    ml_transport_claim(self->loop, self->stream.fd);
+    return ml_base_set_transport(self->loop, self->stream.fd, (PyObject *)self);
 }
 
 PyObject *
