@@ -129,6 +129,10 @@ ml_transport_close(ml_transport *self)
         return 0;
     }
     self->closing = true;
+    if (self->stream.queued == 0 && !self->conn_lost && !self->loop->closed) {
+        ml_stream_ignore(&self->stream); /* it is closed in the next turn */
+        return ml_transport_schedule_lost(self, NULL);
+    }
     if (ml_stream_read(&self->stream, false) < 0) {
         return -1;
     }
