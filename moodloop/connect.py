@@ -19,6 +19,7 @@ from . import _core
 
 _Base: Any = asyncio.BaseEventLoop
 _Socket: Any = socket.socket
+_base: Any = base_events
 
 # The steps of BaseEventLoop.create_connection(), as they are when nobody has changed them.
 _connect_sock = _Base._connect_sock
@@ -73,7 +74,7 @@ def _is_direct(loop: Any) -> bool:
         and "_make_socket_transport" not in own
         and socket.socket is _Socket
         and _Socket.connect is _socket_connect
-        and base_events.socket is socket  # type: ignore[attr-defined]
+        and _base.socket is socket
         and not loop._debug  # where each step is told
     )
 

@@ -21,7 +21,7 @@ from asyncio import constants, events
 from asyncio.base_events import _check_ssl_socket  # type: ignore[attr-defined]
 from asyncio.log import logger
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import (
     _core,
@@ -326,7 +326,8 @@ class EventLoop(Internals, asyncio.BaseEventLoop):  # type: ignore[misc]
 
     # ---- connections ---------------------------------------------------------------------
 
-    create_connection = connect.create_connection
+    if not TYPE_CHECKING:  # checkers have BaseEventLoop's, with its overloads
+        create_connection = connect.create_connection
     create_unix_connection = stdlib.create_unix_connection
 
     # ---- servers -------------------------------------------------------------------------

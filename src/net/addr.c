@@ -143,7 +143,8 @@ bool
 ml_addr_is_loopback(const struct sockaddr *address)
 {
     if (address->sa_family == AF_INET) {
-        return ntohl(((const struct sockaddr_in *)address)->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
+        const struct sockaddr_in *v4 = (const struct sockaddr_in *)address;
+        return ntohl(v4->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
     }
     return address->sa_family == AF_INET6 &&
            IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)address)->sin6_addr);

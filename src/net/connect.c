@@ -93,7 +93,7 @@ ml_connect_literal(ml_base *self, PyObject *const *args, Py_ssize_t nargs)
     return op;
 }
 
-/* _connected(op, protocol, waiter): a StreamTransport, which owns the socket that `op` connected. */
+/* _connected(op, protocol, waiter): a StreamTransport over the socket that `op` connected. */
 PyObject *
 ml_connect_transport(ml_base *self, PyObject *const *args, Py_ssize_t nargs)
 {

@@ -18,7 +18,7 @@ ssize_t ml_sock_sendto(int fd, const void *data, size_t size, const struct socka
 int ml_sock_accept(int fd, struct sockaddr *peer, socklen_t *peer_len);
 /* A TCP socket of a family, non-blocking and close-on-exec, or -errno. */
 int ml_sock_tcp(int family);
-/* 0 or -errno: -EINPROGRESS while it goes on. Not tried again after EINTR, as it goes on then, too. */
+/* 0 or -errno: -EINPROGRESS while it goes on, as it also does after -EINTR. */
 int ml_sock_connect(int fd, const struct sockaddr *to, socklen_t to_len);
 /* The address family, or -errno. */
 int ml_sock_family(int fd);

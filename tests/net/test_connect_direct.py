@@ -1,4 +1,4 @@
-"""create_connection() to an address: what must be as on stock asyncio, however few steps it takes."""
+"""create_connection() to an address: what is as on stock asyncio, however few steps it takes."""
 
 import asyncio
 import contextvars
@@ -178,9 +178,8 @@ class TestInfo:
         if not hasattr(inspect, "markcoroutinefunction"):
             ask = asyncio.iscoroutinefunction
         assert ask(loop.create_connection)
-        assert list(inspect.signature(loop.create_connection).parameters) == (
-            list(inspect.signature(stock).parameters)[1:]
-        )
+        expected = list(inspect.signature(stock).parameters)[1:]
+        assert list(inspect.signature(loop.create_connection).parameters) == expected
         coro = loop.create_connection(Record, "127.0.0.1", 1)
         assert inspect.iscoroutine(coro)
         coro.close()
