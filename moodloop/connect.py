@@ -9,9 +9,11 @@ Everything else is BaseEventLoop's, of the version that runs.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import functools
 import inspect
 import socket
+import sys
 from asyncio import base_events
 from typing import Any
 
@@ -27,6 +29,9 @@ _ensure_resolved = _Base._ensure_resolved
 _create_connection_transport = _Base._create_connection_transport
 _make_socket_transport: Any = _core.LoopBase._make_socket_transport
 _socket_connect = _Socket.connect
+
+# From 3.15 on a connection has a context of its own, which what its factory sets is not in.
+_OWN_CONTEXT = sys.version_info >= (3, 15)
 
 # Keywords that say nothing when they are None.
 _OPTIONAL = frozenset(
@@ -85,9 +90,10 @@ async def _connect(loop: Any, protocol_factory: Any, host: Any, port: Any) -> An
         return await _Base.create_connection(loop, protocol_factory, host, port)
     try:
         await connecting
+        context = contextvars.copy_context() if _OWN_CONTEXT else None
         protocol = protocol_factory()
         waiter = loop.create_future()
-        transport = loop._connected(connecting, protocol, waiter)
+        transport = loop._connected(connecting, protocol, waiter, context)
     except BaseException:
         connecting.close()
         raise

@@ -365,8 +365,8 @@ void ml_base_streams_clear(ml_base *self);
 /* _make_socket_transport(sock, protocol, waiter=None, *, extra=None, server=None, context=None),
  * the hook of BaseEventLoop.create_connection() (net/transport.c). */
 PyObject *ml_make_socket_transport(ml_base *self, PyObject *args, PyObject *kwargs);
-/* _connect(host, port): a SockOp, None if `host` is no address. _connected(op, protocol, waiter):
- * the transport of the connection it made (net/connect.c). */
+/* _connect(host, port): a SockOp, None if `host` is no address. _connected(op, protocol, waiter,
+ * context): the transport of the connection it made (net/connect.c). */
 PyObject *ml_connect_literal(ml_base *, PyObject *const *, Py_ssize_t);
 PyObject *ml_connect_transport(ml_base *, PyObject *const *, Py_ssize_t);
 /* loop.getaddrinfo() where nothing has to be looked up (net/addrinfo.c). */

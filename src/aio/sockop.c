@@ -54,7 +54,10 @@ op_dead(ml_loop *loop, ml_fdw *fdw)
 {
     ml_sockop *self = ML_CONTAINER_OF(fdw, ml_sockop, fdw);
 
-    if (loop->dead_errno != EBADF) {
+    if (loop->dead_errno == EBADF) {
+        self->request.owned = false; /* the number will be somebody else's */
+    }
+    else {
         self->refused = loop->dead_errno;
         ml_base_got_ready(self->loop, &self->ready);
     }

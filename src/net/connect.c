@@ -93,15 +93,16 @@ ml_connect_literal(ml_base *self, PyObject *const *args, Py_ssize_t nargs)
     return op;
 }
 
-/* _connected(op, protocol, waiter): a StreamTransport over the socket that `op` connected. */
+/* _connected(op, protocol, waiter, context): a StreamTransport over the socket that `op` connected.
+ */
 PyObject *
 ml_connect_transport(ml_base *self, PyObject *const *args, Py_ssize_t nargs)
 {
-    if (nargs != 3 || !Py_IS_TYPE(args[0], self->state->SockOp)) {
-        PyErr_SetString(PyExc_TypeError, "_connected() takes a SockOp, a protocol and a waiter");
+    if (nargs != 4 || !Py_IS_TYPE(args[0], self->state->SockOp)) {
+        PyErr_SetString(PyExc_TypeError, "_connected() takes a SockOp and 3 arguments");
         return NULL;
     }
-    ml_transport_args made = {.protocol = args[1], .waiter = args[2]};
+    ml_transport_args made = {.protocol = args[1], .waiter = args[2], .context = args[3]};
     int fd = ml_sockop_take(args[0]);
     if (fd < 0) {
         PyErr_SetString(PyExc_RuntimeError, "the operation has no connection");
