@@ -28,7 +28,7 @@ _connect_sock = _Base._connect_sock
 _ensure_resolved = _Base._ensure_resolved
 _create_connection_transport = _Base._create_connection_transport
 _make_socket_transport: Any = _core.LoopBase._make_socket_transport
-_socket_connect = _Socket.connect
+_socket_connect_ex = _Socket.connect_ex
 
 # From 3.15 on a connection has a context of its own, which what its factory sets is not in.
 _OWN_CONTEXT = sys.version_info >= (3, 15)
@@ -78,7 +78,7 @@ def _is_direct(loop: Any) -> bool:
         and "_create_connection_transport" not in own
         and "_make_socket_transport" not in own
         and socket.socket is _Socket
-        and _Socket.connect is _socket_connect
+        and _Socket.connect_ex is _socket_connect_ex
         and _base.socket is socket
         and not loop._debug  # where each step is told
     )

@@ -487,6 +487,25 @@ class TestSteps:
         run(main())
         made.clear()
 
+    @pytest.mark.moodloop_only  # stock asyncio calls connect() instead
+    def test_connect_ex_of_sockets(self, loop, run, monkeypatch):
+        called = []
+        original = socket.socket.connect_ex
+
+        def connect_ex(sock, address):
+            called.append(address)
+            return original(sock, address)
+
+        async def main():
+            async with serving() as (_, _, address):
+                monkeypatch.setattr(socket.socket, "connect_ex", connect_ex)
+                _, protocol = await loop.create_connection(Record, *address)
+                monkeypatch.undo()
+                assert called == [address]
+                await done_with(protocol)
+
+        run(main())
+
     def test_forbidden_socket(self, loop, run, monkeypatch):
         class Forbidden(socket.socket):
             def __new__(cls, *args, **kwargs):
