@@ -115,8 +115,41 @@ def create_connection(
     return _connect(loop, protocol_factory, host, port)
 
 
-# It returns a coroutine, and is one to those who ask before they call.
-if hasattr(inspect, "markcoroutinefunction"):
+# It returns a coroutine, and says so to those who ask before they call it.
+if sys.version_info >= (3, 12):
     inspect.markcoroutinefunction(create_connection)
-else:
-    create_connection._is_coroutine = asyncio.coroutines._is_coroutine  # type: ignore[attr-defined]
+else:  # where nothing but `async def` does
+    _create_connection = create_connection
+
+    @functools.wraps(_Base.create_connection)
+    async def create_connection(
+        loop: Any,
+        protocol_factory: Any,
+        host: Any = None,
+        port: Any = None,
+        *,
+        family: int = 0,
+        proto: int = 0,
+        flags: int = 0,
+        ssl: Any = None,
+        sock: Any = None,
+        local_addr: Any = None,
+        server_hostname: Any = None,
+        ssl_handshake_timeout: Any = None,
+        ssl_shutdown_timeout: Any = None,
+        happy_eyeballs_delay: Any = None,
+        interleave: Any = None,
+    ) -> Any:
+        options = {
+            "ssl": ssl,
+            "sock": sock,
+            "local_addr": local_addr,
+            "server_hostname": server_hostname,
+            "ssl_handshake_timeout": ssl_handshake_timeout,
+            "ssl_shutdown_timeout": ssl_shutdown_timeout,
+            "happy_eyeballs_delay": happy_eyeballs_delay,
+            "interleave": interleave,
+        }
+        if family or proto or flags:
+            options.update(family=family, proto=proto, flags=flags)
+        return await _create_connection(loop, protocol_factory, host, port, **options)

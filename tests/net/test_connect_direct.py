@@ -177,10 +177,7 @@ class TestInfo:
     def test_is_a_coroutine_function(self, loop):
         stock = asyncio.BaseEventLoop.create_connection
         assert inspect.iscoroutinefunction(stock)
-        ask = inspect.iscoroutinefunction
-        if not hasattr(inspect, "markcoroutinefunction"):
-            ask = asyncio.iscoroutinefunction
-        assert ask(loop.create_connection)
+        assert inspect.iscoroutinefunction(loop.create_connection)
         expected = list(inspect.signature(stock).parameters)[1:]
         assert list(inspect.signature(loop.create_connection).parameters) == expected
         coro = loop.create_connection(Record, "127.0.0.1", 1)
