@@ -21,11 +21,12 @@ from asyncio import constants, events
 from asyncio.base_events import _check_ssl_socket  # type: ignore[attr-defined]
 from asyncio.log import logger
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import (
     _core,
     _diagnostics,  # noqa: F401  (the core imports it when it may have no descriptor left)
+    connect,
     process,
     stdlib,
     tls,
@@ -296,18 +297,7 @@ class EventLoop(Internals, asyncio.BaseEventLoop):  # type: ignore[misc]
         op = self._sock_accept(sock)
         return op if type(op) is tuple else await op
 
-    async def sock_connect(self, sock: socket.socket, address: Any) -> None:
-        """Connect; a host name is resolved first. OSError 'Connect call failed ...'."""
-        if type(sock) is not _Socket or self._debug:
-            self._check_sock(sock)
-        if sock.family in (socket.AF_INET, socket.AF_INET6):
-            resolved = await self._ensure_resolved(  # type: ignore[attr-defined]
-                address, family=sock.family, type=sock.type, proto=sock.proto, loop=self
-            )
-            address = resolved[0][4]
-        op = self._sock_connect(sock, address)
-        if op is not None:
-            await op
+    sock_connect = connect.sock_connect
 
     # ---- threads -------------------------------------------------------------------------
 
@@ -356,9 +346,14 @@ class EventLoop(Internals, asyncio.BaseEventLoop):  # type: ignore[misc]
             host, port, family=family, type=type, proto=proto, flags=flags
         )
 
+    # ---- connections ---------------------------------------------------------------------
+
+    if not TYPE_CHECKING:  # checkers have BaseEventLoop's, with its overloads
+        create_connection = connect.create_connection
+    create_unix_connection = stdlib.create_unix_connection
+
     # ---- servers -------------------------------------------------------------------------
 
-    create_unix_connection = stdlib.create_unix_connection
     create_unix_server = stdlib.create_unix_server
 
     def _start_serving(

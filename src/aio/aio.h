@@ -355,6 +355,12 @@ PyObject *ml_sockop_sendall(ml_base *, PyObject *const *, Py_ssize_t);
 PyObject *ml_sockop_sendto(ml_base *, PyObject *const *, Py_ssize_t);
 PyObject *ml_sockop_accept(ml_base *, PyObject *const *, Py_ssize_t);
 PyObject *ml_sockop_connect(ml_base *, PyObject *const *, Py_ssize_t);
+/* Connects a non-blocking TCP socket, which it takes over: a SockOp to await, or NULL with an
+ * exception. `address` is for messages. */
+PyObject *ml_sockop_connect_to(ml_base *self, int fd, const struct sockaddr *to, socklen_t to_len,
+                               PyObject *address);
+/* The connected socket, which is the caller's from now on; -1 if there is none. */
+int ml_sockop_take(PyObject *sockop);
 
 /* ---- reading (recv.c) -------------------------------------------------------------------- */
 
@@ -380,6 +386,10 @@ void ml_base_streams_clear(ml_base *self);
 /* _make_socket_transport(sock, protocol, waiter=None, *, extra=None, server=None, context=None),
  * the hook of BaseEventLoop.create_connection() (net/transport.c). */
 PyObject *ml_make_socket_transport(ml_base *self, PyObject *args, PyObject *kwargs);
+/* _connect(host, port): a SockOp, None if `host` is no address. _connected(op, protocol, waiter,
+ * context): the transport of the connection it made (net/connect.c). */
+PyObject *ml_connect_literal(ml_base *, PyObject *const *, Py_ssize_t);
+PyObject *ml_connect_transport(ml_base *, PyObject *const *, Py_ssize_t);
 /* loop.getaddrinfo() where nothing has to be looked up (net/addrinfo.c). */
 PyObject *ml_getaddrinfo_literal(ml_base *, PyObject *const *, Py_ssize_t);
 /* _make_datagram_transport(sock, protocol, address=None, waiter=None, extra=None). */

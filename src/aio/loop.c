@@ -525,6 +525,8 @@ static PyMethodDef base_methods[] = {
     {"_detach", (PyCFunction)ml_base_detach, METH_NOARGS, NULL},
     {"_close", (PyCFunction)base_close, METH_NOARGS, NULL},
     {"_make_socket_transport", FAST(ml_make_socket_transport), METH_VARARGS | METH_KEYWORDS, NULL},
+    {"_connect", FAST(ml_connect_literal), METH_FASTCALL, NULL},
+    {"_connected", FAST(ml_connect_transport), METH_FASTCALL, NULL},
     {"_getaddrinfo_literal", FAST(ml_getaddrinfo_literal), METH_FASTCALL, NULL},
     {"_make_datagram_transport", FAST(ml_make_datagram_transport), METH_VARARGS | METH_KEYWORDS,
      NULL},

@@ -180,17 +180,14 @@ attempt_accept(ml_base *loop, ml_request *self, bool *again)
     return Py_BuildValue("(NN)", conn, address);
 }
 
+/* What became of a connection: None, or the error that stock asyncio raises. */
 static PyObject *
-attempt_connected(ml_base *Py_UNUSED(loop), ml_request *self, bool *again)
+attempt_outcome(ml_base *Py_UNUSED(loop), ml_request *self, bool *Py_UNUSED(again))
 {
-    int error = ml_sock_error(self->fd);
+    int error = self->error;
 
     if (error == 0) {
         Py_RETURN_NONE;
-    }
-    if (would_block(error)) {
-        *again = true;
-        return NULL;
     }
     PyObject *text = PyUnicode_FromFormat("Connect call failed %S", self->address);
     PyObject *args = text ? Py_BuildValue("(iN)", error, text) : NULL;
@@ -199,6 +196,17 @@ attempt_connected(ml_base *Py_UNUSED(loop), ml_request *self, bool *again)
         Py_DECREF(args);
     }
     return NULL;
+}
+
+static PyObject *
+attempt_connected(ml_base *loop, ml_request *self, bool *again)
+{
+    self->error = ml_sock_error(self->fd);
+    if (would_block(self->error)) {
+        *again = true;
+        return NULL;
+    }
+    return attempt_outcome(loop, self, again);
 }
 
 static PyObject *
@@ -380,4 +388,43 @@ ml_sockop_connect(ml_base *self, PyObject *const *args, Py_ssize_t Py_UNUSED(nar
     }
     asked.address = Py_NewRef(args[1]);
     return ml_sockop_try(self, &asked);
+}
+
+/* A connection to this host is made, or refused, while connect() runs: a second connect() tells
+ * which, and nothing has to be watched. (A full backlog makes it wait after all.) */
+static void
+look_again(ml_request *asked, const struct sockaddr *to, socklen_t to_len)
+{
+    int error = -ml_sock_connect(asked->fd, to, to_len);
+
+    if (error != EALREADY && error != EINPROGRESS && error != EINTR) {
+        asked->settled = true;
+        asked->error = error == EISCONN ? 0 : error;
+        asked->attempt = attempt_outcome;
+    }
+}
+
+PyObject *
+ml_sockop_connect_to(ml_base *self, int fd, const struct sockaddr *to, socklen_t to_len,
+                     PyObject *address)
+{
+    ml_request asked = {.attempt = attempt_connected,
+                        .events = EV_WRITE,
+                        .fd = fd,
+                        .owned = true,
+                        .address = Py_NewRef(address)};
+    int error = -ml_sock_connect(fd, to, to_len);
+
+    if (error == 0) {
+        asked.settled = true;
+        asked.attempt = attempt_outcome;
+    }
+    else if (error != EINPROGRESS && error != EINTR) {
+        ml_request_clear(&asked);
+        return ml_os_error(error);
+    }
+    else if (ml_addr_is_loopback(to)) {
+        look_again(&asked, to, to_len);
+    }
+    return ml_sockop_new(self, &asked);
 }

@@ -3,6 +3,7 @@
 #include "sockop.h"
 
 #include <errno.h>
+#include <unistd.h>
 
 typedef struct ml_sockop {
     PyObject_HEAD
@@ -12,7 +13,8 @@ typedef struct ml_sockop {
     ml_request request;
     ml_fdw fdw;
     ml_ready ready;
-    int refused; /* errno with which the kernel refused to watch the socket, 0 */
+    int refused;   /* errno with which the kernel refused to watch the socket, 0 */
+    int connected; /* the descriptor of a connection that waits for its transport, -1 */
 } ml_sockop;
 
 void
@@ -24,6 +26,10 @@ ml_request_clear(ml_request *self)
     Py_CLEAR(self->data);
     Py_CLEAR(self->sock);
     Py_CLEAR(self->address);
+    if (self->owned) {
+        self->owned = false;
+        close(self->fd);
+    }
 }
 
 static void
@@ -48,7 +54,10 @@ op_dead(ml_loop *loop, ml_fdw *fdw)
 {
     ml_sockop *self = ML_CONTAINER_OF(fdw, ml_sockop, fdw);
 
-    if (loop->dead_errno != EBADF) {
+    if (loop->dead_errno == EBADF) {
+        self->request.owned = false; /* the number will be somebody else's */
+    }
+    else {
         self->refused = loop->dead_errno;
         ml_base_got_ready(self->loop, &self->ready);
     }
@@ -83,7 +92,7 @@ settle(ml_sockop *self, PyObject *future, PyObject *result)
 static bool
 is_waiting(const ml_sockop *self)
 {
-    return ev_is_active(&self->fdw.ev) || self->refused;
+    return ev_is_active(&self->fdw.ev) || self->refused || self->request.settled;
 }
 
 /* The socket is ready: tries again. fileno(), done() and what the socket module is asked may be
@@ -93,7 +102,7 @@ try_again(ml_sockop *self, PyObject *sock, PyObject *future)
 {
     bool again = false;
 
-    if (ml_fd_from_object(sock) != self->request.fd) {
+    if (sock != NULL && ml_fd_from_object(sock) != self->request.fd) {
         PyErr_Clear(); /* closed meanwhile: the number may be another connection's by now */
         stop(self);
         return 0;
@@ -115,6 +124,7 @@ try_again(ml_sockop *self, PyObject *sock, PyObject *future)
         return 0;
     }
     stop(self);
+    self->request.settled = false;
     return settle(self, future, result);
 }
 
@@ -126,15 +136,15 @@ op_run(ml_ready *ready)
     if (!is_waiting(self)) {
         return 0; /* cancelled in this very turn */
     }
-    PyObject *sock = Py_NewRef(self->request.sock), *future = Py_NewRef(self->future);
+    PyObject *sock = Py_XNewRef(self->request.sock), *future = Py_NewRef(self->future);
     int rc = try_again(self, sock, future);
     Py_DECREF(future);
-    Py_DECREF(sock);
+    Py_XDECREF(sock);
     return rc;
 }
 
-static PyObject *
-op_new(ml_base *loop, ml_request *asked)
+PyObject *
+ml_sockop_new(ml_base *loop, ml_request *asked)
 {
     PyTypeObject *type = loop->state->SockOp;
     ml_sockop *self = (ml_sockop *)type->tp_alloc(type, 0);
@@ -145,11 +155,13 @@ op_new(ml_base *loop, ml_request *asked)
     }
     self->loop = (ml_base *)Py_NewRef((PyObject *)loop);
     self->request = *asked;
+    self->connected = -1;
     self->ready = (ml_ready){.run = op_run, .owner = (PyObject *)self};
     ml_fdw_init(&self->fdw, op_event, op_dead, asked->fd, asked->events);
     self->future = ml_base_create_future(loop, NULL);
     if (self->future == NULL || ml_base_check_closed(loop) < 0 || ml_reserve_check() < 0 ||
-        ml_fdw_start(loop->ev, &self->fdw) < 0) {
+        (asked->settled ? ml_base_push_ready(loop, &self->ready)
+                        : ml_fdw_start(loop->ev, &self->fdw)) < 0) {
         Py_DECREF(self);
         return NULL;
     }
@@ -167,7 +179,7 @@ ml_sockop_try(ml_base *loop, ml_request *asked)
         result = asked->attempt(loop, asked, &again);
     }
     if (again && ml_base_check_fd(loop, asked->sock, asked->fd) == 0) {
-        return op_new(loop, asked);
+        return ml_sockop_new(loop, asked);
     }
     ml_request_clear(asked);
     return result;
@@ -178,6 +190,7 @@ finish(ml_sockop *self)
 {
     stop(self);
     self->refused = 0;
+    self->request.settled = false;
     ml_request_clear(&self->request);
     Py_CLEAR(self->waiting);
     Py_CLEAR(self->future); /* a failed one would be in a cycle with its traceback */
@@ -198,10 +211,37 @@ op_next(ml_sockop *self)
     PyObject *result = Py_TYPE(self->waiting)->tp_iternext(self->waiting);
     if (result == NULL) {
         PyObject *exc = ml_take_exception(); /* StopIteration with the result, mostly */
+        if (self->request.owned &&
+            (exc == NULL || PyErr_GivenExceptionMatches(exc, PyExc_StopIteration))) {
+            self->connected = self->request.fd;
+            self->request.owned = false;
+        }
         finish(self);
-        ml_raise(exc);
+        if (exc != NULL) {
+            ml_raise(exc);
+        }
     }
     return result;
+}
+
+int
+ml_sockop_take(PyObject *object)
+{
+    ml_sockop *self = (ml_sockop *)object;
+    int fd = self->connected;
+
+    self->connected = -1;
+    return fd;
+}
+
+static void
+close_connected(ml_sockop *self)
+{
+    int fd = ml_sockop_take((PyObject *)self);
+
+    if (fd >= 0) {
+        close(fd);
+    }
 }
 
 static PyObject *
@@ -214,6 +254,7 @@ static PyObject *
 op_close(ml_sockop *self, PyObject *Py_UNUSED(unused))
 {
     finish(self);
+    close_connected(self);
     Py_RETURN_NONE;
 }
 
@@ -259,6 +300,7 @@ op_clear(ml_sockop *self)
         stop(self);
     }
     ml_request_clear(&self->request);
+    close_connected(self);
     Py_CLEAR(self->waiting);
     Py_CLEAR(self->future);
     return 0;

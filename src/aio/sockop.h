@@ -14,11 +14,16 @@ struct ml_request {
     Py_buffer buffer;
     size_t size, done;
     int fd, events;
+    int error;    /* of a connection whose outcome is known before it is waited for: errno, or 0 */
+    bool owned;   /* the descriptor is the request's, who closes it: `sock` is NULL */
+    bool settled; /* there is nothing to wait for but the next turn */
 };
 
 void ml_request_clear(ml_request *self);
 /* Tries at once: the result, or if it would block a SockOp to await. Takes over the request's
  * references. NULL with an exception. */
 PyObject *ml_sockop_try(ml_base *loop, ml_request *asked);
+/* An operation that is to wait, though not if it is settled. Takes over the references. */
+PyObject *ml_sockop_new(ml_base *loop, ml_request *asked);
 
 #endif

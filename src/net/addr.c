@@ -139,6 +139,17 @@ ml_addr_parse(int family, PyObject *object, ml_small_addr *address, socklen_t *s
     return numeric_host(family, host, &address->v6.sin6_addr);
 }
 
+bool
+ml_addr_is_loopback(const struct sockaddr *address)
+{
+    if (address->sa_family == AF_INET) {
+        const struct sockaddr_in *v4 = (const struct sockaddr_in *)address;
+        return ntohl(v4->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
+    }
+    return address->sa_family == AF_INET6 &&
+           IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)address)->sin6_addr);
+}
+
 /* ---- addresses seen before ----------------------------------------------------------------- */
 
 /* Peers that talk at the same time; with more of them some addresses are made again. */

@@ -28,6 +28,9 @@ ml_addr_is_known(int family)
  * an exception, for all else, which the socket module is to judge. */
 bool ml_addr_parse(int family, PyObject *object, ml_small_addr *address, socklen_t *size);
 
+/* 127.0.0.0/8 or ::1. */
+bool ml_addr_is_loopback(const struct sockaddr *address);
+
 /* The objects of the addresses that were seen last: to make one costs a tenth of an echoed
  * datagram. They are immutable, so that handing out the same one again is not to be noticed. */
 typedef struct ml_addr_cache ml_addr_cache;

@@ -54,6 +54,20 @@ ml_sock_accept(int fd, struct sockaddr *peer, socklen_t *peer_len)
 }
 
 int
+ml_sock_tcp(int family)
+{
+    int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_TCP);
+
+    return fd < 0 ? -errno : fd;
+}
+
+int
+ml_sock_connect(int fd, const struct sockaddr *to, socklen_t to_len)
+{
+    return connect(fd, to, to_len) < 0 ? -errno : 0;
+}
+
+int
 ml_sock_family(int fd)
 {
     int family = 0;

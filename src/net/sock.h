@@ -16,6 +16,10 @@ ssize_t ml_sock_sendto(int fd, const void *data, size_t size, const struct socka
                        socklen_t to_len);
 /* A new descriptor, non-blocking and close-on-exec. `peer` may be NULL. */
 int ml_sock_accept(int fd, struct sockaddr *peer, socklen_t *peer_len);
+/* A TCP socket of a family, non-blocking and close-on-exec, or -errno. */
+int ml_sock_tcp(int family);
+/* 0 or -errno: -EINPROGRESS while it goes on, as it also does after -EINTR. */
+int ml_sock_connect(int fd, const struct sockaddr *to, socklen_t to_len);
 /* The address family, or -errno. */
 int ml_sock_family(int fd);
 /* Whether it is connected, and to whom. */

@@ -12,6 +12,9 @@ stream_event(struct ev_loop *Py_UNUSED(loop), ev_io *ev, int revents)
 {
     ml_stream *stream = ML_CONTAINER_OF((ml_fdw *)ev, ml_stream, fdw);
 
+    if (!stream->reading && !stream->blocked) {
+        return; /* it is ignored */
+    }
     stream->revents |= revents;
     ml_base_got_ready(stream->loop, &stream->ready);
 }
@@ -95,6 +98,13 @@ ml_stream_read(ml_stream *stream, bool on)
     }
     stream->reading = on;
     return update_events(stream);
+}
+
+void
+ml_stream_ignore(ml_stream *stream)
+{
+    stream->reading = false;
+    ml_base_touch(stream->loop);
 }
 
 int

@@ -61,6 +61,9 @@ void ml_stream_init(ml_stream *stream, ml_base *loop, PyObject *owner, int fd, c
                     const ml_calls *calls, int (*run)(ml_ready *));
 /* Wants or does not want to read. -1 with MemoryError. */
 int ml_stream_read(ml_stream *stream, bool on);
+/* Not interested in what arrives, until it is closed soon: stopping would cost an epoll_ctl() as
+ * soon as something does. */
+void ml_stream_ignore(ml_stream *stream);
 /* Neither reads nor writes any more. -1 with MemoryError. */
 int ml_stream_stop(ml_stream *stream);
 /* Queues data, which `object` keeps in its place. -1 with an exception: MemoryError. */

@@ -129,6 +129,10 @@ ml_transport_close(ml_transport *self)
         return 0;
     }
     self->closing = true;
+    if (self->stream.queued == 0 && !self->conn_lost && !self->loop->closed) {
+        ml_stream_ignore(&self->stream); /* it is closed in the next turn */
+        return ml_transport_schedule_lost(self, NULL);
+    }
     if (ml_stream_read(&self->stream, false) < 0) {
         return -1;
     }
@@ -382,22 +386,27 @@ ml_transport_alloc(ml_base *loop, PyTypeObject *type, const ml_transport_kind *k
     return self;
 }
 
-static int
-know_descriptor(ml_transport *self)
+void
+ml_transport_claim(ml_base *loop, int fd)
 {
-    ml_base *loop = self->loop;
-    int fd = self->stream.fd;
-
-    if (!self->kind->is_socket) {
-        return 0;
-    }
     PyObject *stale = ml_base_transport_of(loop, fd);
+
     if (stale != NULL) {  /* its socket was closed behind its back: the number is ours now */
         Py_INCREF(stale); /* which may be all that keeps it */
         ml_stream_detach(&((ml_transport *)stale)->stream);
+        ml_base_unset_transport(loop, fd, stale);
         Py_DECREF(stale);
     }
-    return ml_base_set_transport(loop, fd, (PyObject *)self);
+}
+
+static int
+know_descriptor(ml_transport *self)
+{
+    if (!self->kind->is_socket) {
+        return 0;
+    }
+    ml_transport_claim(self->loop, self->stream.fd);
+    return ml_base_set_transport(self->loop, self->stream.fd, (PyObject *)self);
 }
 
 PyObject *

@@ -65,6 +65,9 @@ void ml_transport_forgo(ml_transport *self);
 PyObject *ml_transport_new(ml_base *loop, int fd, const ml_transport_args *args,
                            const struct sockaddr *peer, socklen_t peer_len);
 
+/* `fd` is a new file: a transport that still has the number lets go of it. */
+void ml_transport_claim(ml_base *loop, int fd);
+
 /* The user may have closed the socket object that was handed in, and its number may be another
  * connection's by now: 1 if so, and the transport is ended with OSError(EBADF); -1: must leave. */
 int ml_transport_check_owned(ml_transport *self);

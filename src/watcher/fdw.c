@@ -109,11 +109,16 @@ ml_fdw_stop(ml_loop *loop, ml_fdw *fdw)
         ml_fdw_unlink(loop, fdw);
         return;
     }
+    int fd = fdw->ev.fd;
     ev_io_stop(loop->ev, &fdw->ev);
     ml_fdw_unlink(loop, fdw);
+    loop->stale = true;
+    if (ev_backend(loop->ev) == EVBACKEND_EPOLL && loop->fds[fd] == NULL) {
+        return; /* of the last one on a descriptor epoll is told nothing: libev leaves it there */
+    }
     /* What is left on the descriptor is told to the kernel at the next poll; if this cannot be
      * noted for want of memory, the entry before it mostly covers it. */
-    if (note_changed(loop, fdw->ev.fd) < 0) {
+    if (note_changed(loop, fd) < 0) {
         PyErr_Clear();
     }
 }

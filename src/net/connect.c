@@ -1,0 +1,116 @@
+/* The sockets of EventLoop.create_connection(), for a host that is an address: made, connected and
+ * handed to a transport without a socket object, which is made when somebody asks for it. */
+#include "transport.h"
+
+#include <unistd.h>
+
+/* ---- auditing ---------------------------------------------------------------------------- */
+
+typedef struct audited {
+    ml_base *loop;
+    PyObject *sock; /* made if there is a hook, who then finds what stock asyncio shows it */
+    int fd, family;
+} audited;
+
+/* For Py_BuildValue(), which PySys_Audit() calls only if there are hooks. */
+static PyObject *
+make_socket(void *data)
+{
+    audited *self = data;
+
+    self->sock = PyObject_CallFunction(self->loop->state->aio->socket_class, "iiii", self->family,
+                                       SOCK_STREAM, IPPROTO_TCP, self->fd);
+    return Py_XNewRef(self->sock);
+}
+
+/* Raises the events socket.__new__ and socket.connect. -1 with what a hook raises. */
+static int
+audit(ml_base *loop, int fd, int family, PyObject *address)
+{
+    audited self = {.loop = loop, .fd = fd, .family = family};
+    int rc = PySys_Audit("socket.connect", "O&O", make_socket, &self, address);
+
+    if (self.sock != NULL) { /* the descriptor is not its own */
+        PyObject *exc = rc < 0 ? ml_take_exception() : NULL;
+        PyObject *detached = PyObject_CallMethod(self.sock, "detach", NULL);
+        Py_XDECREF(detached);
+        Py_DECREF(self.sock);
+        rc = ml_raise_again(exc, detached ? 0 : -1, (PyObject *)loop);
+    }
+    return rc;
+}
+
+/* ---- connecting -------------------------------------------------------------------------- */
+
+/* The address as stock asyncio makes it for sock_connect(): a tuple of the family's size, or NULL,
+ * without an exception if the host is no address. */
+static PyObject *
+literal(PyObject *host, PyObject *port, ml_small_addr *to, socklen_t *to_len)
+{
+    PyObject *address = PyTuple_Pack(2, host, port);
+
+    if (address == NULL || ml_addr_parse(AF_INET, address, to, to_len)) {
+        return address;
+    }
+    Py_SETREF(address, Py_BuildValue("(OOii)", host, port, 0, 0));
+    if (address != NULL && !ml_addr_parse(AF_INET6, address, to, to_len)) {
+        Py_CLEAR(address);
+    }
+    return address;
+}
+
+/* _connect(host, port): a SockOp to await; None if the host may be a name. */
+PyObject *
+ml_connect_literal(ml_base *self, PyObject *const *args, Py_ssize_t nargs)
+{
+    ml_small_addr to;
+    socklen_t to_len = 0;
+
+    if (nargs != 2) {
+        PyErr_SetString(PyExc_TypeError, "_connect() takes a host and a port");
+        return NULL;
+    }
+    if (ml_base_check_closed(self) < 0) {
+        return NULL;
+    }
+    PyObject *address = literal(args[0], args[1], &to, &to_len);
+    if (address == NULL) {
+        return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
+    }
+    PyObject *op = NULL;
+    int fd = ml_sock_tcp(to.any.sa_family);
+    if (fd < 0) {
+        ml_os_error(-fd);
+    }
+    else if (audit(self, fd, to.any.sa_family, address) < 0) {
+        close(fd);
+    }
+    else {
+        ml_transport_claim(self, fd);
+        op = ml_sockop_connect_to(self, fd, &to.any, to_len, address);
+    }
+    Py_DECREF(address);
+    return op;
+}
+
+/* _connected(op, protocol, waiter, context): a StreamTransport over the socket that `op` connected.
+ */
+PyObject *
+ml_connect_transport(ml_base *self, PyObject *const *args, Py_ssize_t nargs)
+{
+    if (nargs != 4 || !Py_IS_TYPE(args[0], self->state->SockOp)) {
+        PyErr_SetString(PyExc_TypeError, "_connected() takes a SockOp and 3 arguments");
+        return NULL;
+    }
+    ml_transport_args made = {.protocol = args[1], .waiter = args[2], .context = args[3]};
+    int fd = ml_sockop_take(args[0]);
+    if (fd < 0) {
+        PyErr_SetString(PyExc_RuntimeError, "the operation has no connection");
+        return NULL;
+    }
+    PyObject *transport = ml_transport_new(self, fd, &made, NULL, 0);
+    if (transport == NULL) {
+        close(fd);
+    }
+    return transport;
+}
