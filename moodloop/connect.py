@@ -14,6 +14,7 @@ import functools
 import inspect
 import socket
 import sys
+import types
 from asyncio import base_events
 from typing import Any
 
@@ -62,21 +63,19 @@ async def sock_connect(loop: Any, sock: socket.socket, address: Any) -> None:
         await op
 
 
+def _function(method: Any) -> Any:
+    return getattr(method, "__func__", None)
+
+
 def _is_direct(loop: Any) -> bool:
-    """True if each step is what it was."""
-    cls = type(loop)
-    own = vars(loop)
+    """True if each step is what it was, on the class and on the loop."""
     return (
-        cls.sock_connect is sock_connect
-        and cls._connect_sock is _connect_sock
-        and cls._ensure_resolved is _ensure_resolved
-        and cls._create_connection_transport is _create_connection_transport
-        and cls._make_socket_transport is _make_socket_transport
-        and "sock_connect" not in own
-        and "_connect_sock" not in own
-        and "_ensure_resolved" not in own
-        and "_create_connection_transport" not in own
-        and "_make_socket_transport" not in own
+        _function(loop.sock_connect) is sock_connect
+        and _function(loop._connect_sock) is _connect_sock
+        and _function(loop._ensure_resolved) is _ensure_resolved
+        and _function(loop._create_connection_transport) is _create_connection_transport
+        and type(loop._make_socket_transport) is types.BuiltinMethodType
+        and type(loop)._make_socket_transport is _make_socket_transport
         and socket.socket is _Socket
         and _Socket.connect_ex is _socket_connect_ex
         and _base.socket is socket

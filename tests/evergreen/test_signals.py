@@ -326,7 +326,7 @@ def test_churn_while_signals_come(loop):
 
         def send():
             kill(USR1)
-            loop.call_soon(loop.stop if done.is_set() else send)
+            loop.call_soon(loop.stop if done.is_set() and seen else send)
 
         other.call_from_thread(churn, 200)
         loop.call_soon(send)
