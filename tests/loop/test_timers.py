@@ -131,7 +131,6 @@ class TestOrder:
         assert len(late) == 100
         assert min(late) >= -2 * resolution
 
-
     def test_thousands_made_in_one_turn(self, loop):
         ran = []
 
