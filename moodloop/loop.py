@@ -28,6 +28,7 @@ from . import (
     _diagnostics,  # noqa: F401  (the core imports it when it may have no descriptor left)
     connect,
     process,
+    sslprotocol,
     stdlib,
     tls,
 )
@@ -404,7 +405,7 @@ class EventLoop(Internals, asyncio.BaseEventLoop):  # type: ignore[misc]
     @property
     def _tls_buffer(self) -> tuple[bytearray, memoryview]:
         if self._tls_memory is None:
-            self._tls_memory = tls.shared_buffer()
+            self._tls_memory = sslprotocol.shared_buffer()
         return self._tls_memory
 
     # ---- hooks of BaseEventLoop ------------------------------------------------------------

@@ -11,7 +11,7 @@ from support.loops import turns, until
 from support.net import BufferedRecord, Peer, Record, unix_pair
 from support.tls import CERTS, client_context, server_context
 
-from moodloop import tls
+from moodloop import sslprotocol
 
 
 class RecordPeer(Peer):
@@ -79,7 +79,7 @@ async def connection(factory=Record):
 def test_methods_are_the_standard_librarys():
     """Those of these names that run for each packet: one renamed there would not be called."""
     own = {"_write_at_once", "_encrypt", "_end_of_tls"}
-    ours = {name for name, value in vars(tls.SSLProtocol).items() if callable(value)}
+    ours = {name for name, value in vars(sslprotocol.SSLProtocol).items() if callable(value)}
     assert ours - own <= set(vars(sslproto.SSLProtocol))
     assert not own & set(vars(sslproto.SSLProtocol))
 
