@@ -6,6 +6,7 @@ import contextlib
 import copy
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -493,3 +494,23 @@ def test_the_demo_runs_the_suite_with_all() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "call_soon_200k" in done.stdout
+
+
+@pytest.mark.skipif(
+    not (shutil.which("strace") and shutil.which("valgrind")), reason="needs strace and valgrind"
+)
+def test_costs_are_counted():
+    command = [sys.executable, str(BENCHMARKS / "costs.py"), "--rows", "^proto/10/64$"]
+    done = subprocess.run(
+        [*command, "--loops", "asyncio", "--requests", "2000"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    if "not permitted" in done.stderr:
+        pytest.skip("strace may not attach here")
+    assert done.returncode == 0, done.stderr
+    server, instructions, calls = done.stdout.splitlines()[-1].split(maxsplit=2)
+    assert server == "asyncio"
+    assert 10_000 < int(instructions.replace(",", "")) < 1_000_000
+    assert {"recvfrom", "sendto", "epoll_wait"} <= set(calls.replace(",", "").split())
