@@ -300,6 +300,7 @@ poll_events(ml_base *self)
     if (self->unarmed > 0) {
         ml_base_arm_timers(self);
     }
+    block = !found_work(self); /* a timer may be due: by its own clock, or libev's read anew */
     self->skipped = 0;
     self->poll_due = false;
     self->woken = false;

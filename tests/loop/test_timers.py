@@ -3,10 +3,11 @@
 import asyncio
 import math
 import random
+import threading
 import time
 
 import pytest
-from support.loops import run_guarded, run_turns
+from support.loops import TIMEOUT, run_guarded, run_turns
 
 
 class TestOrder:
@@ -354,6 +355,40 @@ class TestClock:
         del loop.time
         far.cancel()
         assert ran == ["far"]
+
+    def test_patched_time_moves_timers_of_a_loop_with_nothing_else_to_do(self, loop):
+        start = loop.time()
+        now = [start]
+        loop.time = lambda: now[0]
+        guard = loop.call_later(3600, loop.stop)
+        loop.call_soon(now.__setitem__, 0, start + 7200)
+        waker = threading.Timer(TIMEOUT, loop.call_soon_threadsafe, [loop.stop])
+        waker.start()
+        loop.run_forever()
+        in_time = waker.is_alive()
+        waker.cancel()
+        waker.join()
+        del loop.time
+        guard.cancel()
+        assert in_time
+
+    @pytest.mark.moodloop_only
+    def test_timer_that_is_due_when_libev_reads_its_clock_anew(self, loop):
+        def callback():
+            due = loop.time() + 0.001
+            loop.call_at(due, loop.stop)
+            while loop.time() <= due:
+                pass
+            loop.ev.update()
+
+        loop.call_soon(callback)
+        waker = threading.Timer(TIMEOUT, loop.call_soon_threadsafe, [loop.stop])
+        waker.start()
+        loop.run_forever()
+        in_time = waker.is_alive()
+        waker.cancel()
+        waker.join()
+        assert in_time
 
     def test_subclass_time_moves_timers(self, loop_factory, new_loop):
         plain = new_loop()
