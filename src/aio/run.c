@@ -250,6 +250,7 @@ wait_for_events(ml_base *self)
         }
         self->looks /= 2;
     }
+    self->precise.fired = false; /* in a poll that did not wait, for a timer before the next */
     double soon = self->precise.len > 0 ? ml_precise_arm(self, &self->precise) : 0.;
     int rc = soon > 0. ? look_until(self, soon) : ml_loop_run(self->ev, EVRUN_ONCE, true);
     self->polled_at = ml_base_libev_now(self);

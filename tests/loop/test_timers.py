@@ -1,7 +1,9 @@
 """call_later and call_at: order, cancellation, odd delays; what a TimerHandle compares to."""
 
 import asyncio
+import contextlib
 import math
+import os
 import random
 import threading
 import time
@@ -407,6 +409,62 @@ class TestClock:
         loop.offset = 3601.0
         run_turns(loop, 2)
         assert ran == [1]
+
+
+@pytest.mark.moodloop_only
+class TestPrecise:
+    """Timers of microseconds, for which a timerfd ends the poll."""
+
+    def test_woken_no_later_than_due(self, loop, sockets):
+        """Also after it went off in a poll that did not wait, and the next wait ended early."""
+        near, far = sockets()
+        late = []
+
+        def remaining():
+            """Seconds until a timerfd of the process goes off; 0 if none is set."""
+            times = [0.0]
+            for fd in os.listdir("/proc/self/fd"):
+                with contextlib.suppress(OSError):
+                    if "timerfd" in os.readlink(f"/proc/self/fd/{fd}"):
+                        with open(f"/proc/self/fdinfo/{fd}") as info:
+                            value = info.read().split("it_value: (")[1].split(")")[0]
+                        seconds, nanoseconds = map(int, value.split(","))
+                        times.append(seconds + nanoseconds / 1e9)
+            return max(times)
+
+        def look(due):
+            """When it is set: no sooner than the loop waits."""
+            now, left = time.monotonic(), 0.0
+            while now < due and not left:
+                now, left = time.monotonic(), remaining()
+            if left:
+                late.append(now + left - due)
+            far.send(b"x")
+
+        async def received():
+            arrived = loop.create_future()
+            loop.add_reader(near, lambda: arrived.done() or arrived.set_result(near.recv(100)))
+            await arrived
+
+        async def wait_for(delay):
+            """The wait for a timer ends early, and the loop has something to do until it is due."""
+            due = loop.time() + delay
+            timer = loop.call_at(due, int)
+            looking = loop.run_in_executor(None, look, due)
+            await received()
+            await looking
+            while loop.time() <= due:
+                await asyncio.sleep(0)
+            timer.cancel()
+
+        async def main():
+            for _ in range(20):
+                await wait_for(0.001)
+                await wait_for(0.0049)
+
+        loop.run_until_complete(main())
+        assert late
+        assert max(late) < 1e-5
 
 
 class TestTimerHandle:
