@@ -250,6 +250,7 @@ wait_for_events(ml_base *self)
         }
         self->looks /= 2;
     }
+    self->precise.fired = false; /* in a poll that did not wait, for a timer before the next */
     double soon = self->precise.len > 0 ? ml_precise_arm(self, &self->precise) : 0.;
     int rc = soon > 0. ? look_until(self, soon) : ml_loop_run(self->ev, EVRUN_ONCE, true);
     self->polled_at = ml_base_libev_now(self);
@@ -300,6 +301,7 @@ poll_events(ml_base *self)
     if (self->unarmed > 0) {
         ml_base_arm_timers(self);
     }
+    block = !found_work(self); /* a timer may be due: by its own clock, or libev's read anew */
     self->skipped = 0;
     self->poll_due = false;
     self->woken = false;

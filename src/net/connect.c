@@ -2,6 +2,7 @@
  * handed to a transport without a socket object, which is made when somebody asks for it. */
 #include "transport.h"
 
+#include <errno.h>
 #include <unistd.h>
 
 /* ---- auditing ---------------------------------------------------------------------------- */
@@ -23,20 +24,30 @@ make_socket(void *data)
     return Py_XNewRef(self->sock);
 }
 
-/* Raises the events socket.__new__ and socket.connect. -1 with what a hook raises. */
+/* Raises the events socket.__new__ and socket.connect. -1 with what a hook raises, or
+ * OSError(EBADF) if it closed or detached the socket: then *fd, which is no longer ours, becomes
+ * -1. */
 static int
-audit(ml_base *loop, int fd, int family, PyObject *address)
+audit(ml_base *loop, int *fd, int family, PyObject *address)
 {
-    audited self = {.loop = loop, .fd = fd, .family = family};
+    audited self = {.loop = loop, .fd = *fd, .family = family};
     int rc = PySys_Audit("socket.connect", "O&O", make_socket, &self, address);
 
-    if (self.sock != NULL) { /* the descriptor is not its own */
-        PyObject *exc = rc < 0 ? ml_take_exception() : NULL;
-        PyObject *detached = PyObject_CallMethod(self.sock, "detach", NULL);
-        Py_XDECREF(detached);
-        Py_DECREF(self.sock);
-        rc = ml_raise_again(exc, detached ? 0 : -1, (PyObject *)loop);
+    if (self.sock == NULL) {
+        return rc;
     }
+    PyObject *exc = rc < 0 ? ml_take_exception() : NULL;
+    PyObject *detached = PyObject_CallMethod(self.sock, "detach", NULL); /* it is not its own */
+    long number = detached ? PyLong_AsLong(detached) : -1;
+    if (number != *fd) {
+        *fd = -1;
+        if (detached != NULL && !PyErr_Occurred()) {
+            ml_os_error(EBADF);
+        }
+    }
+    rc = ml_raise_again(exc, PyErr_Occurred() ? -1 : 0, (PyObject *)loop);
+    Py_XDECREF(detached);
+    Py_DECREF(self.sock);
     return rc;
 }
 
@@ -82,8 +93,10 @@ ml_connect_literal(ml_base *self, PyObject *const *args, Py_ssize_t nargs)
     if (fd < 0) {
         ml_os_error(-fd);
     }
-    else if (audit(self, fd, to.any.sa_family, address) < 0) {
-        close(fd);
+    else if (audit(self, &fd, to.any.sa_family, address) < 0) {
+        if (fd >= 0) {
+            close(fd);
+        }
     }
     else {
         ml_transport_claim(self, fd);

@@ -1,12 +1,15 @@
 """call_later and call_at: order, cancellation, odd delays; what a TimerHandle compares to."""
 
 import asyncio
+import contextlib
 import math
+import os
 import random
+import threading
 import time
 
 import pytest
-from support.loops import run_guarded, run_turns
+from support.loops import TIMEOUT, run_guarded, run_turns
 
 
 class TestOrder:
@@ -355,6 +358,40 @@ class TestClock:
         far.cancel()
         assert ran == ["far"]
 
+    def test_patched_time_moves_timers_of_a_loop_with_nothing_else_to_do(self, loop):
+        start = loop.time()
+        now = [start]
+        loop.time = lambda: now[0]
+        guard = loop.call_later(3600, loop.stop)
+        loop.call_soon(now.__setitem__, 0, start + 7200)
+        waker = threading.Timer(TIMEOUT, loop.call_soon_threadsafe, [loop.stop])
+        waker.start()
+        loop.run_forever()
+        in_time = waker.is_alive()
+        waker.cancel()
+        waker.join()
+        del loop.time
+        guard.cancel()
+        assert in_time
+
+    @pytest.mark.moodloop_only
+    def test_timer_that_is_due_when_libev_reads_its_clock_anew(self, loop):
+        def callback():
+            due = loop.time() + 0.001
+            loop.call_at(due, loop.stop)
+            while loop.time() <= due:
+                pass
+            loop.ev.update()
+
+        loop.call_soon(callback)
+        waker = threading.Timer(TIMEOUT, loop.call_soon_threadsafe, [loop.stop])
+        waker.start()
+        loop.run_forever()
+        in_time = waker.is_alive()
+        waker.cancel()
+        waker.join()
+        assert in_time
+
     def test_subclass_time_moves_timers(self, loop_factory, new_loop):
         plain = new_loop()
 
@@ -372,6 +409,62 @@ class TestClock:
         loop.offset = 3601.0
         run_turns(loop, 2)
         assert ran == [1]
+
+
+@pytest.mark.moodloop_only
+class TestPrecise:
+    """Timers of microseconds, for which a timerfd ends the poll."""
+
+    def test_woken_no_later_than_due(self, loop, sockets):
+        """Also after it went off in a poll that did not wait, and the next wait ended early."""
+        near, far = sockets()
+        late = []
+
+        def remaining():
+            """Seconds until a timerfd of the process goes off; 0 if none is set."""
+            times = [0.0]
+            for fd in os.listdir("/proc/self/fd"):
+                with contextlib.suppress(OSError):
+                    if "timerfd" in os.readlink(f"/proc/self/fd/{fd}"):
+                        with open(f"/proc/self/fdinfo/{fd}") as info:
+                            value = info.read().split("it_value: (")[1].split(")")[0]
+                        seconds, nanoseconds = map(int, value.split(","))
+                        times.append(seconds + nanoseconds / 1e9)
+            return max(times)
+
+        def look(due):
+            """When it is set: no sooner than the loop waits."""
+            now, left = time.monotonic(), 0.0
+            while now < due and not left:
+                now, left = time.monotonic(), remaining()
+            if left:
+                late.append(now + left - due)
+            far.send(b"x")
+
+        async def received():
+            arrived = loop.create_future()
+            loop.add_reader(near, lambda: arrived.done() or arrived.set_result(near.recv(100)))
+            await arrived
+
+        async def wait_for(delay):
+            """The wait for a timer ends early, and the loop has something to do until it is due."""
+            due = loop.time() + delay
+            timer = loop.call_at(due, int)
+            looking = loop.run_in_executor(None, look, due)
+            await received()
+            await looking
+            while loop.time() <= due:
+                await asyncio.sleep(0)
+            timer.cancel()
+
+        async def main():
+            for _ in range(20):
+                await wait_for(0.001)
+                await wait_for(0.0049)
+
+        loop.run_until_complete(main())
+        assert late
+        assert max(late) < 1e-5
 
 
 class TestTimerHandle:

@@ -561,3 +561,38 @@ class TestAudit:
             """,
         )
         assert (done.rc, done.out) == (0, "not today\n"), done.err
+
+    @pytest.mark.parametrize("method", ["close", "detach"])
+    def test_hook_that_takes_the_socket(self, snippet, method):
+        """The number is then somebody else's, and is left alone."""
+        done = snippet(
+            f"""
+            import sys
+            async def main():
+                loop = asyncio.get_running_loop()
+                server = await loop.create_server(asyncio.Protocol, "127.0.0.1", 0)
+                address = server.sockets[0].getsockname()
+                taken = []
+                def hook(event, args):
+                    if event == "socket.connect" and not taken:
+                        number = args[0].fileno()
+                        args[0].{method}()
+                        if {method!r} == "close":
+                            assert os.open(os.devnull, os.O_RDONLY) == number
+                        taken.append(number)
+                sys.addaudithook(hook)
+                try:
+                    await loop.create_connection(asyncio.Protocol, *address)
+                except OSError as exc:
+                    print(exc.errno == errno.EBADF)
+                os.close(taken[0])
+                server.close()
+                await server.wait_closed()
+            import errno
+            import os
+            loop = new_loop()
+            drive(loop, main())
+            loop.close()
+            """,
+        )
+        assert (done.rc, done.out) == (0, "True\n"), done.err
