@@ -32,6 +32,9 @@ ml_recv_stream(const ml_calls *calls, int fd, char *buffer, size_t size, size_t 
     ssize_t got = calls->recv(fd, buffer, size);
     ssize_t more = later != NULL && expected >= LARGEST_EXACT ? got : 0;
 
+    if (size > ML_SCRATCH_SIZE && (size_t)got < ML_SCRATCH_SIZE) {
+        size = ML_SCRATCH_SIZE; /* a sender who keeps up with us shall not keep us */
+    }
     while (more >= JOIN_FROM && (size_t)got < size) {
         more = calls->recv(fd, buffer + got, size - (size_t)got);
         if (more > 0) {
