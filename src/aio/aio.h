@@ -254,13 +254,13 @@ ml_base_touch(ml_base *self)
     self->touched = self->poll_due = true;
 }
 
-/* Ends a poll that waits, or is about to; at most one wake-up for each. */
+/* Ends a poll that waits, or is about to; at most one wake-up for each. Other threads run. */
 static inline void
 ml_base_wake(ml_base *self)
 {
     if (self->sleeping && !self->woken) {
         self->woken = true;
-        ml_loop_wake(self->ev);
+        ml_loop_send(self->ev, &self->ev->wake);
     }
 }
 

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <pythread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -380,6 +381,7 @@ void
 ml_loop_after_fork(ml_loop *self)
 {
     ml_interrupt_after_fork(self);
+    self->wakers = 0;
     unsigned long thread = PyThread_get_thread_ident();
     int invoking = 0;
 
@@ -501,6 +503,9 @@ ml_loop_close(ml_loop *self)
         return -1;
     }
     self->closing = true; /* what destructors run from here on finds it closed */
+    while (self->wakers > 0) { /* for as long as a write takes */
+        sched_yield();
+    }
     ml_embed_stop_all(self);
     ml_loop_stop_all(self);
     stop_descriptors(self);

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <pythread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -129,6 +130,44 @@ ml_loop_break(ml_loop *loop, int how)
 {
     loop->broken = how;
     ev_break(loop->ev, how);
+}
+
+/* The woken thread needs the GIL at once. On a core that it shares with this one it would go to
+ * sleep again, and be woken by whoever then waits for what it does: a call_soon_threadsafe() and
+ * its answer took five switches of threads, and takes two if the GIL and the core are given away
+ * around the write. With a core of its own for the loop that costs 0.4 us. Where programs compete
+ * for the cores, one that computes may take a yielded core for milliseconds: then no more of it. */
+#define YIELDED_TOO_LONG 300e-6
+#define WITHOUT_YIELD 1000 /* so that at most some microseconds are lost for each */
+
+void
+ml_loop_send(ml_loop *loop, ev_async *async)
+{
+    if (!loop->polling || loop->owner == PyThread_get_thread_ident()) {
+        ev_async_send(loop->ev, async);
+        return;
+    }
+    bool yield = loop->unyielding == 0;
+    double took = 0.;
+
+    Py_INCREF(loop);
+    loop->wakers++;
+    Py_BEGIN_ALLOW_THREADS;
+    ev_async_send(loop->ev, async);
+    loop->wakers--; /* before the GIL: ml_loop_close() waits with it */
+    if (yield) {
+        double start = ml_monotonic();
+        sched_yield();
+        took = ml_monotonic() - start;
+    }
+    Py_END_ALLOW_THREADS;
+    if (!yield) {
+        loop->unyielding--;
+    }
+    else if (took > YIELDED_TOO_LONG) {
+        loop->unyielding = WITHOUT_YIELD;
+    }
+    Py_DECREF(loop);
 }
 
 void

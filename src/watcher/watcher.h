@@ -105,6 +105,8 @@ struct ml_loop {
     /* running */
     unsigned long owner;   /* thread inside ev_run, 0 if none */
     bool polling;          /* in a poll that gave the GIL away */
+    _Atomic(int) wakers;   /* threads inside of ml_loop_send() without the GIL */
+    int unyielding;        /* its next calls are not to yield the core */
     PyThreadState *tstate; /* saved around a poll that gave the GIL away, else NULL */
     int depth;             /* nested ml_loop_run() calls */
     bool blocking;         /* this ev_run may block, so give the GIL away around its poll */
@@ -254,6 +256,10 @@ ml_loop_wake(ml_loop *loop)
 {
     ev_async_send(loop->ev, &loop->wake);
 }
+
+/* The same with `wake` or an Async of the loop, at the end of a call from Python: other threads
+ * run. */
+void ml_loop_send(ml_loop *loop, ev_async *async);
 
 /* embed.c, for loops that have `embeds`. The loops around it are told what the descriptor of its
  * backend does not tell: that it was sent something; that it was changed, if that matters. */
