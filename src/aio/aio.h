@@ -260,7 +260,7 @@ ml_base_wake(ml_base *self)
 {
     if (self->sleeping && !self->woken) {
         self->woken = true;
-        ml_loop_send(self->ev, &self->ev->wake);
+        ml_loop_wake_and_yield(self->ev);
     }
 }
 

@@ -37,13 +37,10 @@ async_send(ml_async *self, PyObject *Py_UNUSED(unused))
         return NULL;
     }
     if (ev_is_active(&self->ev)) {
-        ml_loop *loop = self->base.loop;
-        Py_INCREF(loop);
-        ml_loop_send(loop, &self->ev);
-        if (loop->embeds != NULL) {
-            ml_embed_sent(loop);
+        ev_async_send(self->base.loop->ev, &self->ev);
+        if (self->base.loop->embeds != NULL) {
+            ml_embed_sent(self->base.loop);
         }
-        Py_DECREF(loop);
     }
     Py_RETURN_NONE;
 }

@@ -68,6 +68,7 @@ adopt(ml_loop *self, struct ev_loop *ev, int guess, int next)
     self->ev = ev;
     self->wakeup_fds[0] = self->wakeup_fds[1] = self->wakeup_old = -1;
     self->backend_fd = guess >= 0 ? ml_find_backend_fd(guess) : -1;
+    self->check_each = ev_backend(ev) != EVBACKEND_EPOLL;
     ml_run_init(self);
     int pipe_guess = next;
     if (self->backend_fd < 0 || next < 0) {
@@ -502,7 +503,7 @@ ml_loop_close(ml_loop *self)
         Py_DECREF(self);
         return -1;
     }
-    self->closing = true; /* what destructors run from here on finds it closed */
+    self->closing = true;      /* what destructors run from here on finds it closed */
     while (self->wakers > 0) { /* for as long as a write takes */
         sched_yield();
     }

@@ -73,24 +73,24 @@ invoke_pending(struct ev_loop *ev)
 {
     ml_loop *loop = ev_userdata(ev);
 
-    loop->invoked = ev_iteration(ev);
+    unsigned int iteration = ev_iteration(ev);
+    bool before_poll = loop->invoked == iteration; /* ev_run() begins with this */
+    loop->invoked = iteration;
     if (loop->due != NULL) {
         ml_scheduler_ask_due(loop);
     }
     if (loop->refused) {
         ml_fdw_refused(loop);
     }
-    unsigned int pending = ev_pending_count(ev);
-
-    if (ev_is_pending(&loop->forked)) { /* for us only: nothing that the hook is called for */
+    bool forked = ev_is_pending(&loop->forked);
+    if (forked) { /* for us only: nothing that the hook is called for */
         ev_clear_pending(ev, &loop->forked);
         /* Not only after ev_loop_fork(): also when epoll reports a descriptor that was closed, as
          * it does while a child has a copy of it. */
         loop->reset_due = loop->backend_moved = true;
         loop->check_all = true;
-        pending--;
     }
-    if (loop->callback != NULL && loop->exc == NULL && pending > 0) {
+    if (loop->callback != NULL && loop->exc == NULL && ev_pending_count(ev) > forked) {
         PyObject *callback = Py_NewRef(loop->callback); /* it may replace itself */
         PyObject *result = PyObject_CallOneArg(callback, (PyObject *)loop);
         if (result == NULL) {
@@ -102,8 +102,9 @@ invoke_pending(struct ev_loop *ev)
     else if (loop->callback == NULL || loop->exc != NULL) {
         ev_invoke_pending(ev);
     }
-    /* with an exception on its way handlers run after it, so that none of theirs is lost */
-    if (loop->exc == NULL && PyErr_CheckSignals() < 0) {
+    /* with an exception on its way handlers run after it, so that none of theirs is lost; and if
+     * the poll comes next and does not block, then after it */
+    if (loop->exc == NULL && (loop->blocking || !before_poll) && PyErr_CheckSignals() < 0) {
         ml_loop_set_aside(loop, (PyObject *)loop);
     }
     if (loop->exc == NULL && loop->host_ops != NULL && loop->host_ops->turn != NULL) {
@@ -115,7 +116,10 @@ invoke_pending(struct ev_loop *ev)
         ml_loop_wake(loop);
     }
     loop->swept = false;
-    ml_fdw_check(loop);
+    if (iteration == 0 || loop->changed_len > 0 || loop->check_each || loop->check_all ||
+        loop->reset_due || loop->backend_moved) {
+        ml_fdw_check(loop);
+    }
     if (loop->break_how) {
         ml_loop_break(loop, loop->break_how);
         loop->break_how = 0;
@@ -141,10 +145,10 @@ ml_loop_break(ml_loop *loop, int how)
 #define WITHOUT_YIELD 1000 /* so that at most some microseconds are lost for each */
 
 void
-ml_loop_send(ml_loop *loop, ev_async *async)
+ml_loop_wake_and_yield(ml_loop *loop)
 {
     if (!loop->polling || loop->owner == PyThread_get_thread_ident()) {
-        ev_async_send(loop->ev, async);
+        ml_loop_wake(loop);
         return;
     }
     bool yield = loop->unyielding == 0;
@@ -153,7 +157,7 @@ ml_loop_send(ml_loop *loop, ev_async *async)
     Py_INCREF(loop);
     loop->wakers++;
     Py_BEGIN_ALLOW_THREADS;
-    ev_async_send(loop->ev, async);
+    ml_loop_wake(loop);
     loop->wakers--; /* before the GIL: ml_loop_close() waits with it */
     if (yield) {
         double start = ml_monotonic();

@@ -105,7 +105,7 @@ struct ml_loop {
     /* running */
     unsigned long owner;   /* thread inside ev_run, 0 if none */
     bool polling;          /* in a poll that gave the GIL away */
-    _Atomic(int) wakers;   /* threads inside of ml_loop_send() without the GIL */
+    _Atomic(int) wakers;   /* threads inside of ml_loop_wake_and_yield() without the GIL */
     int unyielding;        /* its next calls are not to yield the core */
     PyThreadState *tstate; /* saved around a poll that gave the GIL away, else NULL */
     int depth;             /* nested ml_loop_run() calls */
@@ -137,12 +137,13 @@ struct ml_loop {
     bool again;          /* one of those has something to do since its turn */
     ml_loop *embed_seen; /* while embed.c searches: the next loop found, itself at the end */
 
-    int backend_fd; /* libev's own epoll descriptor, which must not be watched; -1 */
-    int pipe_fd;    /* that of its wake-up, to be looked at before poll() and select(); -1 */
-    ev_async wake;  /* ends a poll from another thread; started with the loop, unref'd */
-    ev_fork forked; /* pending just before libev registers all descriptors anew */
-    bool check_all; /* ml_fdw_check() is to look at all descriptors, changed or not */
-    bool refused;   /* libev may have stopped watchers, see ml_fdw_refused() */
+    int backend_fd;  /* libev's own epoll descriptor, which must not be watched; -1 */
+    int pipe_fd;     /* that of its wake-up, to be looked at before poll() and select(); -1 */
+    ev_async wake;   /* ends a poll from another thread; started with the loop, unref'd */
+    ev_fork forked;  /* pending just before libev registers all descriptors anew */
+    bool check_each; /* the backend looks at descriptors in each poll: not epoll */
+    bool check_all;  /* ml_fdw_check() is to look at all descriptors, changed or not */
+    bool refused;    /* libev may have stopped watchers, see ml_fdw_refused() */
 
     ml_scheduler *due, *due_last; /* Schedulers that are to be asked for their next time */
     unsigned long rescheduling;   /* thread inside of a reschedule callable, 0 if none */
@@ -257,9 +258,9 @@ ml_loop_wake(ml_loop *loop)
     ev_async_send(loop->ev, &loop->wake);
 }
 
-/* The same with `wake` or an Async of the loop, at the end of a call from Python: other threads
- * run. */
-void ml_loop_send(ml_loop *loop, ev_async *async);
+/* The same at the end of a call from Python, and if that is another thread's: it gives the GIL away
+ * for the loop's. */
+void ml_loop_wake_and_yield(ml_loop *loop);
 
 /* embed.c, for loops that have `embeds`. The loops around it are told what the descriptor of its
  * backend does not tell: that it was sent something; that it was changed, if that matters. */

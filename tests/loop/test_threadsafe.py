@@ -399,6 +399,52 @@ class TestErrors:
         assert done.rc == 0, done.err
         assert done.out.strip() == "15 {'Event loop is closed'}"
 
+    @pytest.mark.moodloop_only  # stock asyncio's loop cannot be closed there
+    def test_closed_in_a_child_while_threads_call(self, snippet):
+        """One of them may be on its way through the wake-up, and is not there in the child."""
+        done = snippet(
+            """
+            import contextlib, queue, warnings
+            warnings.simplefilter("ignore", DeprecationWarning)
+
+            def ask(answers):
+                with contextlib.suppress(RuntimeError):
+                    while True:
+                        loop.call_soon_threadsafe(answers.put, 1)
+                        with contextlib.suppress(queue.Empty):
+                            answers.get(timeout=0.1)
+                            asked.release()
+
+            def closed_by_a_child():
+                pid = os.fork()
+                if pid == 0:
+                    signal.alarm(10)  # ends it if it hangs
+                    try:
+                        loop.close()
+                    finally:
+                        os._exit(7)
+                return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+
+            for _ in range(20):
+                loop, asked = new_loop(), threading.Semaphore(0)
+                runner = threading.Thread(target=loop.run_forever)
+                threads = [threading.Thread(target=ask, args=(queue.SimpleQueue(),))
+                           for _ in range(3)]
+                for t in [runner, *threads]:
+                    t.start()
+                for _ in range(100):
+                    assert asked.acquire(timeout=10)
+                assert closed_by_a_child()
+                loop.call_soon_threadsafe(loop.stop)
+                runner.join()
+                loop.close()
+                for t in threads:
+                    t.join()
+            print("ok")
+            """
+        )
+        assert (done.rc, done.out.strip()) == (0, "ok"), done.err
+
 
 class TestSignals:
     def test_from_a_python_signal_handler(self, loop):

@@ -101,42 +101,6 @@ def test_threads(isolated):
     assert isolated(code) == "ok"
 
 
-def test_threads_that_send_while_the_loop_sleeps_forks_and_closes(isolated):
-    """They are inside of the wake-up without the interpreter's lock now and then."""
-    code = """
-        def send(wake):
-            try:
-                while True: wake.send()
-            except Error:
-                ends.append(1)
-
-        def closed_by_a_child(loop):
-            pid = os.fork()
-            if pid == 0:
-                signal.alarm(10)      # it must not wait for threads that it does not have
-                loop.close()
-                os._exit(7)
-            return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
-
-        ends = []
-        for _ in range(20):
-            loop = Loop()
-            woken = threading.Semaphore(0)
-            a = loop.async_(lambda w, r: woken.release()); a.start()
-            senders = [threading.Thread(target=send, args=(a,)) for _ in range(3)]
-            runner = threading.Thread(target=loop.start)
-            for t in [runner, *senders]: t.start()
-            for _ in range(100): assert woken.acquire(timeout=10)
-            assert closed_by_a_child(loop)
-            loop.stop(); runner.join(10)
-            loop.close()
-            for t in senders: t.join(10); assert not t.is_alive()
-        assert len(ends) == 60
-        print("ok")
-        """
-    assert isolated(code) == "ok"
-
-
 @pytest.mark.parametrize("backend", WITHOUT_IOURING)
 def test_fork(isolated, backend):
     code = """
