@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,23 @@ def test_libev_source_without_libev(tree):
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert "MOODLOOP_LIBEV_SOURCE" in line and "ev.c" in line
+
+
+@NEEDS_SETUPTOOLS
+def test_source_distribution_is_the_repository(tmp_path):
+    known = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if known.returncode or not (ROOT / ".git").exists():
+        pytest.skip("not a clone: git does not tell what belongs to the repository")
+    names = [name for name in known.stdout.splitlines() if (ROOT / name).exists()]
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    done = setup(tmp_path, "sdist")
+    assert done.returncode == 0, done.stderr
+    (archive,) = (tmp_path / "dist").iterdir()
+    with tarfile.open(archive) as tar:
+        held = {name.partition("/")[2] for name in tar.getnames()}
+    assert set(names) - held == set()
 
 
 def test_one_version():
