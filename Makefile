@@ -80,6 +80,7 @@ format: $(call extra,lint) ## format Python and C
 
 typecheck: build $(call extra,typecheck) ## mypy on the package, stubtest on the stubs of the core
 	$(VENV)/bin/mypy
+	$(VENV)/bin/mypy --config-file= --check-untyped-defs examples/pyev_program.py
 	$(PY) -m mypy.stubtest --allowlist .ci/stubtest-allowlist $(STUBS)
 
 # The tests run in the directory of the sanitized package, so that a `python -c` of theirs finds it
