@@ -160,9 +160,11 @@ $(MADE):
 	@$(PY) -c 'import sys; print(sys._base_executable)' > $(VENV)/.python
 	@touch $@
 
+# "compat" puts the directory on sys.path: setuptools' own finder comes too late for a program that
+# stands beside the clone, which Python takes for a namespace package `moodloop`.
 $(EDITABLE): $(MADE) pyproject.toml setup.py moodloop/_version.py
 	@echo "building moodloop"
-	@$(PIP) --no-build-isolation --no-deps --editable .
+	@$(PIP) --no-build-isolation --no-deps --config-settings editable_mode=compat --editable .
 	@touch $@
 
 $(call extra,bench): $(MADE) pyproject.toml

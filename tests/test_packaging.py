@@ -127,6 +127,29 @@ def test_import_warns_of_nothing():
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def run_in(directory, *args):
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    command = [sys.executable, *args]
+    return subprocess.run(
+        command, cwd=directory, env=env, capture_output=True, text=True, timeout=60
+    )
+
+
+def test_import_beside_a_directory_of_that_name(tmp_path):
+    """As for a program that stands beside the clone."""
+    (tmp_path / "moodloop").mkdir()
+    done = run_in(tmp_path, "-c", "import moodloop; moodloop.run")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_import_of_a_tree_that_is_not_built(tree):
+    for args in (["-c", "import moodloop"], ["-m", "moodloop", "info"]):
+        done = run_in(tree, *args)
+        assert done.returncode == 1
+        last = done.stderr.splitlines()[-1]
+        assert str(tree / "moodloop") in last and "not built" in last and "make build" in last
+
+
 def test_stubs_and_marker_are_there():
     package = Path(moodloop.__file__).parent
     assert (package / "py.typed").is_file()
