@@ -1,10 +1,11 @@
-# `make help` lists the targets. What needs Python packages makes its own virtual environment:
-#   PYTHON=python3.13   the interpreter; another one than last time makes the environment anew
-#   VENV=.venv          where the environment is; that of the benchmarks is .venv-bench
-#   TESTS=tests/loop    what `make test` and `make sanitize` run
-#   VERSIONS=3.13       the Pythons of `make conformance`, unless PYTHON names one
+# `make help` lists the targets, and shows the lines below. What needs Python packages makes its own
+# virtual environment.
+#   PYTHON=python3.13     the interpreter; another one than last time makes the environment anew
+#   VENV=.venv            where the environment is; that of the benchmarks is .venv-bench
+#   TESTS=tests/loop      what `make test` and `make sanitize` run
+#   VERSIONS=3.13         the Pythons of `make conformance`, unless PYTHON names one
 #   TIERS=io LOOP=uvloop  its tests (io, asyncio, extra) and its loop (moodloop, asyncio, uvloop)
-#   ARGS='-k accept'    more arguments for the command that is run
+#   ARGS='-k accept'      more arguments for the command that is run
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
@@ -45,8 +46,9 @@ NOT_SANITIZED = test_packaging.py test_bench.py test_benchmarks.py test_conforma
 .PHONY: help demo test ecosystem run-ecosystem build lint format typecheck sanitize refleaks \
 	conformance conformance-one conformance-each bench bench-full bench-env publish docs wheel clean
 
-help: ## list the targets
+help: ## list the targets, and the variables that change what they do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@echo; sed -n 's/^#   /  /p' $(firstword $(MAKEFILE_LIST))
 
 demo: build $(call extra,bench) ## a TCP server and clients on asyncio, moodloop and uvloop, measured
 	@$(PY) -m moodloop bench $(ARGS)
