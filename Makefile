@@ -1,10 +1,11 @@
-# `make help` lists the targets. What needs Python packages makes its own virtual environment:
-#   PYTHON=python3.13   the interpreter; another one than last time makes the environment anew
-#   VENV=.venv          where the environment is; that of the benchmarks is .venv-bench
-#   TESTS=tests/loop    what `make test` and `make sanitize` run
-#   VERSIONS=3.13       the Pythons of `make conformance`, unless PYTHON names one
+# `make help` lists the targets, and shows the lines below. What needs Python packages makes its own
+# virtual environment.
+#   PYTHON=python3.13     the interpreter; another one than last time makes the environment anew
+#   VENV=.venv            where the environment is; that of the benchmarks is .venv-bench
+#   TESTS=tests/loop      what `make test` and `make sanitize` run
+#   VERSIONS=3.13         the Pythons of `make conformance`, unless PYTHON names one
 #   TIERS=io LOOP=uvloop  its tests (io, asyncio, extra) and its loop (moodloop, asyncio, uvloop)
-#   ARGS='-k accept'    more arguments for the command that is run
+#   ARGS='-k accept'      more arguments for the command that is run
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
@@ -45,8 +46,9 @@ NOT_SANITIZED = test_packaging.py test_bench.py test_benchmarks.py test_conforma
 .PHONY: help demo test ecosystem run-ecosystem build lint format typecheck sanitize refleaks \
 	conformance conformance-one conformance-each bench bench-full bench-env publish docs wheel clean
 
-help: ## list the targets
+help: ## list the targets, and the variables that change what they do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@echo; sed -n 's/^#   /  /p' $(firstword $(MAKEFILE_LIST))
 
 demo: build $(call extra,bench) ## a TCP server and clients on asyncio, moodloop and uvloop, measured
 	@$(PY) -m moodloop bench $(ARGS)
@@ -80,6 +82,7 @@ format: $(call extra,lint) ## format Python and C
 
 typecheck: build $(call extra,typecheck) ## mypy on the package, stubtest on the stubs of the core
 	$(VENV)/bin/mypy
+	$(VENV)/bin/mypy --config-file= --check-untyped-defs examples/pyev_program.py
 	$(PY) -m mypy.stubtest --allowlist .ci/stubtest-allowlist $(STUBS)
 
 # The tests run in the directory of the sanitized package, so that a `python -c` of theirs finds it
@@ -159,9 +162,11 @@ $(MADE):
 	@$(PY) -c 'import sys; print(sys._base_executable)' > $(VENV)/.python
 	@touch $@
 
+# "compat" puts the directory on sys.path: setuptools' own finder comes too late for a program that
+# stands beside the clone, which Python takes for a namespace package `moodloop`.
 $(EDITABLE): $(MADE) pyproject.toml setup.py moodloop/_version.py
 	@echo "building moodloop"
-	@$(PIP) --no-build-isolation --no-deps --editable .
+	@$(PIP) --no-build-isolation --no-deps --config-settings editable_mode=compat --editable .
 	@touch $@
 
 $(call extra,bench): $(MADE) pyproject.toml

@@ -88,7 +88,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rows", default=DEFAULT_ROWS, metavar="REGEX", help="only with a match")
+    parser.add_argument(
+        "--rows", default=DEFAULT_ROWS, metavar="REGEX", help="only rows whose name matches"
+    )
     parser.add_argument("--loops", default="uvloop,moodloop", help="comma-separated")
     parser.add_argument("--requests", type=int, default=20_000)
     parser.add_argument("--python", default=sys.executable, help="the interpreter to measure")

@@ -9,7 +9,15 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec as _find_spec
 from typing import TYPE_CHECKING, Any
+
+if _find_spec(f"{__name__}._core") is None:
+    raise ImportError(
+        f"{__path__[0]} holds no moodloop._core for this Python: it is a source tree that is not "
+        "built. Run `make build` there; or start Python in another directory, if moodloop is "
+        "installed elsewhere."
+    )
 
 from ._version import __version__
 from .loop import EventLoop

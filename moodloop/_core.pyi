@@ -10,7 +10,7 @@ from asyncio import Future, Task
 from collections.abc import Callable, Coroutine, Generator, Iterable
 from contextvars import Context
 from types import TracebackType
-from typing import Any, Protocol, Self, TypeAlias, TypeVar, final
+from typing import Any, Protocol, Self, TypeAlias, TypeVar, final, overload
 
 from _typeshed import structseq
 from typing_extensions import disjoint_base
@@ -359,6 +359,7 @@ class Io(Watcher):
     """
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self: ...
+    @overload
     def __init__(
         self,
         loop: Loop,
@@ -372,6 +373,17 @@ class Io(Watcher):
 
         The loop may also stand after the kind's own arguments, as in mood.event 1.x.
         """
+    @overload
+    def __init__(
+        self,
+        fd: _FileLike,
+        events: int,
+        loop: Loop,
+        /,
+        callback: _Callback,
+        data: object = None,
+        priority: int = 0,
+    ) -> None: ...
     events: int
     """EV_READ, EV_WRITE or both; Error if set while active."""
     @property
@@ -391,6 +403,7 @@ class Timer(Watcher):
     """
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self: ...
+    @overload
     def __init__(
         self,
         loop: Loop,
@@ -404,6 +417,17 @@ class Timer(Watcher):
 
         The loop may also stand after the kind's own arguments, as in mood.event 1.x.
         """
+    @overload
+    def __init__(
+        self,
+        after: float,
+        repeat: float,
+        loop: Loop,
+        /,
+        callback: _Callback,
+        data: object = None,
+        priority: int = 0,
+    ) -> None: ...
     repeat: float
     """Seconds between events; 0.0: once."""
     @property
@@ -428,6 +452,7 @@ class Periodic(Watcher):
     """
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self: ...
+    @overload
     def __init__(
         self,
         loop: Loop,
@@ -441,6 +466,17 @@ class Periodic(Watcher):
 
         The loop may also stand after the kind's own arguments, as in mood.event 1.x.
         """
+    @overload
+    def __init__(
+        self,
+        offset: float,
+        interval: float,
+        loop: Loop,
+        /,
+        callback: _Callback,
+        data: object = None,
+        priority: int = 0,
+    ) -> None: ...
     offset: float
     """May be set while active, and counts from the next event or reset() on. ValueError."""
     interval: float
@@ -471,6 +507,7 @@ class Scheduler(Watcher):
     """
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self: ...
+    @overload
     def __init__(
         self,
         loop: Loop,
@@ -484,6 +521,16 @@ class Scheduler(Watcher):
         The loop may also stand after the kind's own arguments, as in mood.event 1.x, and the
         keyword of reschedule may be `scheduler`.
         """
+    @overload
+    def __init__(
+        self,
+        reschedule: _Reschedule,
+        loop: Loop,
+        /,
+        callback: _Callback,
+        data: object = None,
+        priority: int = 0,
+    ) -> None: ...
     reschedule: Any
     """Called as reschedule(watcher, now); a new one is asked at the next event."""
     scheduler: Any
@@ -505,6 +552,7 @@ class Signal(Watcher):
     """
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self: ...
+    @overload
     def __init__(
         self, loop: Loop, signum: int, callback: _Callback, data: object = None, priority: int = 0
     ) -> None:
@@ -512,6 +560,16 @@ class Signal(Watcher):
 
         The loop may also stand after the kind's own arguments, as in mood.event 1.x.
         """
+    @overload
+    def __init__(
+        self,
+        signum: int,
+        loop: Loop,
+        /,
+        callback: _Callback,
+        data: object = None,
+        priority: int = 0,
+    ) -> None: ...
     @property
     def signum(self) -> int:
         """The signal's number."""
@@ -583,6 +641,7 @@ class Stat(Watcher):
     """
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self: ...
+    @overload
     def __init__(
         self,
         loop: Loop,
@@ -596,6 +655,17 @@ class Stat(Watcher):
 
         The loop may also stand after the kind's own arguments, as in mood.event 1.x.
         """
+    @overload
+    def __init__(
+        self,
+        path: str | bytes | os.PathLike[str] | os.PathLike[bytes],
+        interval: float,
+        loop: Loop,
+        /,
+        callback: _Callback,
+        data: object = None,
+        priority: int = 0,
+    ) -> None: ...
     @property
     def path(self) -> str | bytes:
         """The path: str for str and os.PathLike, bytes for bytes."""
@@ -680,6 +750,7 @@ class Child(Watcher):
     """
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self: ...
+    @overload
     def __init__(
         self,
         loop: Loop,
@@ -695,6 +766,17 @@ class Child(Watcher):
         negative pid, OverflowError for one that is no C int. The loop may also stand after the
         kind's own arguments, as in mood.event 1.x.
         """
+    @overload
+    def __init__(
+        self,
+        pid: int,
+        trace: object,
+        loop: Loop,
+        /,
+        callback: _Callback,
+        data: object = None,
+        priority: int = 0,
+    ) -> None: ...
     rpid: int
     """The process of the last event; 0 before the first."""
     rstatus: int

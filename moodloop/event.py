@@ -18,12 +18,51 @@ from ._core import *  # noqa: F403  (types, functions and constants: see the stu
 
 _F = _TypeVar("_F", bound=_Callable[..., _Any])
 
+# Spelled out, and the constants too, as type checkers do not compute it.
 __all__ = [
-    name
-    for name in vars(_core)
-    if name.startswith(("EV_", "EVFLAG_", "EVBACKEND_", "EVRUN_", "EVBREAK_"))
-]
-__all__ += [
+    "EVBACKEND_ALL",
+    "EVBACKEND_DEVPOLL",
+    "EVBACKEND_EPOLL",
+    "EVBACKEND_IOURING",
+    "EVBACKEND_KQUEUE",
+    "EVBACKEND_LINUXAIO",
+    "EVBACKEND_MASK",
+    "EVBACKEND_POLL",
+    "EVBACKEND_PORT",
+    "EVBACKEND_SELECT",
+    "EVBREAK_ALL",
+    "EVBREAK_CANCEL",
+    "EVBREAK_ONE",
+    "EVFLAG_AUTO",
+    "EVFLAG_FORKCHECK",
+    "EVFLAG_NOENV",
+    "EVFLAG_NOINOTIFY",
+    "EVFLAG_NOSIGMASK",
+    "EVFLAG_NOTIMERFD",
+    "EVFLAG_SIGNALFD",
+    "EVRUN_NOWAIT",
+    "EVRUN_ONCE",
+    "EV_ASYNC",
+    "EV_CHECK",
+    "EV_CHILD",
+    "EV_CLEANUP",
+    "EV_CUSTOM",
+    "EV_EMBED",
+    "EV_ERROR",
+    "EV_FORK",
+    "EV_IDLE",
+    "EV_IO",
+    "EV_MAXPRI",
+    "EV_MINPRI",
+    "EV_NONE",
+    "EV_PERIODIC",
+    "EV_PREPARE",
+    "EV_READ",
+    "EV_SIGNAL",
+    "EV_STAT",
+    "EV_TIMER",
+    "EV_UNDEF",
+    "EV_WRITE",
     "Async",
     "Check",
     "Child",

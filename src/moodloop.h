@@ -1,8 +1,7 @@
 /* What every file of the core shares: Python, libev, the module state and the lists of types.
  *
  * Layers, each including only those before it:
- *   moodloop.h -> util.h -> watcher/ (libev for Python) -> aio/ (asyncio on it) -> net/
- * (transports)
+ *   moodloop.h -> util.h -> watcher/ (libev for Python) -> aio/ (asyncio) -> net/ (transports)
  */
 #ifndef MOODLOOP_H
 #define MOODLOOP_H

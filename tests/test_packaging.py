@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,23 @@ def test_libev_source_without_libev(tree):
     assert "MOODLOOP_LIBEV_SOURCE" in line and "ev.c" in line
 
 
+@NEEDS_SETUPTOOLS
+def test_source_distribution_is_the_repository(tmp_path):
+    known = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if known.returncode or not (ROOT / ".git").exists():
+        pytest.skip("not a clone: git does not tell what belongs to the repository")
+    names = [name for name in known.stdout.splitlines() if (ROOT / name).exists()]
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    done = setup(tmp_path, "sdist")
+    assert done.returncode == 0, done.stderr
+    (archive,) = (tmp_path / "dist").iterdir()
+    with tarfile.open(archive) as tar:
+        held = {name.partition("/")[2] for name in tar.getnames()}
+    assert set(names) - held == set()
+
+
 def test_one_version():
     assert re.fullmatch(r"\d+\.\d+\.\d+\S*", moodloop.__version__)
     assert importlib.metadata.version("moodloop") == moodloop.__version__
@@ -107,6 +125,29 @@ def test_import_warns_of_nothing():
         timeout=60,
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def run_in(directory, *args):
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    command = [sys.executable, *args]
+    return subprocess.run(
+        command, cwd=directory, env=env, capture_output=True, text=True, timeout=60
+    )
+
+
+def test_import_beside_a_directory_of_that_name(tmp_path):
+    """As for a program that stands beside the clone."""
+    (tmp_path / "moodloop").mkdir()
+    done = run_in(tmp_path, "-c", "import moodloop; moodloop.run")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_import_of_a_tree_that_is_not_built(tree):
+    for args in (["-c", "import moodloop"], ["-m", "moodloop", "info"]):
+        done = run_in(tree, *args)
+        assert done.returncode == 1
+        last = done.stderr.splitlines()[-1]
+        assert str(tree / "moodloop") in last and "not built" in last and "make build" in last
 
 
 def test_stubs_and_marker_are_there():

@@ -44,7 +44,7 @@ def option_parser(description: str | None, rounds: int) -> argparse.ArgumentPars
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rounds", type=positive_int, help=f"{rounds}, with --quick 3")
-    parser.add_argument("--rows", metavar="REGEX", help="only rows with a match of this")
+    parser.add_argument("--rows", metavar="REGEX", help="only rows whose name (--list) matches")
     parser.add_argument("--loops", help="comma-separated; default: all that are installed")
     parser.add_argument("--quick", action="store_true", help="fewer rows, shorter")
     parser.add_argument("--python", default=sys.executable, help="the interpreter to measure")

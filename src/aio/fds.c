@@ -267,7 +267,7 @@ known_fd(ml_base *self, PyObject *fileobj, int *fd)
 static void
 rw_event(struct ev_loop *Py_UNUSED(loop), ev_io *ev, int Py_UNUSED(revents))
 {
-    ml_rw *rw = (ml_rw *)ML_CONTAINER_OF(ev, ml_fdw, ev);
+    ml_rw *rw = ML_CONTAINER_OF(ev, ml_rw, fdw.ev);
 
     if (rw->handle != NULL) {
         ml_base_got_handle(rw->loop, rw->handle);

@@ -43,7 +43,7 @@ stop(ml_sockop *self)
 static void
 op_event(struct ev_loop *Py_UNUSED(loop), ev_io *ev, int Py_UNUSED(revents))
 {
-    ml_sockop *self = ML_CONTAINER_OF((ml_fdw *)ev, ml_sockop, fdw);
+    ml_sockop *self = ML_CONTAINER_OF(ev, ml_sockop, fdw.ev);
 
     ml_base_got_ready(self->loop, &self->ready);
 }

@@ -35,7 +35,7 @@ typedef struct ml_datagram {
 static ml_datagram *
 datagram_of(ml_stream *stream)
 {
-    return (ml_datagram *)ML_CONTAINER_OF(stream, ml_transport, stream);
+    return ML_CONTAINER_OF(stream, ml_datagram, transport.stream);
 }
 
 /* ---- errors -------------------------------------------------------------------------------- */

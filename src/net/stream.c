@@ -10,7 +10,7 @@
 static void
 stream_event(struct ev_loop *Py_UNUSED(loop), ev_io *ev, int revents)
 {
-    ml_stream *stream = ML_CONTAINER_OF((ml_fdw *)ev, ml_stream, fdw);
+    ml_stream *stream = ML_CONTAINER_OF(ev, ml_stream, fdw.ev);
 
     if (!stream->reading && !stream->blocked) {
         return; /* it is ignored */

@@ -23,7 +23,7 @@ wakeup_dead(ml_loop *loop, ml_fdw *Py_UNUSED(fdw))
 static void
 wakeup_event(struct ev_loop *Py_UNUSED(ev), ev_io *io, int revents)
 {
-    ml_loop *loop = ML_CONTAINER_OF((ml_fdw *)io, ml_loop, wakeup_io);
+    ml_loop *loop = ML_CONTAINER_OF(io, ml_loop, wakeup_io.ev);
     char numbers[64];
     ssize_t got;
 

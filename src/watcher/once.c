@@ -80,7 +80,7 @@ fire(ml_once *once, int revents)
 static void
 once_io(struct ev_loop *Py_UNUSED(ev), ev_io *io, int revents)
 {
-    fire((ml_once *)ML_CONTAINER_OF(io, ml_fdw, ev), revents);
+    fire(ML_CONTAINER_OF(io, ml_once, fdw.ev), revents);
 }
 
 static void
