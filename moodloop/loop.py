@@ -17,6 +17,7 @@ import socket
 import sys
 import threading
 import warnings
+import weakref
 from asyncio import constants, events
 from asyncio.base_events import _check_ssl_socket  # type: ignore[attr-defined]
 from asyncio.log import logger
@@ -378,6 +379,9 @@ class EventLoop(Internals, asyncio.BaseEventLoop):  # type: ignore[misc]
                 ssl_handshake_timeout,
                 ssl_shutdown_timeout,
             )
+        clients = getattr(server, "_clients", None)  # from Python 3.13 on
+        if isinstance(clients, weakref.WeakSet) and not clients:
+            server._clients = _core.Clients()
         listener = _core.Listener(self, sock, protocol_factory, server, backlog, context, wrap)
         self._add_reader(sock.fileno(), listener.accept)
         self._listeners[sock] = listener

@@ -53,6 +53,7 @@
     X(DatagramTransport, datagramtransport)   \
     X(ReadPipeTransport, readpipetransport)   \
     X(WritePipeTransport, writepipetransport) \
+    X(Clients, clients)                       \
     X(Listener, listener)
 
 /* Names that the C code looks up on Python objects, interned once: state->str.<name>. */

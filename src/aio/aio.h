@@ -36,6 +36,7 @@ typedef struct ml_waiter ml_waiter; /* threadsafe.c */
     X(BaseEventLoop, "asyncio.base_events", "BaseEventLoop")           \
     X(BufferedProtocol, "asyncio.protocols", "BufferedProtocol")       \
     X(TransportSocket, "asyncio.trsock", "TransportSocket")            \
+    X(WeakSet, "weakref", "WeakSet")                                   \
     X(socket_class, "socket", "socket")                                \
     X(gaierror, "socket", "gaierror")                                  \
     X(af_inet, "socket", "AF_INET")                                    \

@@ -400,6 +400,7 @@ static const ml_transport_kind datagram_kind = {
         {
             .readable = readable,
             .send = send_queue,
+            .overhead = HEADER_SIZE,
             ML_PROTOCOL_SINK,
         },
     .calls = &ml_sock_calls,
@@ -422,7 +423,7 @@ find_peer(ml_datagram *self)
     self->named = self->connected && len > sizeof(peer.ss_family);
     if (self->connected && len <= sizeof(base->addr[ADDR_PEER])) {
         memcpy(&base->addr[ADDR_PEER], &peer, len);
-        base->addr_len[ADDR_PEER] = len;
+        base->addr_len[ADDR_PEER] = (unsigned char)len;
     }
 }
 
@@ -455,7 +456,6 @@ ml_make_datagram_transport(ml_base *loop, PyObject *args, PyObject *kwargs)
     self->address = has_address ? Py_NewRef(address) : NULL;
     self->family = family;
     self->burst = 1;
-    self->transport.stream.overhead = HEADER_SIZE;
     find_peer(self);
     return ml_transport_begin(&self->transport);
 }

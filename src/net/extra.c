@@ -14,7 +14,7 @@ ml_transport_remember_addr(ml_transport *self, int which)
 
     if (rc == 0 && len <= sizeof(self->addr[which]) && self->addr_len[which] == 0) {
         memcpy(&self->addr[which], addr, len);
-        self->addr_len[which] = len;
+        self->addr_len[which] = (unsigned char)len;
     }
 }
 

@@ -125,8 +125,8 @@ make_room(ml_stream *stream)
         stream->head = 0;
         return 0;
     }
-    size_t cap = stream->cap < 8 ? 8 : stream->cap * 2;
-    ml_chunk *queue = PyMem_RawMalloc(cap * sizeof(*queue));
+    uint32_t cap = stream->cap < 8 ? 8 : stream->cap * 2;
+    ml_chunk *queue = cap > stream->cap ? PyMem_RawMalloc(cap * sizeof(*queue)) : NULL;
     if (queue == NULL) {
         PyErr_NoMemory();
         return -1;
@@ -148,7 +148,7 @@ ml_stream_queue(ml_stream *stream, PyObject *object, const char *data, size_t si
         return -1;
     }
     stream->queue[stream->head + stream->len++] = (ml_chunk){Py_NewRef(object), data, size};
-    stream->queued += size + stream->overhead;
+    stream->queued += size + stream->sink->overhead;
     return 0;
 }
 
@@ -157,7 +157,7 @@ ml_stream_pop(ml_stream *stream)
 {
     ml_chunk chunk = stream->queue[stream->head++];
 
-    stream->queued -= chunk.size + stream->overhead;
+    stream->queued -= chunk.size + stream->sink->overhead;
     if (--stream->len == 0) {
         stream->head = 0;
         if (stream->cap > MAX_PARTS) { /* a burst's array is not kept for an idle connection */

@@ -23,6 +23,7 @@ typedef struct ml_sink {
     int (*resume)(ml_stream *stream);                  /* ... and is at the low mark or below */
     int (*drained)(ml_stream *stream);                 /* the queue is empty again */
     int (*write_failed)(ml_stream *stream, int error); /* errno value */
+    size_t overhead; /* bytes that each chunk counts for beside its own, against the marks */
 } ml_sink;
 
 typedef struct ml_chunk {
@@ -38,15 +39,14 @@ struct ml_stream {
     const ml_sink *sink;
     const ml_calls *calls;
     ml_chunk *queue; /* a ring would save moves that do not happen: it is mostly emptied whole */
-    size_t head, len, cap;
-    ml_chunk first; /* the queue while one chunk is enough */
-    size_t queued;  /* bytes, and `overhead` for each chunk */
-    size_t overhead;
+    uint32_t head, len, cap;
+    int fd;           /* -1 once closed */
+    ml_chunk first;   /* the queue while one chunk is enough */
+    size_t queued;    /* bytes, and the sink's `overhead` for each chunk */
     size_t high, low; /* water marks, bytes */
     size_t expected;  /* how many bytes a read may bring */
     ml_stream *next_unflushed;
     ml_stream *next_held, **held_by; /* in the loop's list while it is watched */
-    int fd;                          /* -1 once closed */
     int revents;                     /* arrived, not handled yet */
     int refused;                     /* errno with which the kernel refused to watch it, 0 */
     int read_error;                  /* errno that follows what was read last, 0 */

@@ -442,7 +442,7 @@ ml_transport_new(ml_base *loop, int fd, const ml_transport_args *args, const str
     }
     if (peer != NULL && peer_len <= sizeof(self->addr[ADDR_PEER])) {
         memcpy(&self->addr[ADDR_PEER], peer, peer_len);
-        self->addr_len[ADDR_PEER] = peer_len;
+        self->addr_len[ADDR_PEER] = (unsigned char)peer_len;
     }
     else {
         ml_transport_remember_addr(self, ADDR_PEER);
@@ -532,6 +532,7 @@ ml_transport_dealloc(ml_transport *self)
         return;
     }
     PyObject_GC_UnTrack(self);
+    ml_clients_remove(self);
     if (self->weaklist != NULL) {
         PyObject_ClearWeakRefs((PyObject *)self);
     }

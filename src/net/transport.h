@@ -7,6 +7,7 @@
 #include "stream.h"
 
 typedef struct ml_transport ml_transport;
+typedef struct ml_clients ml_clients;
 
 enum { ADDR_LOCAL, ADDR_PEER };
 
@@ -31,6 +32,8 @@ struct ml_transport {
     PyObject *sock;     /* socket or file object that owns the descriptor, NULL: we own it */
     PyObject *fileno;   /* its method, bound, once it was asked */
     PyObject *server;
+    ml_clients *clients; /* of the server, borrowed; see clients.c */
+    ml_transport *next_client, **client_by;
     PyObject *waiter;       /* future to complete after connection_made() */
     PyObject *context;      /* see aio/context.h */
     PyObject *empty_waiter; /* a sendfile waits for the queue to be empty, or is under way */
@@ -40,10 +43,10 @@ struct ml_transport {
     ml_stream stream;
     ml_ready lost;         /* the call of connection_lost() */
     ml_small_addr addr[2]; /* what does not fit is asked of the socket */
-    socklen_t addr_len[2];
-    int conn_lost;   /* not 0: connection_lost() is called, or will be */
-    int lost_writes; /* that came too late */
-    bool made;       /* connection_made() was called */
+    int conn_lost;         /* not 0: connection_lost() is called, or will be */
+    int lost_writes;       /* that came too late */
+    unsigned char addr_len[2];
+    bool made; /* connection_made() was called */
     bool closing, eof_sent, eof_received, reading_paused, buffered;
     bool write_closed; /* writes are dropped: a pipe's, from close() on */
 };
@@ -91,6 +94,9 @@ int ml_transport_log(ml_transport *self, const char *name);
 
 /* Completes empty_waiter if it is time to: None, or ConnectionError once the connection is lost. */
 void ml_transport_settle_waiter(ml_transport *self);
+
+/* clients.c: takes it out of its server's list. */
+void ml_clients_remove(ml_transport *transport);
 
 /* protocol.c: how a Protocol or BufferedProtocol is called, and how much is read for it. */
 extern const ml_transport_kind ml_stream_kind;

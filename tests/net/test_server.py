@@ -335,6 +335,50 @@ if PY313:
 
             run(main())
 
+        def test_knows_those_that_are_there(self, run):
+            async def main():
+                async with serving() as (server, protocols, address):
+                    clients = [await client(address) for _ in range(3)]
+                    await until(lambda: len([p for p in protocols if p.transport]) == 3)
+                    transports = [p.transport for p in protocols]
+                    assert len(server._clients) == 3
+                    assert set(server._clients) == set(server._clients.copy()) == set(transports)
+                    assert all(t in server._clients for t in transports)
+                    assert clients[0].transport not in server._clients
+                    transports[1].abort()
+                    await protocols[1].lost
+                    await until(lambda: len(server._clients) == 2)
+                    assert set(server._clients) == {transports[0], transports[2]}
+
+            run(main())
+
+        def test_transports_of_others_are_attached_too(self, run):
+            class Foreign(asyncio.Transport):
+                closed = 0
+
+                def close(self):
+                    self.closed += 1
+
+            async def main():
+                async with serving() as (server, protocols, address):
+                    await client(address)
+                    await until(lambda: protocols and protocols[0].transport)
+                    foreign = Foreign()
+                    for _ in range(2):
+                        server._attach(foreign)
+                    assert len(server._clients) == 2
+                    server.close_clients()
+                    assert foreign.closed == 1
+                    await protocols[0].lost
+                    server._detach(foreign)
+                    server._detach(foreign)
+                    await until(lambda: len(server._clients) == 0)
+                    server._attach(Foreign())  # nobody else has it
+                    gc.collect()
+                    assert len(server._clients) == 0
+
+            run(main())
+
         @pytest.mark.parametrize("how", ["close_clients", "abort_clients"])
         def test_without_clients(self, run, how):
             async def main():
