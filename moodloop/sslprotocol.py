@@ -28,6 +28,9 @@ _AGAIN: Any = sslproto.SSLAgainErrors if ssl else ()
 # raise SSLWantReadError, which costs 1.5 us.
 _RECORD = 16384
 
+# The reason of the SSLError for data that the peer sent before our close_notify reached it.
+_LATE_DATA = "APPLICATION_DATA_AFTER_CLOSE_NOTIFY"
+
 
 class SSLTransport(_StdlibTransport):  # type: ignore[misc]
     """The transport that a program has on a connection with TLS."""
@@ -241,6 +244,11 @@ class SSLProtocol(_StdlibProtocol):  # type: ignore[misc]
             self._transport._force_close(exc)
 
     def _on_shutdown_complete(self, shutdown_exc: BaseException | None) -> None:
+        if getattr(shutdown_exc, "reason", None) == _LATE_DATA:
+            # The program wants no more, and the peer could not know: no error, and no reason to
+            # drop what is still to be sent, as the standard library does (RFC 8446, 6.1).
+            self._process_outgoing()
+            shutdown_exc = None
         super()._on_shutdown_complete(shutdown_exc)
         # The socket's transport is closed next, and first sends what waits in it: for ever if the
         # peer does not read. 3.14 keeps the timeout until then; those before forget it.

@@ -5,6 +5,7 @@ import contextlib
 import gc
 import socket
 import ssl
+import threading
 import weakref
 
 import pytest
@@ -638,6 +639,61 @@ class TestClosing:
                 transport.close()
                 # Long before ssl_shutdown_timeout, which is 30 s.
                 await asyncio.wait_for(protocol.lost, TIMEOUT)
+            await turns(10)
+
+        run(main())
+
+    @pytest.mark.moodloop_only  # asyncio: connection_lost(SSLError), for data that nobody wants
+    @pytest.mark.parametrize("paused", [False, True])
+    def test_data_that_crosses_the_close(self, run, paused):
+        closed = threading.Event()
+
+        def serve(sock):
+            with server_context().wrap_socket(sock, server_side=True) as tls:
+                assert tls.recv(10) == b"x"
+                assert closed.wait(TIMEOUT)
+                tls.sendall(b"sent before we knew")
+                assert tls.recv(10) == b""
+
+        async def main():
+            with peer(serve) as address:
+                transport, protocol = await connect(address)
+                transport.write(b"x")
+                if paused:
+                    transport.pause_reading()
+                transport.close()
+                closed.set()
+                assert await asyncio.wait_for(protocol.lost, TIMEOUT) is None
+            assert protocol.events == ["made", "lost"]
+            await turns(10)
+
+        run(main())
+
+    @pytest.mark.moodloop_only  # asyncio drops what is not sent yet
+    def test_data_that_crosses_a_long_answer(self, loop, run):
+        answer = bytes(range(256)) * (16 << 10)
+        results = []
+
+        def work(sock):
+            with client_context().wrap_socket(sock, server_hostname="localhost") as tls:
+                results.append(tls.recv(1))
+                tls.sendall(b"one more request")
+                while results[-1]:
+                    results.append(tls.recv(1 << 16))
+
+        async def main():
+            a, b = unix_pair()
+            b.settimeout(TIMEOUT)
+            thread = loop.run_in_executor(None, work, b)
+            transport, protocol = await loop.connect_accepted_socket(
+                Record, a, ssl=server_context()
+            )
+            transport.write(answer)
+            transport.close()
+            assert await asyncio.wait_for(protocol.lost, TIMEOUT) is None
+            await thread
+            assert b"".join(results) == answer
+            await loop.shutdown_default_executor()
             await turns(10)
 
         run(main())
