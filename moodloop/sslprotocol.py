@@ -232,10 +232,20 @@ class SSLProtocol(_StdlibProtocol):  # type: ignore[misc]
     def _on_handshake_complete(self, handshake_exc: Any) -> None:
         if handshake_exc is not None:
             self._process_outgoing()  # the alert that tells the peer why
+        # start_tls() returns the transport when its waiter wakes the program. Data that came with
+        # the handshake have to wait for that: they would be answered in plain text.
+        upgrade = self._app_state is not sslproto.AppProtocolState.STATE_INIT
+        if upgrade:
+            self._app_reading_paused = True
         try:
             super()._on_handshake_complete(handshake_exc)
         finally:
             handshake_exc = None  # its traceback leads back here
+        if upgrade:
+            self._app_reading_paused = False
+            if self._state is _WRAPPED:
+                self._process_outgoing()
+                self._loop.call_soon(self._do_read)
 
     def _abort(self, exc: BaseException | None = None) -> None:
         # 3.11 takes no exception here, yet passes one when TLS runs over TLS.

@@ -777,6 +777,30 @@ class TestFlow:
 
         run(main())
 
+    def test_reading_pauses_from_the_start(self, run):
+        """Paused in connection_made(), with data that came with the handshake."""
+
+        class Paused(Record):
+            def connection_made(self, transport):
+                super().connection_made(transport)
+                transport.pause_reading()
+
+        def serve(sock):
+            with server_context().wrap_socket(sock, server_side=True) as tls:
+                tls.sendall(b"hello")
+                assert tls.recv(10) == b""
+
+        async def main():
+            with peer(serve) as address:
+                transport, protocol = await connect(address, Paused)
+                await turns(10)
+                assert protocol.events == ["made"]
+                transport.resume_reading()
+                assert await protocol.received(5) == b"hello"
+                await shut(transport, protocol)
+
+        run(main())
+
     def test_reading_pauses(self, run):
         async def main():
             async with serving(Record) as (protocols, address):
