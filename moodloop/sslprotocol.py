@@ -91,6 +91,14 @@ class SSLProtocol(_StdlibProtocol):  # type: ignore[misc]
         del self.max_size
         self._ssl_buffer, self._ssl_buffer_view = loop._tls_buffer
 
+    def _set_app_protocol(self, app_protocol: Any) -> None:
+        super()._set_app_protocol(app_protocol)
+        # As without TLS: one of neither of asyncio's classes is asked what it has.
+        if not hasattr(app_protocol, "data_received") and hasattr(app_protocol, "get_buffer"):
+            self._app_protocol_get_buffer = app_protocol.get_buffer
+            self._app_protocol_buffer_updated = app_protocol.buffer_updated
+            self._app_protocol_is_buffer = True
+
     def _get_app_transport(self) -> Any:
         if not self._app_transport_created:
             self._app_transport = SSLTransport(self._loop, self)

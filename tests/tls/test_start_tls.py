@@ -226,7 +226,7 @@ def test_first_data_come_after_the_transport(loop, run, version):
     async def main():
         a, b = tcp_pair()
         b.settimeout(TIMEOUT)
-        transport, protocol = await loop.create_connection(Server, sock=a)
+        _, protocol = await loop.create_connection(Server, sock=a)
         talk = loop.run_in_executor(None, work, b)
         await protocol.upgrade()
         assert protocol.events == ["made"]

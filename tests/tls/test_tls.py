@@ -87,6 +87,34 @@ class TestData:
 
         run(main())
 
+    @pytest.mark.moodloop_only  # asyncio asks for the class alone
+    def test_buffered_of_no_class(self, run):
+        class Duck(asyncio.BaseProtocol):
+            def __init__(self):
+                self.buffer = bytearray(10)
+                self.got, self.lost = asyncio.Future(), asyncio.Future()
+
+            def get_buffer(self, sizehint):
+                return self.buffer
+
+            def buffer_updated(self, nbytes):
+                self.got.set_result(self.buffer[:nbytes])
+
+            def eof_received(self):
+                pass
+
+            def connection_lost(self, exc):
+                self.lost.set_result(exc)
+
+        async def main():
+            async with serving() as (_, address):
+                transport, protocol = await connect(address, Duck)
+                transport.write(b"hello")
+                assert await protocol.got == b"hello"
+                await shut(transport, protocol)
+
+        run(main())
+
     def test_streams(self, run):
         async def handle(reader, writer):
             writer.write((await reader.readline()).upper())
