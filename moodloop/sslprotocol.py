@@ -28,6 +28,9 @@ _AGAIN: Any = sslproto.SSLAgainErrors if ssl else ()
 # raise SSLWantReadError, which costs 1.5 us.
 _RECORD = 16384
 
+# The reason of the SSLError for data that the peer sent before our close_notify reached it.
+_LATE_DATA = "APPLICATION_DATA_AFTER_CLOSE_NOTIFY"
+
 
 class SSLTransport(_StdlibTransport):  # type: ignore[misc]
     """The transport that a program has on a connection with TLS."""
@@ -87,6 +90,14 @@ class SSLProtocol(_StdlibProtocol):  # type: ignore[misc]
         )
         del self.max_size
         self._ssl_buffer, self._ssl_buffer_view = loop._tls_buffer
+
+    def _set_app_protocol(self, app_protocol: Any) -> None:
+        super()._set_app_protocol(app_protocol)
+        # As without TLS: one of neither of asyncio's classes is asked what it has.
+        if not hasattr(app_protocol, "data_received") and hasattr(app_protocol, "get_buffer"):
+            self._app_protocol_get_buffer = app_protocol.get_buffer
+            self._app_protocol_buffer_updated = app_protocol.buffer_updated
+            self._app_protocol_is_buffer = True
 
     def _get_app_transport(self) -> Any:
         if not self._app_transport_created:
@@ -229,10 +240,20 @@ class SSLProtocol(_StdlibProtocol):  # type: ignore[misc]
     def _on_handshake_complete(self, handshake_exc: Any) -> None:
         if handshake_exc is not None:
             self._process_outgoing()  # the alert that tells the peer why
+        # start_tls() returns the transport when its waiter wakes the program. Data that came with
+        # the handshake have to wait for that: they would be answered in plain text.
+        upgrade = self._app_state is not sslproto.AppProtocolState.STATE_INIT
+        if upgrade:
+            self._app_reading_paused = True
         try:
             super()._on_handshake_complete(handshake_exc)
         finally:
             handshake_exc = None  # its traceback leads back here
+        if upgrade:
+            self._app_reading_paused = False
+            if self._state is _WRAPPED:
+                self._process_outgoing()
+                self._loop.call_soon(self._do_read)
 
     def _abort(self, exc: BaseException | None = None) -> None:
         # 3.11 takes no exception here, yet passes one when TLS runs over TLS.
@@ -241,6 +262,11 @@ class SSLProtocol(_StdlibProtocol):  # type: ignore[misc]
             self._transport._force_close(exc)
 
     def _on_shutdown_complete(self, shutdown_exc: BaseException | None) -> None:
+        if getattr(shutdown_exc, "reason", None) == _LATE_DATA:
+            # The program wants no more, and the peer could not know: no error, and no reason to
+            # drop what is still to be sent, as the standard library does (RFC 8446, 6.1).
+            self._process_outgoing()
+            shutdown_exc = None
         super()._on_shutdown_complete(shutdown_exc)
         # The socket's transport is closed next, and first sends what waits in it: for ever if the
         # peer does not read. 3.14 keeps the timeout until then; those before forget it.

@@ -35,6 +35,7 @@ typedef struct ml_waiter ml_waiter; /* threadsafe.c */
     X(tasks, "asyncio.tasks", NULL)                                    \
     X(BaseEventLoop, "asyncio.base_events", "BaseEventLoop")           \
     X(BufferedProtocol, "asyncio.protocols", "BufferedProtocol")       \
+    X(Protocol, "asyncio.protocols", "Protocol")                       \
     X(TransportSocket, "asyncio.trsock", "TransportSocket")            \
     X(WeakSet, "weakref", "WeakSet")                                   \
     X(socket_class, "socket", "socket")                                \

@@ -21,10 +21,43 @@ ml_transport_call(ml_transport *self, PyObject *name, PyObject *arg)
     return result;
 }
 
+static int
+has(PyObject *protocol, PyObject *name)
+{
+    PyObject *method = PyObject_GetAttr(protocol, name);
+
+    if (method == NULL) {
+        if (!PyErr_ExceptionMatches(PyExc_AttributeError)) {
+            return -1;
+        }
+        PyErr_Clear();
+        return 0;
+    }
+    Py_DECREF(method);
+    return 1;
+}
+
+/* As asyncio, by its class. One of neither class is asked what it has: those that are written in C
+ * can have no such base, and uvloop takes them. */
+static int
+is_buffered(const ml_state *state, PyObject *protocol)
+{
+    int is = PyObject_IsInstance(protocol, state->aio->BufferedProtocol);
+
+    if (is) {
+        return is;
+    }
+    is = PyObject_IsInstance(protocol, state->aio->Protocol);
+    if (is == 0) {
+        is = has(protocol, state->str.data_received);
+    }
+    return is ? (is < 0 ? -1 : 0) : has(protocol, state->str.get_buffer);
+}
+
 int
 ml_transport_set_protocol(ml_transport *self, PyObject *protocol)
 {
-    int buffered = PyObject_IsInstance(protocol, self->loop->state->aio->BufferedProtocol);
+    int buffered = is_buffered(self->loop->state, protocol);
 
     if (buffered < 0) {
         return -1;

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 from support.loops import turns
-from support.net import BufferedRecord, connected
+from support.net import BufferedRecord, connected, tcp_pair
 
 
 def fatal(reports):
@@ -94,6 +94,65 @@ class TestBuffers:
             async with connected(Words) as (_, protocol, peer):
                 await peer.send(b"0123456789abcdefXYZ")
                 assert await protocol.received(19) == b"0123456789abcdefXYZ"
+
+        run(main())
+
+
+class Duck:
+    """A protocol of no class of asyncio's, as one written in C."""
+
+    def __init__(self, *names):
+        record = self.record = BufferedRecord()
+        for name in ("connection_made", "connection_lost", "eof_received", *names):
+            setattr(self, name, getattr(record, name))
+
+
+class TestOfNoClass:
+    @pytest.mark.moodloop_only  # asyncio asks for the class alone, and ends the connection
+    def test_buffered(self, loop, run):
+        async def main():
+            a, b = tcp_pair()
+            with b:
+                _, protocol = await loop.create_connection(
+                    lambda: Duck("get_buffer", "buffer_updated"), sock=a
+                )
+                b.sendall(b"hello")
+                assert await protocol.record.received(5) == b"hello"
+            await protocol.record.lost
+
+        run(main())
+
+    def test_data_received_comes_first(self, loop, run):
+        async def main():
+            a, b = tcp_pair()
+            with b:
+                protocol = Duck("get_buffer", "buffer_updated")
+                got = loop.create_future()
+                protocol.data_received = got.set_result
+                await loop.create_connection(lambda: protocol, sock=a)
+                b.sendall(b"hello")
+                assert await got == b"hello"
+            await protocol.record.lost
+
+        run(main())
+
+    @pytest.mark.parametrize("name", ["data_received", "get_buffer"])
+    @pytest.mark.moodloop_only
+    def test_attribute_that_raises(self, loop, run, name):
+        class Bad(asyncio.BaseProtocol):
+            pass
+
+        def fails(self):
+            raise LookupError(name)
+
+        setattr(Bad, name, property(fails))
+
+        async def main():
+            a, b = tcp_pair()
+            with a, b:
+                with pytest.raises(LookupError, match=name):
+                    await loop.create_connection(Bad, sock=a)
+            await turns(10)
 
         run(main())
 

@@ -7,7 +7,7 @@ import warnings
 import weakref
 
 import pytest
-from support.loops import ASYNCIO, PY313, PY314, turns, until
+from support.loops import ASYNCIO, PY313, PY314, TIMEOUT, turns, until
 from support.net import Record, tcp_pair, unix_pair
 from support.tls import client, client_context, server_context, unchecked_context
 
@@ -185,6 +185,55 @@ def test_first_bytes_of_tls_that_were_read_already(loop_name, loop, run):
         await until(lambda: done)
         server.close()
         await server.wait_closed()
+        await turns(10)
+
+    run(main())
+
+
+@pytest.mark.moodloop_only  # asyncio: before, so that the answer would be plain text
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_first_data_come_after_the_transport(loop, run, version):
+    """What a client sends with the end of its handshake, to a program that answers at once."""
+
+    class Server(Record):
+        def data_received(self, data):
+            super().data_received(data)
+            self.transport.write(data.upper())
+
+        async def upgrade(self):
+            self.transport = await self.loop.start_tls(
+                self.transport, self, server_context(), server_side=True
+            )
+
+    def work(sock):
+        context = client_context()
+        context.maximum_version = version
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        tls = context.wrap_bio(incoming, outgoing, server_hostname="localhost")
+
+        def until_done(call, *args):
+            while True:
+                try:
+                    return call(*args)
+                except ssl.SSLWantReadError:
+                    sock.sendall(outgoing.read())
+                    incoming.write(sock.recv(1 << 16))
+
+        until_done(tls.do_handshake)
+        tls.write(b"hello")
+        return until_done(tls.read, 5)
+
+    async def main():
+        a, b = tcp_pair()
+        b.settimeout(TIMEOUT)
+        _, protocol = await loop.create_connection(Server, sock=a)
+        talk = loop.run_in_executor(None, work, b)
+        await protocol.upgrade()
+        assert protocol.events == ["made"]
+        assert await talk == b"HELLO"
+        b.close()
+        await protocol.lost
+        await loop.shutdown_default_executor()
         await turns(10)
 
     run(main())

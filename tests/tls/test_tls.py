@@ -5,6 +5,7 @@ import contextlib
 import gc
 import socket
 import ssl
+import threading
 import weakref
 
 import pytest
@@ -83,6 +84,34 @@ class TestData:
                 assert protocol.exc is None and protocols[0].exc is None
                 assert protocol.kinds == ["made", "data", "eof", "lost"]
                 assert protocols[0].kinds[-2:] == ["eof", "lost"]
+
+        run(main())
+
+    @pytest.mark.moodloop_only  # asyncio asks for the class alone
+    def test_buffered_of_no_class(self, run):
+        class Duck(asyncio.BaseProtocol):
+            def __init__(self):
+                self.buffer = bytearray(10)
+                self.got, self.lost = asyncio.Future(), asyncio.Future()
+
+            def get_buffer(self, sizehint):
+                return self.buffer
+
+            def buffer_updated(self, nbytes):
+                self.got.set_result(self.buffer[:nbytes])
+
+            def eof_received(self):
+                pass
+
+            def connection_lost(self, exc):
+                self.lost.set_result(exc)
+
+        async def main():
+            async with serving() as (_, address):
+                transport, protocol = await connect(address, Duck)
+                transport.write(b"hello")
+                assert await protocol.got == b"hello"
+                await shut(transport, protocol)
 
         run(main())
 
@@ -642,6 +671,61 @@ class TestClosing:
 
         run(main())
 
+    @pytest.mark.moodloop_only  # asyncio: connection_lost(SSLError), for data that nobody wants
+    @pytest.mark.parametrize("paused", [False, True])
+    def test_data_that_crosses_the_close(self, run, paused):
+        closed = threading.Event()
+
+        def serve(sock):
+            with server_context().wrap_socket(sock, server_side=True) as tls:
+                assert tls.recv(10) == b"x"
+                assert closed.wait(TIMEOUT)
+                tls.sendall(b"sent before we knew")
+                assert tls.recv(10) == b""
+
+        async def main():
+            with peer(serve) as address:
+                transport, protocol = await connect(address)
+                transport.write(b"x")
+                if paused:
+                    transport.pause_reading()
+                transport.close()
+                closed.set()
+                assert await asyncio.wait_for(protocol.lost, TIMEOUT) is None
+            assert protocol.events == ["made", "lost"]
+            await turns(10)
+
+        run(main())
+
+    @pytest.mark.moodloop_only  # asyncio drops what is not sent yet
+    def test_data_that_crosses_a_long_answer(self, loop, run):
+        answer = bytes(range(256)) * (16 << 10)
+        results = []
+
+        def work(sock):
+            with client_context().wrap_socket(sock, server_hostname="localhost") as tls:
+                results.append(tls.recv(1))
+                tls.sendall(b"one more request")
+                while results[-1]:
+                    results.append(tls.recv(1 << 16))
+
+        async def main():
+            a, b = unix_pair()
+            b.settimeout(TIMEOUT)
+            thread = loop.run_in_executor(None, work, b)
+            transport, protocol = await loop.connect_accepted_socket(
+                Record, a, ssl=server_context()
+            )
+            transport.write(answer)
+            transport.close()
+            assert await asyncio.wait_for(protocol.lost, TIMEOUT) is None
+            await thread
+            assert b"".join(results) == answer
+            await loop.shutdown_default_executor()
+            await turns(10)
+
+        run(main())
+
     def test_shutdown_timeout(self, run):
         """A peer that does not answer the end of TLS."""
 
@@ -717,6 +801,30 @@ class TestFlow:
                 theirs.resume_reading()
                 await protocol.happened("resume")
                 await protocols[0].received(size)
+                await shut(transport, protocol)
+
+        run(main())
+
+    def test_reading_pauses_from_the_start(self, run):
+        """Paused in connection_made(), with data that came with the handshake."""
+
+        class Paused(Record):
+            def connection_made(self, transport):
+                super().connection_made(transport)
+                transport.pause_reading()
+
+        def serve(sock):
+            with server_context().wrap_socket(sock, server_side=True) as tls:
+                tls.sendall(b"hello")
+                assert tls.recv(10) == b""
+
+        async def main():
+            with peer(serve) as address:
+                transport, protocol = await connect(address, Paused)
+                await turns(10)
+                assert protocol.events == ["made"]
+                transport.resume_reading()
+                assert await protocol.received(5) == b"hello"
                 await shut(transport, protocol)
 
         run(main())
