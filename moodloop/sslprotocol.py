@@ -32,6 +32,8 @@ _RECORD = 16384
 class SSLTransport(_StdlibTransport):  # type: ignore[misc]
     """The transport that a program has on a connection with TLS."""
 
+    _closed: bool
+
     def write(self, data: Any) -> None:
         """Send bytes-like data; never blocks. Raises TypeError for anything else."""
         protocol = self._ssl_protocol
@@ -48,6 +50,11 @@ class SSLTransport(_StdlibTransport):  # type: ignore[misc]
         if len(lines) > 1 and sum(map(len, lines)) <= _RECORD:
             lines = [b"".join(lines)]  # a record costs 1 us
         super().writelines(lines)
+
+    def close(self) -> None:
+        """Send what is written, then end TLS and the connection. Idempotent."""
+        if not self._closed:  # at a second one the standard library forgets its protocol, and
+            super().close()  # write(), is_reading() and get_extra_info() fail from then on
 
 
 def _octets(data: Any) -> Any:
