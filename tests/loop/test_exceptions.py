@@ -105,7 +105,6 @@ class TestHandler:
         run_turns(loop)
         assert got == ["theirs" if PY312 else "unset"]
 
-
     def test_callback_that_is_none(self, loop, reports):
         loop.call_soon(None)
         run_turns(loop, 1)

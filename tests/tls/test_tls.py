@@ -800,7 +800,6 @@ class TestFlow:
 
         run(main())
 
-
     @pytest.mark.moodloop_only  # in asyncio these raise AttributeError after the second close()
     @pytest.mark.parametrize("ended", [False, True])
     def test_closed_twice(self, run, ended):
