@@ -53,8 +53,10 @@ class SSLTransport(_StdlibTransport):  # type: ignore[misc]
 
     def close(self) -> None:
         """Send what is written, then end TLS and the connection. Idempotent."""
-        if not self._closed:  # at a second one the standard library forgets its protocol, and
-            super().close()  # write(), is_reading() and get_extra_info() fail from then on
+        if not self._closed:
+            super().close()
+        else:  # here the standard library forgets its protocol: write() and the like then fail
+            self._ssl_protocol._let_go()
 
 
 def _octets(data: Any) -> Any:
@@ -72,6 +74,10 @@ class SSLProtocol(_StdlibProtocol):  # type: ignore[misc]
 
     _shutdown_timeout_handle: Any
     _app_transport_created: bool
+    _sslcontext: Any
+    _sslobj: Any
+    # The program has closed its transport for the second time.
+    _unneeded = False
 
     def __init__(
         self,
@@ -255,6 +261,18 @@ class SSLProtocol(_StdlibProtocol):  # type: ignore[misc]
             self._shutdown_timeout_handle = self._loop.call_later(
                 self._ssl_shutdown_timeout, self._check_shutdown_timeout
             )
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        super().connection_lost(exc)
+        if self._unneeded:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Keep no context and no keys once the connection is over, though a program keeps us."""
+        self._unneeded = True
+        if self._transport is None:
+            self._sslcontext = self._sslobj = None
+            self._extra.clear()
 
     def _check_shutdown_timeout(self) -> None:
         if self._transport is not None:

@@ -847,6 +847,21 @@ class TestMemory:
 
         assert growth(lambda x: drive(loop, scenario(x)), rounds=5) == {}
 
+    def test_context_freed_when_closed_again(self, run):
+        async def main():
+            context = client_context()
+            async with serving() as (_, address):
+                transport, protocol = await connect(address, context=context)
+                transport.close()
+                await protocol.lost
+                transport.close()
+                kept = weakref.ref(context)
+                del context
+                assert kept() is None
+                assert transport.is_closing()
+
+        run(main())
+
     def test_freed_when_closed(self, run):
         async def main():
             async with serving() as (_, address):
