@@ -1054,22 +1054,21 @@ class LoopBase:
     def __new__(cls, *args: Any, **kwargs: Any) -> Self: ...
     def __init__(self, ev: Loop | None = None) -> None: ...
     def call_soon(
-        self, callback: Callable[..., object], /, *args: Any, context: Context | None = None
+        self, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.Handle:
         """Call callback(*args) in the next turn (BaseEventLoop.call_soon)."""
     def call_soon_threadsafe(
-        self, callback: Callable[..., object], /, *args: Any, context: Context | None = None
+        self, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.Handle:
         """call_soon() for other threads and signal handlers: it wakes the loop."""
     def call_from_thread(
-        self, callback: Callable[..., object], /, *args: Any, context: Context | None = None
+        self, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.Handle:
         """Another name of call_soon_threadsafe()."""
     def call_later(
         self,
         delay: float,
         callback: Callable[..., object],
-        /,
         *args: Any,
         context: Context | None = None,
     ) -> asyncio.TimerHandle:
@@ -1078,7 +1077,6 @@ class LoopBase:
         self,
         when: float,
         callback: Callable[..., object],
-        /,
         *args: Any,
         context: Context | None = None,
     ) -> asyncio.TimerHandle:
@@ -1107,17 +1105,17 @@ class LoopBase:
             context: Context | None = None,
         ) -> Task[_T]:
             """asyncio.Task(coro, loop=self, ...), or what the task factory makes."""
-    def add_reader(self, fd: _FileLike, callback: Callable[..., object], /, *args: Any) -> None:
+    def add_reader(self, fd: _FileLike, callback: Callable[..., object], *args: Any) -> None:
         """Call callback(*args) whenever fd can be read.
 
         Raises ValueError (no descriptor), OSError (EBADF; EPERM as PermissionError for a regular
         file), RuntimeError (a transport uses it; loop closed).
         """
-    def add_writer(self, fd: _FileLike, callback: Callable[..., object], /, *args: Any) -> None:
+    def add_writer(self, fd: _FileLike, callback: Callable[..., object], *args: Any) -> None:
         """Call callback(*args) whenever fd can be written."""
-    def remove_reader(self, fd: _FileLike, /) -> bool:
+    def remove_reader(self, fd: _FileLike) -> bool:
         """True if there was a reader."""
-    def remove_writer(self, fd: _FileLike, /) -> bool:
+    def remove_writer(self, fd: _FileLike) -> bool:
         """True if there was a writer."""
     def _add_reader(
         self, fd: _FileLike, callback: Any, /, *args: Any, context: Context | None = None

@@ -22,7 +22,10 @@ def callback_failed(loop: Any, handle: Any, exc: BaseException) -> None:
     """A handle's callback raised: as stock Handle._run() reports it."""
     info = asyncio.Handle._repr_info(handle)  # type: ignore[attr-defined]
     known = [part for part in info[1:] if part != "cancelled"]
-    source = known[0] if known and handle._callback is not None else "(cancelled)"
+    if handle._callback is not None and known:
+        source = known[0]
+    else:
+        source = "(cancelled)" if handle._cancelled else "None()"
     context = {
         "message": f"Exception in callback {source}",
         "exception": exc,

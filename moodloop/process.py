@@ -165,11 +165,14 @@ class SubprocessTransport(_UnixSubprocessTransport):  # type: ignore[misc]
             proc._waitpid_lock.release()
 
     def _process_exited(self, returncode: int) -> None:
-        super()._process_exited(returncode)
-        # wait() is for the process, not for what others may hold open of its pipes. Before 3.14
-        # asyncio wakes it at connection_lost(), after the pipes' end. That mostly arrives with the
-        # child's own: two turns later it has been told, and who waited finds the transport closed.
-        self._loop.call_soon(self._loop.call_soon, self._wake_waiters)
+        try:
+            super()._process_exited(returncode)
+        finally:  # it raises if the protocol has no process_exited()
+            # wait() is for the process, not for what others may hold open of its pipes. Before 3.14
+            # asyncio wakes it at connection_lost(), after the pipes' end. That mostly arrives with
+            # the child's own: two turns later it has been told, and who waited finds the transport
+            # closed.
+            self._loop.call_soon(self._loop.call_soon, self._wake_waiters)
 
     def _wake_waiters(self) -> None:
         if self._exit_waiters:

@@ -35,6 +35,8 @@ _LATE_DATA = "APPLICATION_DATA_AFTER_CLOSE_NOTIFY"
 class SSLTransport(_StdlibTransport):  # type: ignore[misc]
     """The transport that a program has on a connection with TLS."""
 
+    _closed: bool
+
     def write(self, data: Any) -> None:
         """Send bytes-like data; never blocks. Raises TypeError for anything else."""
         protocol = self._ssl_protocol
@@ -52,6 +54,13 @@ class SSLTransport(_StdlibTransport):  # type: ignore[misc]
             lines = [b"".join(lines)]  # a record costs 1 us
         super().writelines(lines)
 
+    def close(self) -> None:
+        """Send what is written, then end TLS and the connection. Idempotent."""
+        if not self._closed:
+            super().close()
+        else:  # here the standard library forgets its protocol: write() and the like then fail
+            self._ssl_protocol._let_go()
+
 
 def _octets(data: Any) -> Any:
     """Bytes-like data whose `len()` is one of bytes, and which OpenSSL takes: bytes in a row."""
@@ -68,6 +77,10 @@ class SSLProtocol(_StdlibProtocol):  # type: ignore[misc]
 
     _shutdown_timeout_handle: Any
     _app_transport_created: bool
+    _sslcontext: Any
+    _sslobj: Any
+    # The program has closed its transport for the second time.
+    _unneeded = False
 
     def __init__(
         self,
@@ -274,6 +287,18 @@ class SSLProtocol(_StdlibProtocol):  # type: ignore[misc]
             self._shutdown_timeout_handle = self._loop.call_later(
                 self._ssl_shutdown_timeout, self._check_shutdown_timeout
             )
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        super().connection_lost(exc)
+        if self._unneeded:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Keep no context and no keys once the connection is over, though a program keeps us."""
+        self._unneeded = True
+        if self._transport is None:
+            self._sslcontext = self._sslobj = None
+            self._extra.clear()
 
     def _check_shutdown_timeout(self) -> None:
         if self._transport is not None:

@@ -300,6 +300,11 @@ PyObject *ml_base_create_task(ml_base *, PyObject *const *, Py_ssize_t, PyObject
 /* Calls moodloop._diagnostics.<name>; `format` is Py_BuildValue's, for a tuple. */
 PyObject *ml_diagnose(ml_state *state, const char *name, const char *format, ...);
 
+/* Takes context= out of the keywords, callback= and the one named `first_name`: stock asyncio's
+ * signatures allow them. NULL for what a function has not; those given by position are not NULL. */
+int ml_base_keywords(ml_base *self, const char *name, PyObject *const *values, PyObject *kwnames,
+                     const char *first_name, PyObject **first, PyObject **callback,
+                     PyObject **context);
 PyObject *ml_base_call_soon_method(ml_base *, PyObject *const *, Py_ssize_t, PyObject *);
 PyObject *ml_base_call_soon_threadsafe(ml_base *, PyObject *const *, Py_ssize_t, PyObject *);
 PyObject *ml_base_call_later(ml_base *, PyObject *const *, Py_ssize_t, PyObject *);
@@ -314,12 +319,12 @@ void ml_base_push_due(ml_base *self);      /* the ring has room for all of them 
 
 /* ---- descriptors (fds.c) ----------------------------------------------------------------- */
 
-PyObject *ml_base_add_reader(ml_base *, PyObject *const *, Py_ssize_t);
-PyObject *ml_base_add_writer(ml_base *, PyObject *const *, Py_ssize_t);
+PyObject *ml_base_add_reader(ml_base *, PyObject *const *, Py_ssize_t, PyObject *);
+PyObject *ml_base_add_writer(ml_base *, PyObject *const *, Py_ssize_t, PyObject *);
 PyObject *ml_base_add_reader_unchecked(ml_base *, PyObject *const *, Py_ssize_t, PyObject *);
 PyObject *ml_base_add_writer_unchecked(ml_base *, PyObject *const *, Py_ssize_t, PyObject *);
-PyObject *ml_base_remove_reader(ml_base *, PyObject *);
-PyObject *ml_base_remove_writer(ml_base *, PyObject *);
+PyObject *ml_base_remove_reader(ml_base *, PyObject *const *, Py_ssize_t, PyObject *);
+PyObject *ml_base_remove_writer(ml_base *, PyObject *const *, Py_ssize_t, PyObject *);
 PyObject *ml_base_remove_reader_unchecked(ml_base *, PyObject *);
 PyObject *ml_base_remove_writer_unchecked(ml_base *, PyObject *);
 PyObject *ml_base_rewatch(ml_base *, PyObject *);

@@ -264,6 +264,23 @@ known_fd(ml_base *self, PyObject *fileobj, int *fd)
 
 /* ---- registering ------------------------------------------------------------------------- */
 
+/* If both directions of a descriptor are ready its reader runs first, as in stock asyncio. What a
+ * poll brings is turned round in the end, so here the reader has to be the last. */
+static void
+put_reader_first(ml_base *self, const ml_rw *rw)
+{
+    ml_slot *slot = find_slot(self, rw->fdw.ev.fd);
+
+    if (self->io.len < 2 || slot == NULL || slot->rw[WRITER] != rw || slot->rw[READER] == NULL) {
+        return;
+    }
+    uintptr_t *last = &self->io.items[self->io.len - 2], reader = last[0];
+    if (reader == (uintptr_t)slot->rw[READER]->handle && last[1] == (uintptr_t)rw->handle) {
+        last[0] = last[1];
+        last[1] = reader;
+    }
+}
+
 static void
 rw_event(struct ev_loop *Py_UNUSED(loop), ev_io *ev, int Py_UNUSED(revents))
 {
@@ -271,6 +288,7 @@ rw_event(struct ev_loop *Py_UNUSED(loop), ev_io *ev, int Py_UNUSED(revents))
 
     if (rw->handle != NULL) {
         ml_base_got_handle(rw->loop, rw->handle);
+        put_reader_first(rw->loop, rw);
     }
 }
 
@@ -370,22 +388,31 @@ register_handle(ml_base *self, PyObject *fileobj, int fd, int direction, ml_hand
     return rc;
 }
 
+/* Without `context`: add_reader() and add_writer(). With it: what the standard library's own
+ * transports call, _add_reader(fd, callback, *args, context=None), which does not ask whether a
+ * transport has the descriptor. */
 static PyObject *
-add(ml_base *self, int direction, bool checked, PyObject *const *args, Py_ssize_t nargs,
-    PyObject *context)
+add(ml_base *self, int direction, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames,
+    PyObject **context)
 {
+    const char *name = direction == READER ? "add_reader" : "add_writer";
+    PyObject *fileobj = nargs > 0 ? args[0] : NULL, *callback = nargs > 1 ? args[1] : NULL;
     int fd;
 
-    if (nargs < 2) {
-        PyErr_Format(PyExc_TypeError, "add_%s() takes a file descriptor and a callback",
-                     direction == READER ? "reader" : "writer");
+    if (kwnames != NULL && ml_base_keywords(self, name, args + nargs, kwnames, "fd", &fileobj,
+                                            &callback, context) < 0) {
         return NULL;
     }
-    if (fd_argument(args[0], &fd) < 0 || (checked && ml_base_check_fd(self, args[0], fd) < 0) ||
+    if (fileobj == NULL || callback == NULL) {
+        PyErr_Format(PyExc_TypeError, "%s() takes a file descriptor and a callback", name);
+        return NULL;
+    }
+    if (fd_argument(fileobj, &fd) < 0 || (!context && ml_base_check_fd(self, fileobj, fd) < 0) ||
         ml_base_check_closed(self) < 0 || check_pollable(fd) < 0) {
         return NULL;
     }
-    ml_handle *handle = ml_handle_new(self, args[1], args + 2, nargs - 2, context);
+    ml_handle *handle = ml_handle_new(self, callback, args + 2, nargs > 2 ? nargs - 2 : 0,
+                                      context ? *context : NULL);
     if (handle == NULL) {
         return NULL;
     }
@@ -393,7 +420,7 @@ add(ml_base *self, int direction, bool checked, PyObject *const *args, Py_ssize_
         PyObject_GC_Track(handle);
     }
     if (ml_base_check_closed(self) < 0 || /* a finalizer closed it meanwhile */
-        register_handle(self, args[0], fd, direction, handle) < 0) {
+        register_handle(self, fileobj, fd, direction, handle) < 0) {
         Py_CLEAR(handle);
     }
     return (PyObject *)handle;
@@ -418,71 +445,73 @@ remove_rw(ml_base *self, int direction, bool checked, PyObject *fileobj)
     Py_RETURN_TRUE;
 }
 
-PyObject *
-ml_base_add_reader(ml_base *self, PyObject *const *args, Py_ssize_t nargs)
-{
-    PyObject *handle = add(self, READER, true, args, nargs, NULL);
-    if (handle == NULL) {
-        return NULL;
-    }
-    Py_DECREF(handle);
-    Py_RETURN_NONE;
-}
-
-PyObject *
-ml_base_add_writer(ml_base *self, PyObject *const *args, Py_ssize_t nargs)
-{
-    PyObject *handle = add(self, WRITER, true, args, nargs, NULL);
-    if (handle == NULL) {
-        return NULL;
-    }
-    Py_DECREF(handle);
-    Py_RETURN_NONE;
-}
-
-/* The unchecked ones are what the standard library's own transports call: _add_reader(fd,
- * callback, *args, context=None). */
 static PyObject *
-add_unchecked(ml_base *self, int direction, PyObject *const *args, Py_ssize_t nargs,
-              PyObject *kwnames)
+add_checked(ml_base *self, int direction, PyObject *const *args, Py_ssize_t nargs,
+            PyObject *kwnames)
 {
-    PyObject *context = NULL;
+    PyObject *handle = add(self, direction, args, nargs, kwnames, NULL);
 
-    if (kwnames != NULL && PyTuple_GET_SIZE(kwnames) > 0) {
-        if (PyTuple_GET_SIZE(kwnames) > 1 ||
-            PyUnicode_Compare(PyTuple_GET_ITEM(kwnames, 0), self->state->str.context) != 0) {
-            PyErr_SetString(PyExc_TypeError, "the only keyword argument is context");
-            return NULL;
-        }
-        context = args[nargs];
+    Py_XDECREF(handle);
+    return handle ? Py_NewRef(Py_None) : NULL;
+}
+
+static PyObject *
+remove_checked(ml_base *self, int direction, PyObject *const *args, Py_ssize_t nargs,
+               PyObject *kwnames)
+{
+    const char *name = direction == READER ? "remove_reader" : "remove_writer";
+    PyObject *fileobj = nargs > 0 ? args[0] : NULL;
+
+    if (kwnames != NULL &&
+        ml_base_keywords(self, name, args + nargs, kwnames, "fd", &fileobj, NULL, NULL) < 0) {
+        return NULL;
     }
-    return add(self, direction, false, args, nargs, context);
+    if (fileobj == NULL || nargs > 1) {
+        return PyErr_Format(PyExc_TypeError, "%s() takes a file descriptor", name);
+    }
+    return remove_rw(self, direction, true, fileobj);
+}
+
+PyObject *
+ml_base_add_reader(ml_base *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+{
+    return add_checked(self, READER, args, nargs, kwnames);
+}
+
+PyObject *
+ml_base_add_writer(ml_base *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+{
+    return add_checked(self, WRITER, args, nargs, kwnames);
 }
 
 PyObject *
 ml_base_add_reader_unchecked(ml_base *self, PyObject *const *args, Py_ssize_t nargs,
                              PyObject *kwnames)
 {
-    return add_unchecked(self, READER, args, nargs, kwnames);
+    PyObject *context = NULL;
+
+    return add(self, READER, args, nargs, kwnames, &context);
 }
 
 PyObject *
 ml_base_add_writer_unchecked(ml_base *self, PyObject *const *args, Py_ssize_t nargs,
                              PyObject *kwnames)
 {
-    return add_unchecked(self, WRITER, args, nargs, kwnames);
+    PyObject *context = NULL;
+
+    return add(self, WRITER, args, nargs, kwnames, &context);
 }
 
 PyObject *
-ml_base_remove_reader(ml_base *self, PyObject *fileobj)
+ml_base_remove_reader(ml_base *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
-    return remove_rw(self, READER, true, fileobj);
+    return remove_checked(self, READER, args, nargs, kwnames);
 }
 
 PyObject *
-ml_base_remove_writer(ml_base *self, PyObject *fileobj)
+ml_base_remove_writer(ml_base *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
-    return remove_rw(self, WRITER, true, fileobj);
+    return remove_checked(self, WRITER, args, nargs, kwnames);
 }
 
 PyObject *

@@ -470,19 +470,19 @@ static PyGetSetDef base_getset[] = {
 
 static PyMethodDef base_methods[] = {
     {"call_soon", FAST(ml_base_call_soon_method), KEYWORDS,
-     PyDoc_STR("call_soon($self, callback, /, *args, context=None)\n--\n\n"
+     PyDoc_STR("call_soon($self, callback, *args, context=None)\n--\n\n"
                "Calls callback(*args) in the next turn; returns a Handle.")},
     {"call_soon_threadsafe", FAST(ml_base_call_soon_threadsafe), KEYWORDS,
-     PyDoc_STR("call_soon_threadsafe($self, callback, /, *args, context=None)\n--\n\n"
+     PyDoc_STR("call_soon_threadsafe($self, callback, *args, context=None)\n--\n\n"
                "call_soon() for other threads and signal handlers: wakes the loop.")},
     {"call_from_thread", FAST(ml_base_call_soon_threadsafe), KEYWORDS,
-     PyDoc_STR("call_from_thread($self, callback, /, *args, context=None)\n--\n\n"
+     PyDoc_STR("call_from_thread($self, callback, *args, context=None)\n--\n\n"
                "Another name of call_soon_threadsafe().")},
     {"call_later", FAST(ml_base_call_later), KEYWORDS,
-     PyDoc_STR("call_later($self, delay, callback, /, *args, context=None)\n--\n\n"
+     PyDoc_STR("call_later($self, delay, callback, *args, context=None)\n--\n\n"
                "Calls callback(*args) after delay seconds; returns a TimerHandle.")},
     {"call_at", FAST(ml_base_call_at), KEYWORDS,
-     PyDoc_STR("call_at($self, when, callback, /, *args, context=None)\n--\n\n"
+     PyDoc_STR("call_at($self, when, callback, *args, context=None)\n--\n\n"
                "Calls callback(*args) at `when` on the clock of time(); returns a TimerHandle.")},
     {"time", (PyCFunction)base_time, METH_NOARGS,
      PyDoc_STR("time($self, /)\n--\n\nSeconds on the clock of time.monotonic().")},
@@ -499,16 +499,16 @@ static PyMethodDef base_methods[] = {
     {"create_task", FAST(ml_base_create_task), KEYWORDS,
      PyDoc_STR("create_task(" CREATE_TASK_ARGS ")\n--\n\n"
                "asyncio.Task(coro, loop=self, **kwargs), or what the task factory makes.")},
-    {"add_reader", FAST(ml_base_add_reader), METH_FASTCALL,
-     PyDoc_STR("add_reader($self, fd, callback, /, *args)\n--\n\n"
+    {"add_reader", FAST(ml_base_add_reader), KEYWORDS,
+     PyDoc_STR("add_reader($self, fd, callback, *args)\n--\n\n"
                "Calls callback(*args) whenever fd can be read.")},
-    {"add_writer", FAST(ml_base_add_writer), METH_FASTCALL,
-     PyDoc_STR("add_writer($self, fd, callback, /, *args)\n--\n\n"
+    {"add_writer", FAST(ml_base_add_writer), KEYWORDS,
+     PyDoc_STR("add_writer($self, fd, callback, *args)\n--\n\n"
                "Calls callback(*args) whenever fd can be written.")},
-    {"remove_reader", (PyCFunction)ml_base_remove_reader, METH_O,
-     PyDoc_STR("remove_reader($self, fd, /)\n--\n\nTrue if there was a reader.")},
-    {"remove_writer", (PyCFunction)ml_base_remove_writer, METH_O,
-     PyDoc_STR("remove_writer($self, fd, /)\n--\n\nTrue if there was a writer.")},
+    {"remove_reader", FAST(ml_base_remove_reader), KEYWORDS,
+     PyDoc_STR("remove_reader($self, fd)\n--\n\nTrue if there was a reader.")},
+    {"remove_writer", FAST(ml_base_remove_writer), KEYWORDS,
+     PyDoc_STR("remove_writer($self, fd)\n--\n\nTrue if there was a writer.")},
     {"_add_reader", FAST(ml_base_add_reader_unchecked), KEYWORDS, NULL},
     {"_add_writer", FAST(ml_base_add_writer_unchecked), KEYWORDS, NULL},
     {"_remove_reader", (PyCFunction)ml_base_remove_reader_unchecked, METH_O, NULL},

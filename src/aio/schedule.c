@@ -5,26 +5,30 @@
 
 /* ---- arguments --------------------------------------------------------------------------- */
 
-/* Finds context= (and callback=, which stock asyncio's signatures allow) among the keywords. */
-static int
-parse_keywords(ml_base *self, const char *name, PyObject *const *values, PyObject *kwnames,
-               PyObject **callback, PyObject **context)
+int
+ml_base_keywords(ml_base *self, const char *name, PyObject *const *values, PyObject *kwnames,
+                 const char *first_name, PyObject **first, PyObject **callback, PyObject **context)
 {
     ml_aio *aio = self->state->aio;
 
     /* Tasks and futures come with the same tuple each time, whose string is not an interned one. */
-    if (kwnames == aio->only_context) {
+    if (kwnames == aio->only_context && context != NULL) {
         *context = values[0];
         return 0;
     }
     for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(kwnames); i++) {
         PyObject *key = PyTuple_GET_ITEM(kwnames, i);
-        if (key == self->state->str.context ||
-            PyUnicode_Compare(key, self->state->str.context) == 0) {
+        if (context != NULL && (key == self->state->str.context ||
+                                PyUnicode_Compare(key, self->state->str.context) == 0)) {
             *context = values[i];
         }
-        else if (*callback == NULL && PyUnicode_Compare(key, self->state->str.callback) == 0) {
+        else if (callback != NULL && *callback == NULL &&
+                 PyUnicode_Compare(key, self->state->str.callback) == 0) {
             *callback = values[i];
+        }
+        else if (first != NULL && *first == NULL &&
+                 PyUnicode_CompareWithASCIIString(key, first_name) == 0) {
+            *first = values[i];
         }
         else {
             PyErr_Format(PyExc_TypeError, "%s() got an unexpected keyword argument '%U'", name,
@@ -32,7 +36,7 @@ parse_keywords(ml_base *self, const char *name, PyObject *const *values, PyObjec
             return -1;
         }
     }
-    if (PyTuple_GET_SIZE(kwnames) == 1 && *context == values[0]) {
+    if (context != NULL && PyTuple_GET_SIZE(kwnames) == 1 && *context == values[0]) {
         Py_INCREF(kwnames);
         Py_XSETREF(aio->only_context, kwnames);
     }
@@ -73,7 +77,7 @@ soon(ml_base *self, const char *name, bool threadsafe, PyObject *const *args, Py
     PyObject *callback = nargs > 0 ? args[0] : NULL, *context = NULL;
 
     if (kwnames != NULL &&
-        parse_keywords(self, name, args + nargs, kwnames, &callback, &context) < 0) {
+        ml_base_keywords(self, name, args + nargs, kwnames, NULL, NULL, &callback, &context) < 0) {
         return NULL;
     }
     if (callback == NULL) {
@@ -356,24 +360,25 @@ static PyObject *
 at_or_later(ml_base *self, bool relative, PyObject *const *args, Py_ssize_t nargs,
             PyObject *kwnames)
 {
-    const char *name = relative ? "call_later" : "call_at";
-    PyObject *callback = nargs > 1 ? args[1] : NULL, *context = NULL;
+    const char *name = relative ? "call_later" : "call_at", *first = relative ? "delay" : "when";
+    PyObject *number = nargs > 0 ? args[0] : NULL, *callback = nargs > 1 ? args[1] : NULL;
+    PyObject *context = NULL;
 
-    if (kwnames != NULL &&
-        parse_keywords(self, name, args + nargs, kwnames, &callback, &context) < 0) {
+    if (kwnames != NULL && ml_base_keywords(self, name, args + nargs, kwnames, first, &number,
+                                            &callback, &context) < 0) {
         return NULL;
     }
-    if (nargs < 1 || callback == NULL) {
-        missing(name, nargs < 1 ? (relative ? "delay" : "when") : "callback");
+    if (number == NULL || callback == NULL) {
+        missing(name, number == NULL ? first : "callback");
         return NULL;
     }
-    if (args[0] == Py_None) {
+    if (number == Py_None) {
         PyErr_SetString(PyExc_TypeError,
                         relative ? "delay must not be None" : "when cannot be None");
         return NULL;
     }
     double when, now = current_time(self);
-    if ((now == -1. && PyErr_Occurred()) || get_when(args[0], relative, now, &when) < 0) {
+    if ((now == -1. && PyErr_Occurred()) || get_when(number, relative, now, &when) < 0) {
         return NULL;
     }
     return schedule(self, name, when, now, callback, args + 2, nargs > 2 ? nargs - 2 : 0, context);

@@ -349,6 +349,17 @@ none_is_null(PyObject *object)
     return object == Py_None ? NULL : object;
 }
 
+/* What has no connection_made() is no protocol: to be told now, not by the loop when a connection
+ * stands that nobody serves. */
+static int
+check_protocol(ml_base *loop, PyObject *protocol)
+{
+    PyObject *method = PyObject_GetAttr(protocol, loop->state->str.connection_made);
+
+    Py_XDECREF(method);
+    return method ? 0 : -1;
+}
+
 ml_transport *
 ml_transport_alloc(ml_base *loop, PyTypeObject *type, const ml_transport_kind *kind, int fd,
                    const ml_transport_args *args)
@@ -361,6 +372,9 @@ ml_transport_alloc(ml_base *loop, PyTypeObject *type, const ml_transport_kind *k
     }
     if (extra != NULL && !PyDict_Check(extra)) {
         PyErr_SetString(PyExc_TypeError, "extra must be a dict or None");
+        return NULL;
+    }
+    if (check_protocol(loop, args->protocol) < 0) {
         return NULL;
     }
     ml_transport *self = (ml_transport *)type->tp_alloc(type, 0);

@@ -51,10 +51,10 @@ queue_data(ml_transport *self, PyObject *data)
 }
 
 static int
-check_writable(ml_transport *self)
+check_writable(ml_transport *self, const char *method)
 {
     if (self->eof_sent) {
-        PyErr_SetString(PyExc_RuntimeError, "Cannot call write() after write_eof()");
+        PyErr_Format(PyExc_RuntimeError, "Cannot call %s() after write_eof()", method);
         return -1;
     }
     if (self->empty_waiter != NULL) {
@@ -113,7 +113,7 @@ ml_transport_py_write(ml_transport *self, PyObject *data)
         ml_transport_type_error(data);
         return NULL;
     }
-    if (check_writable(self) < 0) {
+    if (check_writable(self, "write") < 0) {
         return NULL;
     }
     if (ml_transport_data_size(data) == 0) {
@@ -132,7 +132,7 @@ ml_transport_py_write(ml_transport *self, PyObject *data)
 PyObject *
 ml_transport_py_writelines(ml_transport *self, PyObject *lines)
 {
-    if (check_writable(self) < 0) {
+    if (check_writable(self, "writelines") < 0) {
         return NULL;
     }
     PyObject *list = PySequence_Tuple(lines); /* ours: nobody changes it meanwhile */
@@ -291,6 +291,20 @@ ml_transport_py_get_write_buffer_limits(ml_transport *self, PyObject *Py_UNUSED(
     return Py_BuildValue("(nn)", (Py_ssize_t)self->stream.low, (Py_ssize_t)self->stream.high);
 }
 
+/* A mark, or -1 with an exception (or a mark of -1): a float does, too, such as 1e6 or infinity. */
+static Py_ssize_t
+get_mark(PyObject *number)
+{
+    if (!PyFloat_Check(number)) {
+        return PyNumber_AsSsize_t(number, NULL);
+    }
+    double bytes = PyFloat_AS_DOUBLE(number);
+    if (bytes >= (double)PY_SSIZE_T_MAX) {
+        return PY_SSIZE_T_MAX;
+    }
+    return bytes >= 0. ? (Py_ssize_t)bytes : -1; /* NaN is as wrong as less than nothing */
+}
+
 PyObject *
 ml_transport_py_set_write_buffer_limits(ml_transport *self, PyObject *args, PyObject *kwargs)
 {
@@ -302,8 +316,8 @@ ml_transport_py_set_write_buffer_limits(ml_transport *self, PyObject *args, PyOb
                                      &high_arg, &low_arg)) {
         return NULL;
     }
-    low = low_arg == Py_None ? -1 : PyNumber_AsSsize_t(low_arg, NULL);
-    high = high_arg == Py_None ? -1 : PyNumber_AsSsize_t(high_arg, NULL);
+    low = low_arg == Py_None ? -1 : get_mark(low_arg);
+    high = high_arg == Py_None ? -1 : get_mark(high_arg);
     if (PyErr_Occurred()) {
         return NULL;
     }

@@ -105,6 +105,12 @@ class TestHandler:
         run_turns(loop)
         assert got == ["theirs" if PY312 else "unset"]
 
+    def test_callback_that_is_none(self, loop, reports):
+        loop.call_soon(None)
+        run_turns(loop, 1)
+        assert [c["message"] for c in reports] == ["Exception in callback None()"]
+        assert type(reports[0]["exception"]) is TypeError
+
 
 class TestDefaultHandler:
     def test_logs(self, new_loop, log, caplog):

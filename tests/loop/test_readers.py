@@ -272,14 +272,39 @@ class TestWriter:
         run_guarded(loop)
         assert loop.remove_writer(a) is True
 
-    def test_both_ready_at_once(self, loop, sockets):
+    @pytest.mark.parametrize("reader_added_first", [True, False])
+    def test_both_ready_at_once(self, loop, sockets, reader_added_first):
         a, b = sockets()
         b.send(b"x")
         ran = []
-        loop.add_reader(a, lambda: (ran.append("r"), loop.remove_reader(a)))
+
+        def add_reader():
+            loop.add_reader(a, lambda: (ran.append("r"), loop.remove_reader(a)))
+
+        if reader_added_first:
+            add_reader()
         loop.add_writer(a, lambda: (ran.append("w"), loop.remove_writer(a)))
+        if not reader_added_first:
+            add_reader()
         run_turns(loop, 3)
-        assert sorted(ran) == ["r", "w"]
+        assert ran == ["r", "w"]
+
+    def test_both_ready_at_once_on_several(self, loop, sockets):
+        ran = []
+        watched = []
+        for number in range(5):
+            a, b = sockets()
+            b.send(b"x")
+            loop.add_writer(a, ran.append, (number, "w"))
+            loop.add_reader(a, ran.append, (number, "r"))
+            watched.append(a)
+        run_turns(loop, 1)
+        for a in watched:
+            loop.remove_reader(a)
+            loop.remove_writer(a)
+        assert {number for number, _ in ran} == set(range(5))
+        for number in range(5):
+            assert [way for which, way in ran if which == number][:2] == ["r", "w"]
 
     def test_peer_closed(self, loop, sockets):
         a, b = sockets()
@@ -290,6 +315,42 @@ class TestWriter:
 
 
 ADDERS = pytest.mark.parametrize("which", ["add_reader", "add_writer"])
+
+
+class TestKeywords:
+    @ADDERS
+    def test_by_name(self, loop, sockets, which):
+        a, b = sockets()
+        b.send(b"x")
+        add, remove = getattr(loop, which), getattr(loop, which.replace("add", "remove"))
+        for given, named in (
+            ((), {"fd": a, "callback": loop.stop}),
+            ((a,), {"callback": loop.stop}),
+        ):
+            add(*given, **named)
+            run_guarded(loop)
+            assert remove(fd=a) is True
+            assert remove(fd=a) is False
+
+    @ADDERS
+    def test_wrong(self, loop, sockets, which):
+        a, _ = sockets()
+        add, remove = getattr(loop, which), getattr(loop, which.replace("add", "remove"))
+        for call, given, named in (
+            (add, (a,), {}),
+            (add, (), {"callback": print}),
+            (add, (a, print), {"fd": a}),
+            (add, (a, print), {"callback": print}),
+            (add, (a, print), {"context": None}),
+            (add, (a, print), {"colour": "red"}),
+            (remove, (), {}),
+            (remove, (a, a), {}),
+            (remove, (a,), {"fd": a}),
+            (remove, (a,), {"colour": "red"}),
+        ):
+            with pytest.raises(TypeError):
+                call(*given, **named)
+        assert remove(a) is False
 
 
 class TestBadDescriptors:

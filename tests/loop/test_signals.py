@@ -89,6 +89,19 @@ class TestHandlers:
             assert loop.remove_signal_handler(s) is True
         assert sorted(got) == sorted(kinds)
 
+    @pytest.mark.moodloop_only  # asyncio: each time, and in their order
+    def test_that_wait_are_told_once_each(self, loop):
+        got = []
+        kinds = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM)
+        for s in kinds:
+            loop.add_signal_handler(s, got.append, s)
+        for s in kinds * 2:
+            kill(s)
+        run_turns(loop, 3)
+        for s in kinds:
+            loop.remove_signal_handler(s)
+        assert got == sorted(kinds, reverse=True)
+
     def test_again_and_again(self, loop, usr1):
         got = []
 

@@ -124,6 +124,34 @@ class TestRecv:
 
         assert run(main()) == [b"first", b"second"]
 
+    @pytest.mark.moodloop_only  # in asyncio the first waits for ever
+    def test_two_at_once_on_one_socket(self, loop, run, sockets):
+        a, b = sockets()
+
+        async def main():
+            both = asyncio.gather(loop.sock_recv(b, 1), loop.sock_recv(b, 1))
+            await turns()
+            a.send(b"xy")
+            return await both
+
+        assert sorted(run(main())) == [b"x", b"y"]
+
+    @pytest.mark.moodloop_only  # in asyncio only who came last is told
+    def test_beside_a_reader(self, loop, run, sockets):
+        a, b = sockets()
+        ready = []
+
+        async def main():
+            receiving = loop.create_task(loop.sock_recv(b, 9))
+            await turns()
+            loop.add_reader(b, ready.append, 1)
+            a.send(b"x")
+            return await receiving
+
+        assert run(main()) == b"x"
+        assert loop.remove_reader(b) is True
+        assert ready
+
     def test_error_of_the_socket(self, loop, run):
         with socket.socket() as sock:
             sock.setblocking(False)

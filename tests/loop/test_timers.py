@@ -293,9 +293,30 @@ class TestDelays:
             with pytest.raises(TypeError):
                 call(1)
 
-    def test_unknown_keyword(self, loop):
+    def test_by_name(self, loop):
+        ran = []
+        loop.call_later(delay=0, callback=lambda: ran.append(1))
+        loop.call_at(when=loop.time(), callback=lambda: ran.append(2))
+        loop.call_at(loop.time(), callback=lambda: ran.append(3), context=None)
+        loop.call_later(0.001, loop.stop)
+        run_guarded(loop)
+        assert sorted(ran) == [1, 2, 3]
+
+    @pytest.mark.parametrize(
+        "given, named",
+        [
+            ((1, print), {"colour": "red"}),
+            ((1, print), {"delay": 1}),
+            ((1, print), {"callback": print}),
+            ((1,), {"delay": 1}),
+            ((), {"delay": 1}),
+            ((), {"callback": print}),
+            ((), {"when": 1, "callback": print}),
+        ],
+    )
+    def test_wrong_keywords(self, loop, given, named):
         with pytest.raises(TypeError):
-            loop.call_later(1, print, colour="red")
+            loop.call_later(*given, **named)
 
     def test_number_like(self, loop):
         from decimal import Decimal

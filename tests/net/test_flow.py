@@ -29,6 +29,8 @@ class TestLimits:
             ({"low": 0}, (0, 0)),
             ({"high": 7, "low": 7}, (7, 7)),
             ({"high": 1 << 40}, (1 << 38, 1 << 40)),
+            ({"high": 1e6}, (250_000, 1_000_000)),
+            ({"high": 8.0, "low": 2.0}, (2, 8)),
         ],
     )
     def test_set(self, run, given, limits):
@@ -62,6 +64,25 @@ class TestLimits:
                 with pytest.raises(ValueError, match=message):
                     transport.set_write_buffer_limits(high=high, low=low)
                 assert transport.get_write_buffer_limits() == (16384, 65536)
+
+        run(main())
+
+    def test_no_limit(self, run):
+        async def main():
+            async with connected() as (transport, _, _):
+                transport.set_write_buffer_limits(high=float("inf"), low=0)
+                assert transport.get_write_buffer_limits()[1] > 1 << 62
+                with pytest.raises(ValueError, match="must be >= 0"):
+                    transport.set_write_buffer_limits(high=-0.5)
+
+        run(main())
+
+    @pytest.mark.moodloop_only  # in asyncio nothing is above such a mark
+    def test_nan(self, run):
+        async def main():
+            async with connected() as (transport, _, _):
+                with pytest.raises(ValueError, match="must be >= 0"):
+                    transport.set_write_buffer_limits(high=float("nan"))
 
         run(main())
 

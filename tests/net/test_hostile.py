@@ -1,7 +1,10 @@
 """Protocols and arguments that change things while they are being used."""
 
 import asyncio
+import gc
+import os
 import socket
+import warnings
 
 import pytest
 from support.loops import run_guarded, turns
@@ -154,3 +157,53 @@ def test_protocol_replaced_while_its_own_method_runs(snippet, method):
         """.replace("import gc", "import functools, gc")
     )
     assert (done.rc, done.out) == (0, "done\n"), done.err
+
+
+NO_PROTOCOLS = pytest.mark.parametrize("factory", [lambda: None, lambda: 5, object])
+
+
+@NO_PROTOCOLS
+@pytest.mark.parametrize("family", ["tcp", "unix", "datagram", "read_pipe", "write_pipe"])
+def test_factory_of_no_protocol(loop, run, family, factory):
+    """Whoever asked for the connection is told, and it is not made."""
+
+    async def main():
+        if family == "tcp":
+            with socket.create_server(("127.0.0.1", 0)) as server:
+                await refused(loop.create_connection(factory, *server.getsockname()))
+        elif family == "unix":
+            a, b = unix_pair()
+            with a, b:
+                await refused(loop.create_connection(factory, sock=a))
+        elif family == "datagram":
+            await refused(loop.create_datagram_endpoint(factory, ("127.0.0.1", 0)))
+        else:
+            reader, writer = os.pipe()
+            with open(reader, "rb", 0) as read_file, open(writer, "wb", 0) as write_file:
+                if family == "read_pipe":
+                    await refused(loop.connect_read_pipe(factory, read_file))
+                else:
+                    await refused(loop.connect_write_pipe(factory, write_file))
+
+    async def refused(connecting):
+        with pytest.raises(AttributeError, match="connection_made"):
+            await connecting
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # asyncio leaves transport and socket
+        run(main())
+        gc.collect()
+
+
+@pytest.mark.moodloop_only  # in asyncio the connection stays, and says so in debug mode only
+@NO_PROTOCOLS
+def test_servers_factory_of_no_protocol(loop, run, reports, factory):
+    async def main():
+        server = await loop.create_server(factory, "127.0.0.1", 0)
+        async with server:
+            reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+            assert await reader.read() == b""
+            writer.close()
+
+    run(main())
+    assert [type(c["exception"]) for c in reports] == [AttributeError]

@@ -235,7 +235,10 @@ class TestWritelines:
         async def main():
             async with connected() as (transport, _, _peer):
                 transport.write_eof()
-                with pytest.raises(RuntimeError, match=r"Cannot call write.* after write_eof\(\)"):
+                with pytest.raises(RuntimeError, match=r"Cannot call write\(\) after write_eof"):
+                    transport.write(b"x")
+                # Before 3.12 asyncio's writelines() is a write().
+                with pytest.raises(RuntimeError, match=r"Cannot call write(lines)?\(\) after"):
                     transport.writelines([b"x"])
 
         run(main())

@@ -159,6 +159,17 @@ class TestSpawning:
             assert "pipe_data_received" in context["message"]
             assert isinstance(context["exception"], ZeroDivisionError)
 
+    @pytest.mark.moodloop_only  # asyncio waits for ever before Python 3.14
+    @pytest.mark.parametrize("command", ["true", "cat"])
+    def test_factory_of_no_protocol(self, loop, run, reports, command):
+        async def main():
+            with pytest.raises(AttributeError, match="connection_made"):
+                await loop.subprocess_exec(lambda: None, command)
+
+        run(main())
+        assert not loop._children
+        assert {type(context["exception"]) for context in reports} <= {AttributeError}
+
     def test_much_both_ways(self, run):
         data = os.urandom(1 << 20) * 4
 

@@ -908,6 +908,32 @@ class TestFlow:
 
         run(main())
 
+    @pytest.mark.moodloop_only  # in asyncio these raise AttributeError after the second close()
+    @pytest.mark.parametrize("ended", [False, True])
+    def test_closed_twice(self, run, ended):
+        async def main():
+            async with serving() as (_, address):
+                transport, protocol = await connect(address)
+                peer = transport.get_extra_info("peername")
+                transport.close()
+                if ended:
+                    await protocol.lost
+                transport.close()
+                transport.close()
+                transport.write(b"x")
+                transport.writelines([b"x", b"y"])
+                transport.pause_reading()
+                transport.resume_reading()
+                transport.set_write_buffer_limits(10)
+                assert transport.is_closing()
+                assert transport.get_extra_info("peername") == (None if ended else peer)
+                assert transport.get_write_buffer_size() >= 0
+                assert transport.is_reading() in (True, False)
+                transport.abort()
+                await protocol.lost
+
+        run(main())
+
 
 class TestMemory:
     def test_nothing_stays(self, loop):
@@ -928,6 +954,21 @@ class TestMemory:
                     await connect(address, context=client_context("other"))
 
         assert growth(lambda x: drive(loop, scenario(x)), rounds=5) == {}
+
+    def test_context_freed_when_closed_again(self, run):
+        async def main():
+            context = client_context()
+            async with serving() as (_, address):
+                transport, protocol = await connect(address, context=context)
+                transport.close()
+                await protocol.lost
+                transport.close()
+                kept = weakref.ref(context)
+                del context
+                assert kept() is None
+                assert transport.is_closing()
+
+        run(main())
 
     def test_freed_when_closed(self, run):
         async def main():
