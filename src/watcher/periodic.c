@@ -93,9 +93,10 @@ static const ml_kind ml_periodic_kind = {
 static PyObject *
 periodic_reset(ml_periodic *self, PyObject *Py_UNUSED(unused))
 {
-    if (ml_watcher_check_change(&self->base) < 0) {
+    if (ml_watcher_check_change(&self->base) < 0 || ml_reserve_check() < 0) {
         return NULL;
     }
+    ml_aside_take(self->base.loop, &self->base);
     ev_periodic_again(self->base.loop->ev, &self->ev);
     ml_watcher_sync(&self->base);
     ml_loop_changed(self->base.loop);

@@ -78,6 +78,10 @@ timer_reset(ml_timer *self, PyObject *Py_UNUSED(unused))
         ml_watcher_stop(&self->base);
     }
     else {
+        if (ml_reserve_check() < 0) {
+            return NULL;
+        }
+        ml_aside_take(self->base.loop, &self->base);
         ev_timer_again(self->base.loop->ev, &self->ev);
         ml_watcher_sync(&self->base);
         ml_loop_changed(self->base.loop);
