@@ -27,6 +27,17 @@ static const ml_kind ml_fork_kind = {
     .stop = fork_stop,
 };
 
+void
+ml_fork_feed(ml_loop *loop)
+{
+    for (ml_watcher *watcher = loop->held; watcher != NULL; watcher = watcher->next) {
+        ev_watcher *ev = ml_watcher_ev(watcher);
+        if (watcher->kind == &ml_fork_kind && ev_is_active(ev)) {
+            ev_feed_event(loop->ev, ev, EV_FORK);
+        }
+    }
+}
+
 /* ---- Python's view ----------------------------------------------------------------------- */
 
 ML_NEW(fork)

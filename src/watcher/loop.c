@@ -155,15 +155,28 @@ detach_child(struct ev_loop *ev)
     ev_signal_stop(ev, &probe);
 }
 
+/* libev's default loop is the process's, and not that of an instance of the module. libev keeps it,
+ * and with it its descriptors, when its wrapper is closed. */
+static struct {
+    bool made;
+    ml_loop *wrapper; /* borrowed; NULL if there is none */
+    int backend_fd, pipe_fd;
+} the_default = {.backend_fd = -1, .pipe_fd = -1};
+
+bool
+ml_default_loop_made(void)
+{
+    return the_default.made;
+}
+
 /* The default loop. libev takes SIGCHLD for it at once: it is given back, until a Child watcher
  * wants it. */
 static int
 create_default(ml_loop *self, unsigned int flags)
 {
     struct sigaction before;
-    static int default_fd = -1, pipe_fd = -1; /* libev keeps the loop, and with it these */
-    bool made = self->state->default_made;
-    int guess = made ? default_fd : ml_probe_descriptors(NULL);
+    bool made = the_default.made;
+    int guess = made ? the_default.backend_fd : ml_probe_descriptors(NULL);
 
     if (ml_backends_flags(self->state, &flags) < 0) {
         return -1;
@@ -171,8 +184,8 @@ create_default(ml_loop *self, unsigned int flags)
     if (guess < 0 && !made) {
         return -1;
     }
-    if (self->state->default_loop != NULL || (!made && ml_signal_owner(SIGCHLD) != NULL)) {
-        PyErr_SetString(self->state->Error, self->state->default_loop != NULL
+    if (the_default.wrapper != NULL || (!made && ml_signal_owner(SIGCHLD) != NULL)) {
+        PyErr_SetString(self->state->Error, the_default.wrapper != NULL
                                                 ? "the default loop exists"
                                                 : "another loop watches SIGCHLD");
         return -1;
@@ -187,13 +200,16 @@ create_default(ml_loop *self, unsigned int flags)
         PyErr_SetString(self->state->Error, "could not create loop, bad 'flags'?");
         return -1;
     }
-    self->state->default_made = true;
-    self->is_default = true;
+    the_default.made = self->is_default = true;
+    the_default.wrapper = self;
     ev_set_io_collect_interval(ev, 0.);
     ev_set_timeout_collect_interval(ev, 0.);
     adopt(self, ev, guess, -1);
-    default_fd = self->backend_fd;
-    pipe_fd = self->pipe_fd = made ? pipe_fd : self->pipe_fd;
+    the_default.backend_fd = self->backend_fd;
+    if (made) {
+        self->pipe_fd = the_default.pipe_fd;
+    }
+    the_default.pipe_fd = self->pipe_fd;
     return 0;
 }
 
@@ -255,12 +271,21 @@ ml_loop_set_interval(ml_loop *self, PyObject *value, bool io)
     return 0;
 }
 
-int
-ml_loop_set_hook(ml_loop *self, PyObject *callback)
+static int
+check_hook(PyObject *callback)
 {
     if (callback != Py_None && !PyCallable_Check(callback)) {
         PyErr_Format(PyExc_TypeError, "a callable or None is required, got %.200s",
                      Py_TYPE(callback)->tp_name);
+        return -1;
+    }
+    return 0;
+}
+
+int
+ml_loop_set_hook(ml_loop *self, PyObject *callback)
+{
+    if (check_hook(callback) < 0) {
         return -1;
     }
     Py_XSETREF(self->callback, callback == Py_None ? NULL : Py_NewRef(callback));
@@ -305,7 +330,7 @@ init(ml_loop *self, PyObject *args, PyObject *kwargs, bool is_default)
         PyErr_SetString(self->state->Error, "a loop cannot be initialised twice");
         return -1;
     }
-    if (ml_loop_set_hook(self, callback) < 0 ||
+    if (check_hook(callback) < 0 ||
         (is_default ? create_default(self, flags) : create(self, flags)) < 0) {
         return -1;
     }
@@ -313,8 +338,8 @@ init(ml_loop *self, PyObject *args, PyObject *kwargs, bool is_default)
     self->debug = debug;
     set_interval(self, io_interval, true);
     set_interval(self, timeout_interval, false);
-    Py_XSETREF(self->data, Py_NewRef(data));
-    return 0;
+    Py_XSETREF(self->data, Py_NewRef(data)); /* these two run destructors, of what was set before */
+    return ml_loop_set_hook(self, callback);
 }
 
 static int
@@ -326,14 +351,14 @@ loop_init(ml_loop *self, PyObject *args, PyObject *kwargs)
 static PyObject *
 default_loop(ml_state *state, PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-
     if (state->default_loop != NULL) {
         bool given = PyTuple_GET_SIZE(args) > 0 || (kwargs != NULL && PyDict_GET_SIZE(kwargs) > 0);
+        PyObject *exists = Py_NewRef((PyObject *)state->default_loop); /* a warning can close it */
         if (given && PyErr_WarnEx(PyExc_RuntimeWarning,
                                   "the default loop exists: arguments are ignored", 1) < 0) {
-            return NULL;
+            Py_CLEAR(exists);
         }
-        return Py_NewRef((PyObject *)state->default_loop);
+        return exists;
     }
     ml_loop *self = alloc(type);
     if (self == NULL) {
@@ -374,6 +399,15 @@ ml_default_loop_as(PyObject *module, PyObject *args, PyObject *kwargs)
     return loop;
 }
 
+/* In the midst of a run, before the poll, libev makes it anew without another look at the watchers
+ * of forks (`forked`): so what that looks at is to be looked at in any case. */
+void
+ml_loop_reset(ml_loop *self)
+{
+    ev_loop_fork(self->ev);
+    self->reset_due = self->fork_told = self->backend_moved = self->check_all = true;
+}
+
 /* The epoll set is still shared with the parent. If the loop was running in another thread, that is
  * not there any more. */
 void
@@ -393,8 +427,8 @@ ml_loop_after_fork(ml_loop *self)
     if (self->rescheduling != thread) {
         self->rescheduling = 0;
     }
-    ev_loop_fork(self->ev);
-    self->reset_due = self->fork_told = true;
+    ml_loop_reset(self);
+    self->fork_due = true;
     if (ml_loop_runs_elsewhere(self)) {
         self->preparing = false;
         self->depth = 0;
@@ -517,7 +551,10 @@ ml_loop_close(ml_loop *self)
     ev_set_userdata(self->ev, NULL);
     ev_set_invoke_pending_cb(self->ev, ev_invoke_pending);
     ev_set_loop_release_cb(self->ev, NULL, NULL);
-    if (!self->is_default) { /* destroying that leaks its active count: libev keeps it */
+    if (self->is_default) { /* destroying that leaks its active count: libev keeps it */
+        the_default.wrapper = NULL;
+    }
+    else {
         ev_loop_destroy(self->ev);
     }
     self->ev = NULL;

@@ -45,6 +45,11 @@ release_gil(struct ev_loop *ev) EV_NOEXCEPT
         loop->refused = true;
         ml_loop_wake(loop);
     }
+    if (loop->fork_due) { /* the fork came after libev's look for one: inside of Prepare, say */
+        loop->fork_due = false;
+        ml_fork_feed(loop);
+        ml_loop_wake(loop);
+    }
     if (loop->blocking) {
         loop->polling = true; /* before: when this thread goes on after it, others may have run */
         loop->tstate = PyEval_SaveThread();
@@ -87,6 +92,7 @@ invoke_pending(struct ev_loop *ev)
          * it does while a child has a copy of it. */
         loop->reset_due = loop->backend_moved = true;
         loop->check_all = true;
+        loop->fork_due = false;
         pending--;
     }
     if (loop->callback != NULL && loop->exc == NULL && pending > 0) {
@@ -170,8 +176,11 @@ marked_fatal(PyObject *callback, const char *mark)
     int truth = value ? PyObject_IsTrue(value) : 0;
 
     Py_XDECREF(value);
-    if (value == NULL || truth < 0) {
+    if (value == NULL && PyErr_ExceptionMatches(PyExc_AttributeError)) {
         PyErr_Clear();
+    }
+    else if (value == NULL || truth < 0) {
+        ml_unraisable(callback);
     }
     return truth == 1;
 }

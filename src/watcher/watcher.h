@@ -127,6 +127,7 @@ struct ml_loop {
     bool reset_due;     /* libev is about to replace its epoll descriptor: no poll has been since */
     bool fork_told;     /* ... because of ev_loop_fork(), and not by itself */
     bool backend_moved; /* ... and it has to be looked for after that poll */
+    bool fork_due;      /* this is a forked child, and its Fork watchers do not know yet */
     int dead_errno;     /* why, while dead() is called */
     bool stale;         /* changed since its last poll, of which the kernel is not told yet */
 
@@ -206,9 +207,13 @@ void ml_loop_break(ml_loop *loop, int how);
 
 PyObject *ml_default_loop(PyObject *module, PyObject *args, PyObject *kwargs);
 PyObject *ml_default_loop_as(PyObject *module, PyObject *args, PyObject *kwargs);
+/* libev's default loop exists, wrapped or not. */
+bool ml_default_loop_made(void);
 int ml_loop_set_interval(ml_loop *loop, PyObject *value, bool io);
 /* In a forked child. */
 void ml_loop_after_fork(ml_loop *loop);
+/* ev_loop_fork: before its next poll libev makes the backend anew. */
+void ml_loop_reset(ml_loop *loop);
 int ml_loop_set_hook(ml_loop *loop, PyObject *callback);
 /* loop_api.c: what Python sees. */
 extern PyMethodDef ml_loop_methods[];
@@ -373,6 +378,8 @@ void ml_watcher_error(ml_watcher *self);
  * of arguments it can run Python code, so what the state allows is to be checked after it. */
 int ml_float_arg(PyObject *object, const char *name, double least, double *value);
 
+/* fork.c: makes an event of the active ones pending. */
+void ml_fork_feed(ml_loop *loop);
 /* scheduler.c: asks those that are due, just before callbacks are called. */
 void ml_scheduler_ask_due(ml_loop *loop);
 /* stat.c: makes Statdata. */
