@@ -27,6 +27,21 @@ static const ml_kind ml_fork_kind = {
     .stop = fork_stop,
 };
 
+unsigned int
+ml_fork_clear(ml_loop *loop)
+{
+    unsigned int cleared = 0;
+
+    for (ml_watcher *watcher = loop->held; watcher != NULL; watcher = watcher->next) {
+        ev_watcher *ev = ml_watcher_ev(watcher);
+        if (watcher->kind == &ml_fork_kind && ev_is_active(ev) && ev_is_pending(ev)) {
+            ev_clear_pending(loop->ev, ev);
+            cleared++;
+        }
+    }
+    return cleared;
+}
+
 void
 ml_fork_feed(ml_loop *loop)
 {

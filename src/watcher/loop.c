@@ -65,6 +65,7 @@ static void
 adopt(ml_loop *self, struct ev_loop *ev, int guess, int next)
 {
     self->ev = ev;
+    self->pid = getpid();
     self->wakeup_fds[0] = self->wakeup_fds[1] = self->wakeup_old = -1;
     self->backend_fd = guess >= 0 ? ml_find_backend_fd(guess) : -1;
     ml_run_init(self);

@@ -5,6 +5,7 @@
 #include <pythread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 /* libev's error hook has no loop argument: the loop that this thread is running. */
 static _Thread_local ml_loop *current;
@@ -88,12 +89,16 @@ invoke_pending(struct ev_loop *ev)
 
     if (ev_is_pending(&loop->forked)) { /* for us only: nothing that the hook is called for */
         ev_clear_pending(ev, &loop->forked);
+        pending--;
         /* Not only after ev_loop_fork(): also when epoll reports a descriptor that was closed, as
-         * it does while a child has a copy of it. */
+         * it does while a child has a copy of it. That is no fork for those that watch for one. */
+        if (!loop->fork_told && loop->pid == getpid()) {
+            pending -= ml_fork_clear(loop);
+        }
+        loop->pid = getpid();
         loop->reset_due = loop->backend_moved = true;
         loop->check_all = true;
         loop->fork_due = false;
-        pending--;
     }
     if (loop->callback != NULL && loop->exc == NULL && pending > 0) {
         PyObject *callback = Py_NewRef(loop->callback); /* it may replace itself */
@@ -104,7 +109,7 @@ invoke_pending(struct ev_loop *ev)
         Py_XDECREF(result);
         Py_DECREF(callback);
     }
-    else if (loop->callback == NULL || loop->exc != NULL) {
+    else { /* with a hook and nothing pending, that frees the slots of what was cleared above */
         ev_invoke_pending(ev);
     }
     /* with an exception on its way handlers run after it, so that none of theirs is lost */

@@ -126,6 +126,7 @@ struct ml_loop {
     int syserr_count;   /* reports in this run */
     bool reset_due;     /* libev is about to replace its epoll descriptor: no poll has been since */
     bool fork_told;     /* ... because of ev_loop_fork(), and not by itself */
+    pid_t pid;          /* the process that libev knows of */
     bool backend_moved; /* ... and it has to be looked for after that poll */
     bool fork_due;      /* this is a forked child, and its Fork watchers do not know yet */
     int dead_errno;     /* why, while dead() is called */
@@ -378,8 +379,9 @@ void ml_watcher_error(ml_watcher *self);
  * of arguments it can run Python code, so what the state allows is to be checked after it. */
 int ml_float_arg(PyObject *object, const char *name, double least, double *value);
 
-/* fork.c: makes an event of the active ones pending. */
+/* fork.c: makes an event of the active ones pending, or takes it back; that gives how many. */
 void ml_fork_feed(ml_loop *loop);
+unsigned int ml_fork_clear(ml_loop *loop);
 /* scheduler.c: asks those that are due, just before callbacks are called. */
 void ml_scheduler_ask_due(ml_loop *loop);
 /* stat.c: makes Statdata. */

@@ -1,4 +1,6 @@
+import contextlib
 import os
+import socket
 import textwrap
 
 import pytest
@@ -114,6 +116,28 @@ def test_fork_just_before_the_poll(isolated, backend, how):
         print("ok")
         """
     assert isolated(MAKE.format(backend) + textwrap.dedent(code)) == "ok"
+
+
+@pytest.mark.parametrize("hook", [False, True])
+def test_a_new_epoll_set_is_no_fork(loop, hook):
+    """libev makes its set anew when it is told of a descriptor that it cannot take out of it, as
+    its number was closed but not its file."""
+    seen = []
+    loop.fork(lambda w, r: seen.append(r)).start()
+    read, write = socket.socketpair()
+    with contextlib.closing(read.dup()) as keep, write:
+        watcher = loop.io(read, event.EV_READ, lambda w, r: None)
+        watcher.start()
+        loop.start(event.EVRUN_NOWAIT)
+        watcher.stop()
+        read.close()
+        write.send(b"x")
+        assert keep.fileno() >= 0
+        if hook:
+            loop.callback = lambda loop: seen.append("hook")
+        for _ in range(5):
+            loop.start(event.EVRUN_NOWAIT)
+    assert seen == []
 
 
 def test_after_reset(loop):
