@@ -6,18 +6,7 @@ typedef struct ml_fork {
     ev_fork ev;
 } ml_fork;
 
-static int
-fork_start(ml_watcher *base)
-{
-    ev_fork_start(base->loop->ev, &((ml_fork *)base)->ev);
-    return 0;
-}
-
-static void
-fork_stop(ml_watcher *base)
-{
-    ev_fork_stop(base->loop->ev, &((ml_fork *)base)->ev);
-}
+ML_START_AND_STOP(fork)
 
 static const ml_kind ml_fork_kind = {
     .name = "Fork",

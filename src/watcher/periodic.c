@@ -50,18 +50,7 @@ periodic_set(ml_watcher *base, PyObject *const *args)
     return 0;
 }
 
-static int
-periodic_start(ml_watcher *base)
-{
-    ev_periodic_start(base->loop->ev, &((ml_periodic *)base)->ev);
-    return 0;
-}
-
-static void
-periodic_stop(ml_watcher *base)
-{
-    ev_periodic_stop(base->loop->ev, &((ml_periodic *)base)->ev);
-}
+ML_START_AND_STOP(periodic)
 
 static PyObject *
 periodic_describe(ml_watcher *base)

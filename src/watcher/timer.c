@@ -28,18 +28,7 @@ timer_set(ml_watcher *base, PyObject *const *args)
     return 0;
 }
 
-static int
-timer_start(ml_watcher *base)
-{
-    ev_timer_start(base->loop->ev, &((ml_timer *)base)->ev);
-    return 0;
-}
-
-static void
-timer_stop(ml_watcher *base)
-{
-    ev_timer_stop(base->loop->ev, &((ml_timer *)base)->ev);
-}
+ML_START_AND_STOP(timer)
 
 static PyObject *
 timer_describe(ml_watcher *base)

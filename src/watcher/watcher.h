@@ -387,6 +387,19 @@ void ml_scheduler_ask_due(ml_loop *loop);
 /* stat.c: makes Statdata. */
 int ml_stat_add_types(PyObject *module, ml_state *state);
 
+/* The `start` and `stop` of a kind for which libev's functions need no guard. */
+#define ML_START_AND_STOP(lower)                                       \
+    static int lower##_start(ml_watcher *base)                         \
+    {                                                                  \
+        ev_##lower##_start(base->loop->ev, &((ml_##lower *)base)->ev); \
+        return 0;                                                      \
+    }                                                                  \
+                                                                       \
+    static void lower##_stop(ml_watcher *base)                         \
+    {                                                                  \
+        ev_##lower##_stop(base->loop->ev, &((ml_##lower *)base)->ev);  \
+    }
+
 #define ML_NEW(lower)                                                           \
     static PyObject *lower##_new(PyTypeObject *type, PyObject *Py_UNUSED(args), \
                                  PyObject *Py_UNUSED(kwargs))                   \
