@@ -3,9 +3,6 @@
 
 #include <errno.h>
 #include <pythread.h>
-#include <signal.h>
-#include <stdio.h>
-#include <string.h>
 #include <sys/auxv.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -59,10 +56,8 @@ forked_event(struct ev_loop *Py_UNUSED(ev), ev_fork *Py_UNUSED(fork), int Py_UNU
 {
 }
 
-/* Takes over a fresh libev loop, made when `guess` was the lowest free number and `next` the one
- * after it; -1: not known. */
-static void
-adopt(ml_loop *self, struct ev_loop *ev, int guess, int next)
+void
+ml_loop_adopt(ml_loop *self, struct ev_loop *ev, int guess, int next)
 {
     self->ev = ev;
     self->pid = getpid();
@@ -134,88 +129,12 @@ create(ml_loop *self, unsigned int flags)
         }
         return -1;
     }
-    adopt(self, ev, guess, next);
+    ml_loop_adopt(self, ev, guess, next);
     return 0;
 }
 
-/* libev's own SIGCHLD watcher calls waitpid(-1) and so reaps every child of the process: it is
- * stopped for good, and child.c does its work for Child watchers. It is in no API, but the next one
- * in the list of a watcher that is started after it. */
-static void
-detach_child(struct ev_loop *ev)
-{
-    ev_signal probe;
-
-    ev_signal_init(&probe, NULL, SIGCHLD);
-    ev_signal_start(ev, &probe);
-    ev_signal *child = (ev_signal *)probe.next;
-    if (child != NULL) {
-        ev_ref(ev); /* libev unref'd it */
-        ev_signal_stop(ev, child);
-    }
-    ev_signal_stop(ev, &probe);
-}
-
-/* libev's default loop is the process's, and not that of an instance of the module. libev keeps it,
- * and with it its descriptors, when its wrapper is closed. */
-static struct {
-    bool made;
-    ml_loop *wrapper; /* borrowed; NULL if there is none */
-    int backend_fd, pipe_fd;
-} the_default = {.backend_fd = -1, .pipe_fd = -1};
-
-bool
-ml_default_loop_made(void)
-{
-    return the_default.made;
-}
-
-/* The default loop. libev takes SIGCHLD for it at once: it is given back, until a Child watcher
- * wants it. */
-static int
-create_default(ml_loop *self, unsigned int flags)
-{
-    struct sigaction before;
-    bool made = the_default.made;
-    int guess = made ? the_default.backend_fd : ml_probe_descriptors(NULL);
-
-    if (ml_backends_flags(self->state, &flags) < 0) {
-        return -1;
-    }
-    if (guess < 0 && !made) {
-        return -1;
-    }
-    if (the_default.wrapper != NULL || (!made && ml_signal_owner(SIGCHLD) != NULL)) {
-        PyErr_SetString(self->state->Error, the_default.wrapper != NULL
-                                                ? "the default loop exists"
-                                                : "another loop watches SIGCHLD");
-        return -1;
-    }
-    sigaction(SIGCHLD, NULL, &before);
-    struct ev_loop *ev = ev_default_loop(flags);
-    if (ev != NULL && !made) {
-        detach_child(ev);
-    }
-    sigaction(SIGCHLD, &before, NULL);
-    if (ev == NULL) {
-        PyErr_SetString(self->state->Error, "could not create loop, bad 'flags'?");
-        return -1;
-    }
-    the_default.made = self->is_default = true;
-    the_default.wrapper = self;
-    ev_set_io_collect_interval(ev, 0.);
-    ev_set_timeout_collect_interval(ev, 0.);
-    adopt(self, ev, guess, -1);
-    the_default.backend_fd = self->backend_fd;
-    if (made) {
-        self->pipe_fd = the_default.pipe_fd;
-    }
-    the_default.pipe_fd = self->pipe_fd;
-    return 0;
-}
-
-static ml_loop *
-alloc(PyTypeObject *type)
+ml_loop *
+ml_loop_alloc(PyTypeObject *type)
 {
     PyObject *module = PyType_GetModuleByDef(type, &ml_module);
     ml_loop *self = module ? (ml_loop *)type->tp_alloc(type, 0) : NULL;
@@ -230,7 +149,7 @@ alloc(PyTypeObject *type)
 ml_loop *
 ml_loop_new(ml_state *state, unsigned int flags)
 {
-    ml_loop *self = alloc(state->Loop);
+    ml_loop *self = ml_loop_alloc(state->Loop);
 
     if (self != NULL) {
         if (create(self, flags) < 0) {
@@ -243,7 +162,7 @@ ml_loop_new(ml_state *state, unsigned int flags)
 static PyObject *
 loop_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
 {
-    return (PyObject *)alloc(type);
+    return (PyObject *)ml_loop_alloc(type);
 }
 
 static void
@@ -295,8 +214,8 @@ ml_loop_set_hook(ml_loop *self, PyObject *callback)
 
 /* Loop(flags=EVFLAG_AUTO, callback=None, data=None, io_interval=0.0, timeout_interval=0.0, *,
  * debug=False) */
-static int
-init(ml_loop *self, PyObject *args, PyObject *kwargs, bool is_default)
+int
+ml_loop_init(ml_loop *self, PyObject *args, PyObject *kwargs, bool is_default)
 {
     static char *keywords[] = {"flags", "callback", "data", "io_interval", "timeout_interval",
                                "debug", NULL};
@@ -332,7 +251,7 @@ init(ml_loop *self, PyObject *args, PyObject *kwargs, bool is_default)
         return -1;
     }
     if (check_hook(callback) < 0 ||
-        (is_default ? create_default(self, flags) : create(self, flags)) < 0) {
+        (is_default ? ml_default_create(self, flags) : create(self, flags)) < 0) {
         return -1;
     }
     self->initialised = true;
@@ -346,58 +265,7 @@ init(ml_loop *self, PyObject *args, PyObject *kwargs, bool is_default)
 static int
 loop_init(ml_loop *self, PyObject *args, PyObject *kwargs)
 {
-    return init(self, args, kwargs, false);
-}
-
-static PyObject *
-default_loop(ml_state *state, PyTypeObject *type, PyObject *args, PyObject *kwargs)
-{
-    if (state->default_loop != NULL) {
-        bool given = PyTuple_GET_SIZE(args) > 0 || (kwargs != NULL && PyDict_GET_SIZE(kwargs) > 0);
-        PyObject *exists = Py_NewRef((PyObject *)state->default_loop); /* a warning can close it */
-        if (given && PyErr_WarnEx(PyExc_RuntimeWarning,
-                                  "the default loop exists: arguments are ignored", 1) < 0) {
-            Py_CLEAR(exists);
-        }
-        return exists;
-    }
-    ml_loop *self = alloc(type);
-    if (self == NULL) {
-        return NULL;
-    }
-    if (init(self, args, kwargs, true) < 0) {
-        Py_DECREF(self);
-        return NULL;
-    }
-    state->default_loop = (ml_loop *)Py_NewRef((PyObject *)self);
-    return (PyObject *)self;
-}
-
-/* moodloop.event.default_loop() */
-PyObject *
-ml_default_loop(PyObject *module, PyObject *args, PyObject *kwargs)
-{
-    ml_state *state = ml_state_of_module(module);
-
-    return default_loop(state, state->Loop, args, kwargs);
-}
-
-/* _default_loop_as(type, ...): default_loop(...), which if it is made now is of that type. */
-PyObject *
-ml_default_loop_as(PyObject *module, PyObject *args, PyObject *kwargs)
-{
-    ml_state *state = ml_state_of_module(module);
-    PyObject *type = PyTuple_GET_SIZE(args) > 0 ? PyTuple_GET_ITEM(args, 0) : NULL;
-
-    if (type == NULL || !PyType_Check(type) ||
-        !PyType_IsSubtype((PyTypeObject *)type, state->Loop)) {
-        PyErr_SetString(PyExc_TypeError, "a subclass of Loop is required");
-        return NULL;
-    }
-    PyObject *rest = PyTuple_GetSlice(args, 1, PyTuple_GET_SIZE(args));
-    PyObject *loop = rest ? default_loop(state, (PyTypeObject *)type, rest, kwargs) : NULL;
-    Py_XDECREF(rest);
-    return loop;
+    return ml_loop_init(self, args, kwargs, false);
 }
 
 /* In the midst of a run, before the poll, libev makes it anew without another look at the watchers
@@ -553,7 +421,7 @@ ml_loop_close(ml_loop *self)
     ev_set_invoke_pending_cb(self->ev, ev_invoke_pending);
     ev_set_loop_release_cb(self->ev, NULL, NULL);
     if (self->is_default) { /* destroying that leaks its active count: libev keeps it */
-        the_default.wrapper = NULL;
+        ml_default_closed();
     }
     else {
         ev_loop_destroy(self->ev);

@@ -206,10 +206,18 @@ int ml_loop_run(ml_loop *loop, int flags, bool blocking);
 /* ev_break, from inside of a run and in its thread. */
 void ml_loop_break(ml_loop *loop, int how);
 
+/* default.c: the functions of the module; whether libev has made that loop, wrapped or not; it as
+ * the `ev` of a new wrapper (-1 with an exception); and the end of its wrapper. */
 PyObject *ml_default_loop(PyObject *module, PyObject *args, PyObject *kwargs);
 PyObject *ml_default_loop_as(PyObject *module, PyObject *args, PyObject *kwargs);
-/* libev's default loop exists, wrapped or not. */
 bool ml_default_loop_made(void);
+int ml_default_create(ml_loop *loop, unsigned int flags);
+void ml_default_closed(void);
+/* How both are made: the object; __init__; in that, taking over a fresh libev loop, made when
+ * `guess` was the lowest free number and `next` the one after it (-1: not known). */
+ml_loop *ml_loop_alloc(PyTypeObject *type);
+int ml_loop_init(ml_loop *loop, PyObject *args, PyObject *kwargs, bool is_default);
+void ml_loop_adopt(ml_loop *loop, struct ev_loop *ev, int guess, int next);
 int ml_loop_set_interval(ml_loop *loop, PyObject *value, bool io);
 /* In a forked child. */
 void ml_loop_after_fork(ml_loop *loop);
