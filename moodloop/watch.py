@@ -15,6 +15,7 @@ import collections
 import datetime
 import os
 import signal
+import sys
 import weakref
 import zoneinfo
 from collections.abc import Callable
@@ -26,6 +27,8 @@ from .loop import EventLoop
 __all__ = ["Watch", "cron", "every", "path", "process", "signals"]
 
 T = TypeVar("T")
+
+_NEVER = 1e9  # seconds from now on: some thirty years
 
 
 class Watch(Generic[T]):
@@ -66,6 +69,11 @@ class Watch(Generic[T]):
         self._wake()
 
     def __del__(self) -> None:
+        self._stop()
+
+    def _end(self) -> None:
+        """Nothing comes any more: the loop over it ends after what is kept."""
+        self._closed = True
         self._stop()
 
     def _stop(self) -> None:
@@ -127,6 +135,7 @@ def every(seconds: float) -> Watch[int]:
     """
     if not 0 < seconds < float("inf"):
         raise ValueError(f"seconds must be positive and finite, not {seconds!r}")
+    seconds = float(seconds)
     watch: Watch[int] = Watch(keep=1)
     told = watch._loop.time()
 
@@ -134,7 +143,7 @@ def every(seconds: float) -> Watch[int]:
         # libev leaves out ticks while the loop is held up, so by the clock
         nonlocal told
         now = watch._loop.time()
-        ticks = max(1, int((now - told) / seconds + 0.5))
+        ticks = max(1, int(min((now - told) / seconds + 0.5, sys.maxsize)))
         told += ticks * seconds
         return ticks + (watch._events[0] if watch._events else 0)
 
@@ -147,8 +156,8 @@ def cron(expression: str, *, tz: datetime.tzinfo | None = None) -> Watch[datetim
     """The times of a cron expression, as aware datetimes, when they are reached.
 
     They are wall-clock times in the zone `tz` (None: the system's), and follow the clock when it is
-    set. Needs the package croniter (ImportError); raises its
-    ValueErrors for an expression it does not understand.
+    set. The loop over it ends with the last one, if the expression has years. Needs the package
+    croniter (ImportError); raises its ValueErrors for an expression it does not understand.
     """
     try:
         import croniter
@@ -157,12 +166,24 @@ def cron(expression: str, *, tz: datetime.tzinfo | None = None) -> Watch[datetim
     zone = tz if tz is not None else _local_zone()
     croniter.croniter(expression).get_next()  # raises what reschedule() would
 
+    over = False
+
     def reschedule(watcher: Any, now: float) -> float:
+        nonlocal over
         start = datetime.datetime.fromtimestamp(now, zone)
-        return float(croniter.croniter(expression, start).get_next(datetime.datetime).timestamp())
+        try:
+            times = croniter.croniter(expression, start)
+            time = float(times.get_next(datetime.datetime).timestamp())
+            over = False
+        except croniter.CroniterBadDateError:
+            time = now + _NEVER
+            over = True
+        return time
 
     def due(watch: Any, watcher: Any) -> datetime.datetime:
         # the watcher has its next time already
+        if over:
+            watch._end()
         now = datetime.datetime.fromtimestamp(watcher.loop.now() + 0.001, zone)
         time: datetime.datetime = croniter.croniter(expression, now).get_prev(datetime.datetime)
         return time
@@ -187,15 +208,24 @@ def _local_zone() -> datetime.tzinfo:
         return datetime.UTC
 
 
-def signals(*signums: int) -> Watch[signal.Signals]:
-    """The signals that arrive. Raises as event.Signal(), ValueError for none."""
+def signals(*signums: int) -> Watch[signal.Signals | int]:
+    """The signals that arrive, as signal.Signals or, for a real-time signal, which has no name
+    there, as its number. Raises as event.Signal(), ValueError for none.
+    """
     if not signums:
         raise ValueError("signals() needs at least one signal")
-    watch: Watch[signal.Signals] = Watch(keep=None)
-    arrived = watch._on(lambda _, watcher: signal.Signals(watcher.signum))
+    watch: Watch[signal.Signals | int] = Watch(keep=None)
+    arrived = watch._on(lambda _, watcher: _signal(watcher.signum))
     for signum in signums:
         watch._start(_event.Signal(watch._loop.ev, signum, arrived))
     return watch
+
+
+def _signal(signum: int) -> signal.Signals | int:
+    try:
+        return signal.Signals(signum)
+    except ValueError:
+        return signum
 
 
 async def process(pid: int, *, reap: bool = False) -> int | None:

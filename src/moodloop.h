@@ -103,7 +103,6 @@ typedef struct ml_state {
     } str;
     struct ml_loop *loops;        /* every open event.Loop, for the at-fork hook; borrowed */
     struct ml_loop *default_loop; /* the wrapper of libev's default loop, owned, or NULL */
-    bool default_made;            /* libev's default loop exists, wrapped or not */
     struct ml_aio *aio;           /* what aio/ keeps in the state, see aio/aio.h */
 } ml_state;
 

@@ -6,18 +6,7 @@ typedef struct ml_async {
     ev_async ev;
 } ml_async;
 
-static int
-async_start(ml_watcher *base)
-{
-    ev_async_start(base->loop->ev, &((ml_async *)base)->ev);
-    return 0;
-}
-
-static void
-async_stop(ml_watcher *base)
-{
-    ev_async_stop(base->loop->ev, &((ml_async *)base)->ev);
-}
+ML_START_AND_STOP(async)
 
 static const ml_kind ml_async_kind = {
     .name = "Async",

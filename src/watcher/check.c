@@ -6,18 +6,7 @@ typedef struct ml_check {
     ev_check ev;
 } ml_check;
 
-static int
-check_start(ml_watcher *base)
-{
-    ev_check_start(base->loop->ev, &((ml_check *)base)->ev);
-    return 0;
-}
-
-static void
-check_stop(ml_watcher *base)
-{
-    ev_check_stop(base->loop->ev, &((ml_check *)base)->ev);
-}
+ML_START_AND_STOP(check)
 
 static const ml_kind ml_check_kind = {
     .name = "Check",

@@ -347,7 +347,7 @@ embed_set(ml_watcher *base, PyObject *const *args)
                      Py_TYPE(args[0])->tp_name);
         return -1;
     }
-    if (ml_loop_check_open(other) < 0) {
+    if (ml_loop_check_open(other) < 0 || ml_watcher_check_inactive(base, "set the arguments") < 0) {
         return -1;
     }
     if (other == loop || is_within(loop, other, self)) {

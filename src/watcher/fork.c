@@ -6,18 +6,7 @@ typedef struct ml_fork {
     ev_fork ev;
 } ml_fork;
 
-static int
-fork_start(ml_watcher *base)
-{
-    ev_fork_start(base->loop->ev, &((ml_fork *)base)->ev);
-    return 0;
-}
-
-static void
-fork_stop(ml_watcher *base)
-{
-    ev_fork_stop(base->loop->ev, &((ml_fork *)base)->ev);
-}
+ML_START_AND_STOP(fork)
 
 static const ml_kind ml_fork_kind = {
     .name = "Fork",
@@ -26,6 +15,32 @@ static const ml_kind ml_fork_kind = {
     .start = fork_start,
     .stop = fork_stop,
 };
+
+unsigned int
+ml_fork_clear(ml_loop *loop)
+{
+    unsigned int cleared = 0;
+
+    for (ml_watcher *watcher = loop->held; watcher != NULL; watcher = watcher->next) {
+        ev_watcher *ev = ml_watcher_ev(watcher);
+        if (watcher->kind == &ml_fork_kind && ev_is_active(ev) && ev_is_pending(ev)) {
+            ev_clear_pending(loop->ev, ev);
+            cleared++;
+        }
+    }
+    return cleared;
+}
+
+void
+ml_fork_feed(ml_loop *loop)
+{
+    for (ml_watcher *watcher = loop->held; watcher != NULL; watcher = watcher->next) {
+        ev_watcher *ev = ml_watcher_ev(watcher);
+        if (watcher->kind == &ml_fork_kind && ev_is_active(ev)) {
+            ev_feed_event(loop->ev, ev, EV_FORK);
+        }
+    }
+}
 
 /* ---- Python's view ----------------------------------------------------------------------- */
 

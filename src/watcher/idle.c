@@ -6,18 +6,7 @@ typedef struct ml_idle {
     ev_idle ev;
 } ml_idle;
 
-static int
-idle_start(ml_watcher *base)
-{
-    ev_idle_start(base->loop->ev, &((ml_idle *)base)->ev);
-    return 0;
-}
-
-static void
-idle_stop(ml_watcher *base)
-{
-    ev_idle_stop(base->loop->ev, &((ml_idle *)base)->ev);
-}
+ML_START_AND_STOP(idle)
 
 static const ml_kind ml_idle_kind = {
     .name = "Idle",

@@ -123,7 +123,7 @@ io_modify(ml_io *self, PyObject *arg)
     int events = 0;
 
     if (ml_watcher_check_change(&self->base) < 0 || events_arg(&self->base, arg, &events) < 0 ||
-        ml_watcher_check_change(&self->base) < 0) {
+        ml_watcher_check_change(&self->base) < 0 || ml_reserve_check() < 0) {
         return NULL;
     }
     if (!ev_is_active(&self->fdw.ev)) {

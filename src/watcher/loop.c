@@ -4,9 +4,6 @@
 #include <errno.h>
 #include <pythread.h>
 #include <sched.h>
-#include <signal.h>
-#include <stdio.h>
-#include <string.h>
 #include <sys/auxv.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -60,12 +57,11 @@ forked_event(struct ev_loop *Py_UNUSED(ev), ev_fork *Py_UNUSED(fork), int Py_UNU
 {
 }
 
-/* Takes over a fresh libev loop, made when `guess` was the lowest free number and `next` the one
- * after it; -1: not known. */
-static void
-adopt(ml_loop *self, struct ev_loop *ev, int guess, int next)
+void
+ml_loop_adopt(ml_loop *self, struct ev_loop *ev, int guess, int next)
 {
     self->ev = ev;
+    self->pid = getpid();
     self->wakeup_fds[0] = self->wakeup_fds[1] = self->wakeup_old = -1;
     self->backend_fd = guess >= 0 ? ml_find_backend_fd(guess) : -1;
     self->check_each = ev_backend(ev) != EVBACKEND_EPOLL;
@@ -135,72 +131,12 @@ create(ml_loop *self, unsigned int flags)
         }
         return -1;
     }
-    adopt(self, ev, guess, next);
+    ml_loop_adopt(self, ev, guess, next);
     return 0;
 }
 
-/* libev's own SIGCHLD watcher calls waitpid(-1) and so reaps every child of the process: it is
- * stopped for good, and child.c does its work for Child watchers. It is in no API, but the next one
- * in the list of a watcher that is started after it. */
-static void
-detach_child(struct ev_loop *ev)
-{
-    ev_signal probe;
-
-    ev_signal_init(&probe, NULL, SIGCHLD);
-    ev_signal_start(ev, &probe);
-    ev_signal *child = (ev_signal *)probe.next;
-    if (child != NULL) {
-        ev_ref(ev); /* libev unref'd it */
-        ev_signal_stop(ev, child);
-    }
-    ev_signal_stop(ev, &probe);
-}
-
-/* The default loop. libev takes SIGCHLD for it at once: it is given back, until a Child watcher
- * wants it. */
-static int
-create_default(ml_loop *self, unsigned int flags)
-{
-    struct sigaction before;
-    static int default_fd = -1, pipe_fd = -1; /* libev keeps the loop, and with it these */
-    bool made = self->state->default_made;
-    int guess = made ? default_fd : ml_probe_descriptors(NULL);
-
-    if (ml_backends_flags(self->state, &flags) < 0) {
-        return -1;
-    }
-    if (guess < 0 && !made) {
-        return -1;
-    }
-    if (self->state->default_loop != NULL || (!made && ml_signal_owner(SIGCHLD) != NULL)) {
-        PyErr_SetString(self->state->Error, self->state->default_loop != NULL
-                                                ? "the default loop exists"
-                                                : "another loop watches SIGCHLD");
-        return -1;
-    }
-    sigaction(SIGCHLD, NULL, &before);
-    struct ev_loop *ev = ev_default_loop(flags);
-    if (ev != NULL && !made) {
-        detach_child(ev);
-    }
-    sigaction(SIGCHLD, &before, NULL);
-    if (ev == NULL) {
-        PyErr_SetString(self->state->Error, "could not create loop, bad 'flags'?");
-        return -1;
-    }
-    self->state->default_made = true;
-    self->is_default = true;
-    ev_set_io_collect_interval(ev, 0.);
-    ev_set_timeout_collect_interval(ev, 0.);
-    adopt(self, ev, guess, -1);
-    default_fd = self->backend_fd;
-    pipe_fd = self->pipe_fd = made ? pipe_fd : self->pipe_fd;
-    return 0;
-}
-
-static ml_loop *
-alloc(PyTypeObject *type)
+ml_loop *
+ml_loop_alloc(PyTypeObject *type)
 {
     PyObject *module = PyType_GetModuleByDef(type, &ml_module);
     ml_loop *self = module ? (ml_loop *)type->tp_alloc(type, 0) : NULL;
@@ -215,7 +151,7 @@ alloc(PyTypeObject *type)
 ml_loop *
 ml_loop_new(ml_state *state, unsigned int flags)
 {
-    ml_loop *self = alloc(state->Loop);
+    ml_loop *self = ml_loop_alloc(state->Loop);
 
     if (self != NULL) {
         if (create(self, flags) < 0) {
@@ -228,7 +164,7 @@ ml_loop_new(ml_state *state, unsigned int flags)
 static PyObject *
 loop_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
 {
-    return (PyObject *)alloc(type);
+    return (PyObject *)ml_loop_alloc(type);
 }
 
 static void
@@ -257,12 +193,21 @@ ml_loop_set_interval(ml_loop *self, PyObject *value, bool io)
     return 0;
 }
 
-int
-ml_loop_set_hook(ml_loop *self, PyObject *callback)
+static int
+check_hook(PyObject *callback)
 {
     if (callback != Py_None && !PyCallable_Check(callback)) {
         PyErr_Format(PyExc_TypeError, "a callable or None is required, got %.200s",
                      Py_TYPE(callback)->tp_name);
+        return -1;
+    }
+    return 0;
+}
+
+int
+ml_loop_set_hook(ml_loop *self, PyObject *callback)
+{
+    if (check_hook(callback) < 0) {
         return -1;
     }
     Py_XSETREF(self->callback, callback == Py_None ? NULL : Py_NewRef(callback));
@@ -271,8 +216,8 @@ ml_loop_set_hook(ml_loop *self, PyObject *callback)
 
 /* Loop(flags=EVFLAG_AUTO, callback=None, data=None, io_interval=0.0, timeout_interval=0.0, *,
  * debug=False) */
-static int
-init(ml_loop *self, PyObject *args, PyObject *kwargs, bool is_default)
+int
+ml_loop_init(ml_loop *self, PyObject *args, PyObject *kwargs, bool is_default)
 {
     static char *keywords[] = {"flags", "callback", "data", "io_interval", "timeout_interval",
                                "debug", NULL};
@@ -307,73 +252,31 @@ init(ml_loop *self, PyObject *args, PyObject *kwargs, bool is_default)
         PyErr_SetString(self->state->Error, "a loop cannot be initialised twice");
         return -1;
     }
-    if (ml_loop_set_hook(self, callback) < 0 ||
-        (is_default ? create_default(self, flags) : create(self, flags)) < 0) {
+    if (check_hook(callback) < 0 ||
+        (is_default ? ml_default_create(self, flags) : create(self, flags)) < 0) {
         return -1;
     }
     self->initialised = true;
     self->debug = debug;
     set_interval(self, io_interval, true);
     set_interval(self, timeout_interval, false);
-    Py_XSETREF(self->data, Py_NewRef(data));
-    return 0;
+    Py_XSETREF(self->data, Py_NewRef(data)); /* these two run destructors, of what was set before */
+    return ml_loop_set_hook(self, callback);
 }
 
 static int
 loop_init(ml_loop *self, PyObject *args, PyObject *kwargs)
 {
-    return init(self, args, kwargs, false);
+    return ml_loop_init(self, args, kwargs, false);
 }
 
-static PyObject *
-default_loop(ml_state *state, PyTypeObject *type, PyObject *args, PyObject *kwargs)
+/* In the midst of a run, before the poll, libev makes it anew without another look at the watchers
+ * of forks (`forked`): so what that looks at is to be looked at in any case. */
+void
+ml_loop_reset(ml_loop *self)
 {
-
-    if (state->default_loop != NULL) {
-        bool given = PyTuple_GET_SIZE(args) > 0 || (kwargs != NULL && PyDict_GET_SIZE(kwargs) > 0);
-        if (given && PyErr_WarnEx(PyExc_RuntimeWarning,
-                                  "the default loop exists: arguments are ignored", 1) < 0) {
-            return NULL;
-        }
-        return Py_NewRef((PyObject *)state->default_loop);
-    }
-    ml_loop *self = alloc(type);
-    if (self == NULL) {
-        return NULL;
-    }
-    if (init(self, args, kwargs, true) < 0) {
-        Py_DECREF(self);
-        return NULL;
-    }
-    state->default_loop = (ml_loop *)Py_NewRef((PyObject *)self);
-    return (PyObject *)self;
-}
-
-/* moodloop.event.default_loop() */
-PyObject *
-ml_default_loop(PyObject *module, PyObject *args, PyObject *kwargs)
-{
-    ml_state *state = ml_state_of_module(module);
-
-    return default_loop(state, state->Loop, args, kwargs);
-}
-
-/* _default_loop_as(type, ...): default_loop(...), which if it is made now is of that type. */
-PyObject *
-ml_default_loop_as(PyObject *module, PyObject *args, PyObject *kwargs)
-{
-    ml_state *state = ml_state_of_module(module);
-    PyObject *type = PyTuple_GET_SIZE(args) > 0 ? PyTuple_GET_ITEM(args, 0) : NULL;
-
-    if (type == NULL || !PyType_Check(type) ||
-        !PyType_IsSubtype((PyTypeObject *)type, state->Loop)) {
-        PyErr_SetString(PyExc_TypeError, "a subclass of Loop is required");
-        return NULL;
-    }
-    PyObject *rest = PyTuple_GetSlice(args, 1, PyTuple_GET_SIZE(args));
-    PyObject *loop = rest ? default_loop(state, (PyTypeObject *)type, rest, kwargs) : NULL;
-    Py_XDECREF(rest);
-    return loop;
+    ev_loop_fork(self->ev);
+    self->reset_due = self->fork_told = self->backend_moved = self->check_all = true;
 }
 
 /* The epoll set is still shared with the parent. If the loop was running in another thread, that is
@@ -396,8 +299,8 @@ ml_loop_after_fork(ml_loop *self)
     if (self->rescheduling != thread) {
         self->rescheduling = 0;
     }
-    ev_loop_fork(self->ev);
-    self->reset_due = self->fork_told = true;
+    ml_loop_reset(self);
+    self->fork_due = true;
     if (ml_loop_runs_elsewhere(self)) {
         self->preparing = false;
         self->depth = 0;
@@ -523,7 +426,10 @@ ml_loop_close(ml_loop *self)
     ev_set_userdata(self->ev, NULL);
     ev_set_invoke_pending_cb(self->ev, ev_invoke_pending);
     ev_set_loop_release_cb(self->ev, NULL, NULL);
-    if (!self->is_default) { /* destroying that leaks its active count: libev keeps it */
+    if (self->is_default) { /* destroying that leaks its active count: libev keeps it */
+        ml_default_closed();
+    }
+    else {
         ev_loop_destroy(self->ev);
     }
     self->ev = NULL;

@@ -115,8 +115,7 @@ loop_reset(ml_loop *self, PyObject *Py_UNUSED(unused))
         PyErr_SetString(self->state->Error, "cannot reset a loop from a Prepare callback");
         return NULL;
     }
-    ev_loop_fork(self->ev);
-    self->reset_due = self->fork_told = true;
+    ml_loop_reset(self);
     Py_RETURN_NONE;
 }
 
@@ -244,7 +243,7 @@ loop_feed_fd_event(ml_loop *self, PyObject *args)
         return NULL;
     }
     int fd = ml_fd_from_object(object);
-    if (fd < 0 || ml_loop_check_change(self) < 0) {
+    if (fd < 0 || ml_loop_check_change(self) < 0 || ml_reserve_check() < 0) {
         return NULL;
     }
     ev_feed_fd_event(self->ev, fd, revents);
@@ -263,6 +262,9 @@ loop_feed_signal_event(ml_loop *self, PyObject *arg)
     if (signum <= 0 || signum >= NSIG) {
         return PyErr_Format(PyExc_ValueError, "signal number %ld out of range [1; %d]", signum,
                             NSIG - 1);
+    }
+    if (ml_reserve_check() < 0) {
+        return NULL;
     }
     ev_feed_signal_event(self->ev, (int)signum);
     ml_loop_changed(self);

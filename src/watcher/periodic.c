@@ -50,18 +50,7 @@ periodic_set(ml_watcher *base, PyObject *const *args)
     return 0;
 }
 
-static int
-periodic_start(ml_watcher *base)
-{
-    ev_periodic_start(base->loop->ev, &((ml_periodic *)base)->ev);
-    return 0;
-}
-
-static void
-periodic_stop(ml_watcher *base)
-{
-    ev_periodic_stop(base->loop->ev, &((ml_periodic *)base)->ev);
-}
+ML_START_AND_STOP(periodic)
 
 static PyObject *
 periodic_describe(ml_watcher *base)
@@ -93,9 +82,10 @@ static const ml_kind ml_periodic_kind = {
 static PyObject *
 periodic_reset(ml_periodic *self, PyObject *Py_UNUSED(unused))
 {
-    if (ml_watcher_check_change(&self->base) < 0) {
+    if (ml_watcher_check_change(&self->base) < 0 || ml_reserve_check() < 0) {
         return NULL;
     }
+    ml_aside_take(self->base.loop, &self->base);
     ev_periodic_again(self->base.loop->ev, &self->ev);
     ml_watcher_sync(&self->base);
     ml_loop_changed(self->base.loop);

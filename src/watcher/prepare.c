@@ -6,18 +6,7 @@ typedef struct ml_prepare {
     ev_prepare ev;
 } ml_prepare;
 
-static int
-prepare_start(ml_watcher *base)
-{
-    ev_prepare_start(base->loop->ev, &((ml_prepare *)base)->ev);
-    return 0;
-}
-
-static void
-prepare_stop(ml_watcher *base)
-{
-    ev_prepare_stop(base->loop->ev, &((ml_prepare *)base)->ev);
-}
+ML_START_AND_STOP(prepare)
 
 static const ml_kind ml_prepare_kind = {
     .name = "Prepare",

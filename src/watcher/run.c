@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 /* libev's error hook has no loop argument: the loop that this thread is running. */
 static _Thread_local ml_loop *current;
@@ -46,6 +47,11 @@ release_gil(struct ev_loop *ev) EV_NOEXCEPT
         loop->refused = true;
         ml_loop_wake(loop);
     }
+    if (loop->fork_due) { /* the fork came after libev's look for one: inside of Prepare, say */
+        loop->fork_due = false;
+        ml_fork_feed(loop);
+        ml_loop_wake(loop);
+    }
     if (loop->blocking) {
         loop->polling = true; /* before: when this thread goes on after it, others may have run */
         loop->tstate = PyEval_SaveThread();
@@ -72,9 +78,9 @@ static void
 invoke_pending(struct ev_loop *ev)
 {
     ml_loop *loop = ev_userdata(ev);
-
-    unsigned int iteration = ev_iteration(ev);
+    unsigned int iteration = ev_iteration(ev), cleared = 0;
     bool before_poll = loop->invoked == iteration; /* ev_run() begins with this */
+
     loop->invoked = iteration;
     if (loop->due != NULL) {
         ml_scheduler_ask_due(loop);
@@ -82,15 +88,20 @@ invoke_pending(struct ev_loop *ev)
     if (loop->refused) {
         ml_fdw_refused(loop);
     }
-    bool forked = ev_is_pending(&loop->forked);
-    if (forked) { /* for us only: nothing that the hook is called for */
+    if (ev_is_pending(&loop->forked)) { /* for us only: nothing that the hook is called for */
         ev_clear_pending(ev, &loop->forked);
+        cleared++;
         /* Not only after ev_loop_fork(): also when epoll reports a descriptor that was closed, as
-         * it does while a child has a copy of it. */
+         * it does while a child has a copy of it. That is no fork for those that watch for one. */
+        if (!loop->fork_told && loop->pid == getpid()) {
+            cleared += ml_fork_clear(loop);
+        }
+        loop->pid = getpid();
         loop->reset_due = loop->backend_moved = true;
         loop->check_all = true;
+        loop->fork_due = false;
     }
-    if (loop->callback != NULL && loop->exc == NULL && ev_pending_count(ev) > forked) {
+    if (loop->callback != NULL && loop->exc == NULL && ev_pending_count(ev) > cleared) {
         PyObject *callback = Py_NewRef(loop->callback); /* it may replace itself */
         PyObject *result = PyObject_CallOneArg(callback, (PyObject *)loop);
         if (result == NULL) {
@@ -99,7 +110,7 @@ invoke_pending(struct ev_loop *ev)
         Py_XDECREF(result);
         Py_DECREF(callback);
     }
-    else if (loop->callback == NULL || loop->exc != NULL) {
+    else { /* with a hook and nothing pending, that frees the slots of what was cleared above */
         ev_invoke_pending(ev);
     }
     /* with an exception on its way handlers run after it, so that none of theirs is lost; and if
@@ -213,8 +224,11 @@ marked_fatal(PyObject *callback, const char *mark)
     int truth = value ? PyObject_IsTrue(value) : 0;
 
     Py_XDECREF(value);
-    if (value == NULL || truth < 0) {
+    if (value == NULL && PyErr_ExceptionMatches(PyExc_AttributeError)) {
         PyErr_Clear();
+    }
+    else if (value == NULL || truth < 0) {
+        ml_unraisable(callback);
     }
     return truth == 1;
 }

@@ -234,7 +234,7 @@ scheduler_set(ml_watcher *base, PyObject *const *args)
 {
     ml_scheduler *self = (ml_scheduler *)base;
 
-    if (check_callable(args[0]) < 0) {
+    if (check_callable(args[0]) < 0 || ml_watcher_check_inactive(base, "set the arguments") < 0) {
         return -1;
     }
     ev_periodic_set(&self->ev, 0., 0., libev_asks);
@@ -258,10 +258,15 @@ scheduler_stop(ml_watcher *base)
 static PyObject *
 scheduler_describe(ml_watcher *base)
 {
+    int inside = Py_ReprEnter((PyObject *)base); /* the callable can be a method of the watcher */
+
+    if (inside != 0) {
+        return inside < 0 ? NULL : PyUnicode_FromString("reschedule=...");
+    }
     PyObject *reschedule = callable((ml_scheduler *)base);
     PyObject *text = PyUnicode_FromFormat("reschedule=%R", reschedule);
-
     Py_DECREF(reschedule);
+    Py_ReprLeave((PyObject *)base);
     return text;
 }
 
@@ -299,7 +304,7 @@ scheduler_reset(ml_scheduler *self, PyObject *Py_UNUSED(unused))
 {
     ml_watcher *base = &self->base;
 
-    if (ml_watcher_check_change(base) < 0) {
+    if (ml_watcher_check_change(base) < 0 || ml_reserve_check() < 0) {
         return NULL;
     }
     ml_aside_take(base->loop, base);

@@ -43,7 +43,7 @@ ml_signal_start(ml_loop *loop, ev_signal *ev)
         PyErr_Format(loop->state->Error, "signal %d is watched by another loop", signum);
         return -1;
     }
-    if (signum == SIGCHLD && loop->state->default_made && !loop->is_default) {
+    if (signum == SIGCHLD && ml_default_loop_made() && !loop->is_default) {
         PyErr_SetString(loop->state->Error, "SIGCHLD belongs to the default loop");
         return -1;
     }

@@ -28,18 +28,7 @@ timer_set(ml_watcher *base, PyObject *const *args)
     return 0;
 }
 
-static int
-timer_start(ml_watcher *base)
-{
-    ev_timer_start(base->loop->ev, &((ml_timer *)base)->ev);
-    return 0;
-}
-
-static void
-timer_stop(ml_watcher *base)
-{
-    ev_timer_stop(base->loop->ev, &((ml_timer *)base)->ev);
-}
+ML_START_AND_STOP(timer)
 
 static PyObject *
 timer_describe(ml_watcher *base)
@@ -78,6 +67,10 @@ timer_reset(ml_timer *self, PyObject *Py_UNUSED(unused))
         ml_watcher_stop(&self->base);
     }
     else {
+        if (ml_reserve_check() < 0) {
+            return NULL;
+        }
+        ml_aside_take(self->base.loop, &self->base);
         ev_timer_again(self->base.loop->ev, &self->ev);
         ml_watcher_sync(&self->base);
         ml_loop_changed(self->base.loop);

@@ -443,10 +443,6 @@ ml_watcher_init(ml_watcher *self, PyObject *args, PyObject *kwargs)
     if (state == NULL) {
         return -1;
     }
-    if (ev_is_active(ml_watcher_ev(self)) || ml_watcher_pending(self)) {
-        PyErr_SetString(state->Error, "cannot initialise an active or pending watcher again");
-        return -1;
-    }
     ml_loop *old = NULL;
     if (loop_first(state, own, &args, &kwargs) < 0) {
         return -1;
@@ -454,6 +450,11 @@ ml_watcher_init(ml_watcher *self, PyObject *args, PyObject *kwargs)
     int rc = collect(kind->name, args, kwargs, names, aliases, count, values);
     if (rc == 0) {
         rc = require(kind->name, names, values, 0, own + (kind->callback_optional ? 1 : 2));
+    }
+    /* Not before: to look up a name can run Python code that uses the watcher. */
+    if (rc == 0 && (ev_is_active(ml_watcher_ev(self)) || ml_watcher_pending(self))) {
+        PyErr_SetString(state->Error, "cannot initialise an active or pending watcher again");
+        rc = -1;
     }
     PyObject *callback = rc == 0 && values[own + 1] ? values[own + 1] : Py_None;
     if (rc == 0 && !PyObject_TypeCheck(values[0], state->Loop)) {

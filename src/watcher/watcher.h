@@ -128,7 +128,9 @@ struct ml_loop {
     int syserr_count;   /* reports in this run */
     bool reset_due;     /* libev is about to replace its epoll descriptor: no poll has been since */
     bool fork_told;     /* ... because of ev_loop_fork(), and not by itself */
+    pid_t pid;          /* the process that libev knows of */
     bool backend_moved; /* ... and it has to be looked for after that poll */
+    bool fork_due;      /* this is a forked child, and its Fork watchers do not know yet */
     int dead_errno;     /* why, while dead() is called */
     bool stale;         /* changed since its last poll, of which the kernel is not told yet */
 
@@ -207,11 +209,23 @@ int ml_loop_run(ml_loop *loop, int flags, bool blocking);
 /* ev_break, from inside of a run and in its thread. */
 void ml_loop_break(ml_loop *loop, int how);
 
+/* default.c: the functions of the module; whether libev has made that loop, wrapped or not; it as
+ * the `ev` of a new wrapper (-1 with an exception); and the end of its wrapper. */
 PyObject *ml_default_loop(PyObject *module, PyObject *args, PyObject *kwargs);
 PyObject *ml_default_loop_as(PyObject *module, PyObject *args, PyObject *kwargs);
+bool ml_default_loop_made(void);
+int ml_default_create(ml_loop *loop, unsigned int flags);
+void ml_default_closed(void);
+/* How both are made: the object; __init__; in that, taking over a fresh libev loop, made when
+ * `guess` was the lowest free number and `next` the one after it (-1: not known). */
+ml_loop *ml_loop_alloc(PyTypeObject *type);
+int ml_loop_init(ml_loop *loop, PyObject *args, PyObject *kwargs, bool is_default);
+void ml_loop_adopt(ml_loop *loop, struct ev_loop *ev, int guess, int next);
 int ml_loop_set_interval(ml_loop *loop, PyObject *value, bool io);
 /* In a forked child. */
 void ml_loop_after_fork(ml_loop *loop);
+/* ev_loop_fork: before its next poll libev makes the backend anew. */
+void ml_loop_reset(ml_loop *loop);
 int ml_loop_set_hook(ml_loop *loop, PyObject *callback);
 /* loop_api.c: what Python sees. */
 extern PyMethodDef ml_loop_methods[];
@@ -380,10 +394,26 @@ void ml_watcher_error(ml_watcher *self);
  * of arguments it can run Python code, so what the state allows is to be checked after it. */
 int ml_float_arg(PyObject *object, const char *name, double least, double *value);
 
+/* fork.c: makes an event of the active ones pending, or takes it back; that gives how many. */
+void ml_fork_feed(ml_loop *loop);
+unsigned int ml_fork_clear(ml_loop *loop);
 /* scheduler.c: asks those that are due, just before callbacks are called. */
 void ml_scheduler_ask_due(ml_loop *loop);
 /* stat.c: makes Statdata. */
 int ml_stat_add_types(PyObject *module, ml_state *state);
+
+/* The `start` and `stop` of a kind for which libev's functions need no guard. */
+#define ML_START_AND_STOP(lower)                                       \
+    static int lower##_start(ml_watcher *base)                         \
+    {                                                                  \
+        ev_##lower##_start(base->loop->ev, &((ml_##lower *)base)->ev); \
+        return 0;                                                      \
+    }                                                                  \
+                                                                       \
+    static void lower##_stop(ml_watcher *base)                         \
+    {                                                                  \
+        ev_##lower##_stop(base->loop->ev, &((ml_##lower *)base)->ev);  \
+    }
 
 #define ML_NEW(lower)                                                           \
     static PyObject *lower##_new(PyTypeObject *type, PyObject *Py_UNUSED(args), \

@@ -2,6 +2,8 @@
 
 import asyncio
 import datetime
+import decimal
+import fractions
 import gc
 import os
 import signal
@@ -100,7 +102,7 @@ def test_cancelled_while_it_waits(run, make):
 
 def test_a_cancelled_wait_can_be_repeated(run):
     async def main():
-        ticks = watch.every(0.01)
+        ticks = watch.every(0.5)
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(anext(ticks), 0.001)
         assert await anext(ticks) >= 1
@@ -244,6 +246,15 @@ def test_every_counts_missed_ticks(run, blocking):
     run(main)
 
 
+@pytest.mark.parametrize("seconds", [decimal.Decimal("0.001"), fractions.Fraction(1, 999), 5e-324])
+def test_every_takes_real_numbers(run, seconds):
+    async def main():
+        ticks = watch.every(seconds)
+        assert [await anext(ticks) >= 1 for _ in range(3)] == [True] * 3
+
+    run(main)
+
+
 @pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf")])
 def test_every_refuses(run, seconds):
     async def main():
@@ -297,6 +308,29 @@ def test_cron_in_the_zone_of_the_system(run, monkeypatch, name):
     assert watch._local_zone().utcoffset(datetime.datetime(2024, 1, 1)) is not None
 
 
+def test_cron_that_ends(run, monkeypatch):
+    """An expression can have years: here the last time is reached."""
+    croniter = pytest.importorskip("croniter")
+
+    class Times(croniter.croniter):
+        left = 2  # the first is asked for by cron() itself
+
+        def get_next(self, *args):
+            if not Times.left:
+                raise croniter.CroniterBadDateError
+            Times.left -= 1
+            return super().get_next(*args)
+
+    monkeypatch.setattr(croniter, "croniter", Times)
+
+    async def main():
+        seen = [moment async for moment in watch.cron("* * * * * *")]
+        assert len(seen) == 1
+        assert not active()
+
+    run(main)
+
+
 def test_cron_refuses(run):
     async def main():
         with pytest.raises(ValueError):
@@ -337,6 +371,17 @@ def test_signals(run):
     assert got == [signal.SIGUSR1, signal.SIGUSR2]
     assert type(got[0]) is signal.Signals
     assert signal.getsignal(signal.SIGUSR1) == before
+
+
+def test_real_time_signal(run):
+    async def main():
+        watching = watch.signals(signal.SIGRTMIN, signal.SIGRTMIN + 1)
+        for signum in (signal.SIGRTMIN, signal.SIGRTMIN + 1):
+            os.kill(os.getpid(), signum)
+            assert await anext(watching) == signum
+        watching.close()
+
+    run(main)
 
 
 def test_signals_refuses(run):

@@ -113,6 +113,27 @@ def test_event_set_aside_can_be_stopped(loop, unraisable):
     assert seen == [2]
 
 
+@pytest.mark.parametrize("kind", ["timer", "periodic"])
+def test_event_set_aside_is_taken_back_by_reset(loop, kind):
+    seen = []
+    later = getattr(loop, kind)(0, 3600, lambda w, r: seen.append(r))
+
+    def outer(watcher, revents):
+        later.feed(event.EV_CUSTOM)
+        loop.prepare(event.fatal(raises), priority=2).feed(event.EV_CUSTOM)
+        with pytest.raises(Odd):
+            loop.start()
+        assert later.pending
+        later.reset()
+        assert later.active and not later.pending
+
+    fire(loop, outer)
+    with pytest.raises(Odd):
+        loop.start()
+    loop.start(event.EVRUN_NOWAIT)
+    assert seen == []
+
+
 def test_nested_runs_end_with_the_same_one(loop):
     depths = []
 
@@ -170,6 +191,20 @@ def test_error_event(loop):
     assert not watcher.active
     with pytest.raises(event.Error):
         watcher.invoke(event.EV_ERROR)
+
+
+@pytest.mark.parametrize("failure", [ValueError, KeyboardInterrupt])
+def test_mark_that_cannot_be_read(loop, unraisable, failure):
+    class Callback:
+        def __call__(self, watcher, revents):
+            raise Odd
+
+        def __getattr__(self, name):
+            raise failure if name == "__event_fatal__" else AttributeError
+
+    fire(loop, Callback())
+    assert loop.start() is False
+    assert [type(exc) for exc, _ in unraisable] == [failure, Odd]
 
 
 def test_fatal_decorator():

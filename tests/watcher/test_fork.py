@@ -1,4 +1,6 @@
+import contextlib
 import os
+import socket
 import textwrap
 
 import pytest
@@ -66,6 +68,76 @@ def test_fork_inside_a_run(isolated):
         print("ok")
         """
     assert isolated(code) == "ok"
+
+
+@pytest.mark.parametrize("how", ["prepare", "fed", "nested"])
+@pytest.mark.parametrize("backend", WITHOUT_IOURING)
+def test_fork_just_before_the_poll(isolated, backend, how):
+    """libev looks at forks before Prepare watchers, and then makes the epoll set anew in any case:
+    here a descriptor that was closed is among it, and its Fork watchers are to be told."""
+    code = f"""
+        loop = make()
+        seen = []
+        loop.fork(lambda w, r: seen.append(r)).start()
+        read, write = os.pipe()
+        keep = os.dup(read)  # so that epoll does not tell
+        io = loop.io(read, EV_READ, print); io.start()
+        loop.start(EVRUN_NOWAIT)
+        os.close(read)
+        pids = []
+        def fork(watcher, revents):
+            watcher.stop()
+            pids.append(os.fork())
+        def prepared(watcher, revents):
+            watcher.stop()
+            timer = loop.timer(0, 0, fork)
+            if {how!r} == "prepare":
+                fork(watcher, revents)
+            elif {how!r} == "fed":
+                timer.feed(EV_TIMER)
+            else:
+                timer.start()
+                loop.update()
+                run()
+        def run():
+            try:
+                loop.start(EVRUN_NOWAIT)
+            except OSError:
+                pass
+        loop.prepare(prepared).start()
+        while not pids:  # poll finds the closed descriptor before it comes to that
+            run()
+        if pids[0] == 0:
+            run(); run(); run()
+            loop.verify()
+            os._exit(seen != [EV_FORK])
+        assert os.waitpid(pids[0], 0)[1] == 0
+        assert seen == []
+        print("ok")
+        """
+    assert isolated(MAKE.format(backend) + textwrap.dedent(code)) == "ok"
+
+
+@pytest.mark.parametrize("hook", [False, True])
+def test_a_new_epoll_set_is_no_fork(loop, hook):
+    """libev makes its set anew when it is told of a descriptor that it cannot take out of it, as
+    its number was closed but not its file."""
+    seen = []
+    loop.fork(lambda w, r: seen.append(r)).start()
+    read, write = socket.socketpair()
+    with contextlib.closing(read.dup()) as keep, write:
+        watcher = loop.io(read, event.EV_READ, lambda w, r: None)
+        watcher.start()
+        loop.start(event.EVRUN_NOWAIT)
+        watcher.stop()
+        read.close()
+        write.send(b"x")
+        assert keep.fileno() >= 0
+        if hook:
+            loop.callback = lambda loop: seen.append("hook")
+        for _ in range(5):
+            loop.start(event.EVRUN_NOWAIT)
+    assert seen == []
 
 
 def test_after_reset(loop):

@@ -1,3 +1,4 @@
+import contextlib
 import errno
 import gc
 import math
@@ -273,6 +274,24 @@ def test_conversions_that_initialise_again():
     loop.close()
 
 
+def test_hook_whose_destructor_initialises_again():
+    class Hook:
+        def __call__(self, loop):
+            pass
+
+        def __del__(self):
+            with contextlib.suppress(event.Error):
+                loop.__init__(event.EVFLAG_NOENV)
+
+    loop = event.Loop.__new__(event.Loop)
+    with pytest.raises(event.Error):
+        loop.__init__(event.EVBACKEND_PORT | event.EVFLAG_NOENV, Hook())
+    with contextlib.suppress(event.Error):
+        loop.__init__(event.EVFLAG_NOENV)
+    loop.verify()
+    loop.close()
+
+
 def test_no_attribute_can_be_deleted(loop):
     for name in ("callback", "data", "debug", "io_interval", "timeout_interval", "closed"):
         with pytest.raises(AttributeError):
@@ -333,6 +352,42 @@ def test_default_loop(isolated):
         )
         == "refused"
     )
+
+
+def test_default_loop_closed_by_the_warning_about_it(isolated):
+    code = """
+        import warnings
+        first = default_loop()
+        warnings.simplefilter("always")
+        warnings.showwarning = lambda *args, **kwargs: first.close()
+        again = default_loop(0)
+        assert again is first and first.closed
+        assert not default_loop().closed
+        print("ok")
+        """
+    assert isolated(code) == "ok"
+
+
+def test_default_loop_is_that_of_the_process(isolated):
+    """Also for a second instance of the module: libev has one, which cannot be wrapped twice."""
+    code = """
+        import importlib.util
+        from moodloop import _core
+        spec = importlib.util.spec_from_file_location("moodloop._core", _core.__file__)
+        other = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(other)
+        first = default_loop()
+        try:
+            other.default_loop()
+        except other.Error:
+            first.close()
+        again = other.default_loop()
+        again.timer(0, 0, lambda w, r: print("ok")).start()
+        again.start()
+        again.close()
+        assert not default_loop().closed
+        """
+    assert isolated(code) == "ok"
 
 
 def test_default_loop_beside_a_sigchld_watcher(isolated):

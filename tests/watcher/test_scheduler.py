@@ -109,6 +109,18 @@ def test_attributes(loop):
             change()
 
 
+def test_repr_of_one_that_is_its_own_callable(loop):
+    class Hourly(event.Scheduler):
+        def __init__(self, loop):
+            super().__init__(loop, self.next, nothing)
+
+        def next(self, watcher, now):
+            return now + 3600
+
+    text = repr(Hourly(loop))
+    assert text.startswith("<Hourly stopped reschedule=<bound method ") and "..." in text
+
+
 @pytest.mark.parametrize("number", [int, float, fractions.Fraction, decimal.Decimal])
 def test_real_numbers(loop, number):
     watcher = loop.scheduler(lambda w, now: number(now + 2), nothing)
