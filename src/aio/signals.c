@@ -28,8 +28,8 @@ find(ml_base *self, int signum)
     return place;
 }
 
-/* asyncio's loops take a signal from the wakeup fd, whichever handler Python has for it by then: one
- * that signal.signal() sets beside the loop's does not switch the loop's off. */
+/* asyncio's loops take a signal from the wakeup fd, whichever handler Python has for it by then:
+ * one that signal.signal() sets beside the loop's does not switch the loop's off. */
 void
 ml_base_got_signal(void *host, int signum)
 {
