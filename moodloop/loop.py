@@ -40,8 +40,12 @@ from .internals import Internals
 _Socket = socket.socket
 
 
-def _noop(signum: int, frame: Any) -> None:
-    """What signal.getsignal() shows while the loop handles a signal."""
+def _on_signal(signum: int, frame: Any) -> None:
+    """What signal.getsignal() shows while the loop handles a signal.
+
+    libev's own handler is on top of it, until a program sets another one and then this one again.
+    """
+    _core.LoopBase._signal_displaced(signum)
 
 
 class EventLoop(Internals, asyncio.BaseEventLoop):  # type: ignore[misc]
@@ -200,9 +204,9 @@ class EventLoop(Internals, asyncio.BaseEventLoop):  # type: ignore[misc]
             )
         # Python's own table says who handles the signal; libev's handler then goes on top of
         # Python's, and comes off again in remove_signal_handler().
-        if sig not in self._signal_map():
+        if signal.getsignal(sig) is not _on_signal:
             try:
-                signal.signal(sig, _noop)
+                signal.signal(sig, _on_signal)
             except OSError as exc:
                 if exc.errno == errno.EINVAL:
                     raise RuntimeError(f"sig {sig} cannot be caught") from None

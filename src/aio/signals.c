@@ -28,6 +28,37 @@ find(ml_base *self, int signum)
     return place;
 }
 
+/* asyncio's loops take a signal from the wakeup fd, whichever handler Python has for it by then:
+ * one that signal.signal() sets beside the loop's does not switch the loop's off. */
+void
+ml_base_got_signal(void *host, int signum)
+{
+    ml_base *self = host;
+    ml_sig *sig = *find(self, signum);
+
+    if (sig != NULL && ev_is_active(&sig->ev)) {
+        ev_feed_signal_event(self->ev->ev, signum);
+    }
+}
+
+/* _signal_displaced(signum): Python's handler for the signals of a loop was called. That is so if
+ * signal.signal() has put it where libev's was, as one does who puts back what was there before.
+ * A loop that runs has it from the wakeup fd. */
+PyObject *
+ml_base_signal_displaced(PyObject *Py_UNUSED(unused), PyObject *arg)
+{
+    long signum = PyLong_AsLong(arg);
+
+    if (signum == -1 && PyErr_Occurred()) {
+        return NULL;
+    }
+    ml_loop *owner = ml_signal_owner((int)signum);
+    if (owner != NULL && (owner->wakeup_depth == 0 || owner->host_ops == NULL)) {
+        ev_feed_signal((int)signum);
+    }
+    Py_RETURN_NONE;
+}
+
 static void
 free_sig(ml_base *self, ml_sig **place)
 {

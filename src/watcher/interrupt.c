@@ -34,6 +34,9 @@ wakeup_event(struct ev_loop *Py_UNUSED(ev), ev_io *io, int revents)
         return;
     }
     while ((got = recv(loop->wakeup_fds[0], numbers, sizeof(numbers), MSG_DONTWAIT)) > 0) {
+        for (ssize_t i = 0; loop->host_ops != NULL && i < got; i++) {
+            loop->host_ops->got_signal(loop->host, (unsigned char)numbers[i]);
+        }
         if (loop->wakeup_old >= 0 && write(loop->wakeup_old, numbers, (size_t)got) < 0) {
             continue; /* full or closed: CPython's handler would only warn, too */
         }

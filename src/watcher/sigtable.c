@@ -37,6 +37,7 @@ ml_signal_start(ml_loop *loop, ev_signal *ev)
     int signum = ev->signum;
 
     if (ev_is_active(ev)) {
+        sigaction(signum, &table[signum].ours, NULL); /* signal.signal() may have displaced it */
         return 0;
     }
     if (table[signum].loop != NULL && table[signum].loop != loop) {

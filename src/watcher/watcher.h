@@ -88,6 +88,8 @@ typedef struct ml_host_ops {
     /* 1 if the guest has something to wait for that is no watcher, 0 if not, -1 with an exception.
      */
     int (*waits)(void *host);
+    /* CPython's own handler got a signal, not libev's. */
+    void (*got_signal)(void *host, int signum);
 } ml_host_ops;
 
 struct ml_loop {

@@ -300,6 +300,82 @@ class TestRestore:
         assert got == [b"x"]
 
 
+class TestBesidePythonHandlers:
+    """signal.signal() after add_signal_handler(): asyncio's handler is called as well."""
+
+    @pytest.fixture
+    def got(self, loop, usr1):
+        got = []
+        loop.add_signal_handler(usr1, got.append, "loop")
+        yield got
+        loop.remove_signal_handler(usr1)
+
+    @pytest.fixture
+    def mine(self, got):
+        return lambda signum, frame: got.append("mine")
+
+    def test_both_are_called(self, loop, usr1, got, mine):
+        signal.signal(usr1, mine)
+        loop.call_soon(kill, usr1)
+        run_turns(loop, 4)
+        assert got == ["mine", "loop"]
+
+    def test_put_back(self, loop, usr1, got, mine):
+        """As uvicorn does while it serves; then it sends itself what it got."""
+        signal.signal(usr1, signal.signal(usr1, mine))
+        loop.call_soon(kill, usr1)
+        run_turns(loop, 4)
+        assert got == ["loop"]
+
+    def test_put_back_while_asleep(self, loop, usr1, mine):
+        loop.add_signal_handler(usr1, loop.stop)
+        signal.signal(usr1, signal.signal(usr1, mine))
+        thread = when_asleep(loop, kill, usr1)
+        run_guarded(loop)
+        thread.join()
+
+    def test_put_back_and_sent_before_the_run(self, loop, usr1, got, mine):
+        signal.signal(usr1, signal.signal(usr1, mine))
+        kill(usr1)
+        run_turns(loop, 4)
+        assert got == ["loop"]
+
+    def test_added_again(self, loop, usr1, got, mine):
+        signal.signal(usr1, mine)
+        loop.add_signal_handler(usr1, got.append, "again")
+        loop.call_soon(kill, usr1)
+        run_turns(loop, 4)
+        assert got == ["again"]
+        kill(usr1)
+        run_turns(loop, 4)
+        assert got == ["again"] * 2
+
+    def test_removed(self, loop, usr1, got, mine):
+        signal.signal(usr1, mine)
+        loop.remove_signal_handler(usr1)
+        assert signal.getsignal(usr1) is signal.SIG_DFL
+        signal.signal(usr1, mine)
+        loop.call_soon(kill, usr1)
+        run_turns(loop, 4)
+        assert got == ["mine"]
+
+    def test_ignored(self, loop, usr1, got):
+        signal.signal(usr1, signal.SIG_IGN)
+        loop.call_soon(kill, usr1)
+        run_turns(loop, 4)
+        assert got == []
+
+    def test_the_loop_that_asked_last_gets_it(self, loop, new_loop, usr1, got, mine):
+        other = new_loop()
+        other.add_signal_handler(usr1, got.append, "other")
+        signal.signal(usr1, signal.signal(usr1, mine))
+        other.call_soon(kill, usr1)
+        run_turns(other, 4)
+        run_turns(loop, 4)
+        assert got == ["other"]
+        other.remove_signal_handler(usr1)
+
+
 class TestPythonHandlers:
     def test_runs_while_the_loop_is_idle(self, loop, usr1):
         got = []

@@ -149,6 +149,31 @@ def test_signal_handlers(loop, guest):
     assert got == ["signal"]
 
 
+@pytest.mark.parametrize("attached", [False, True])
+def test_signal_handler_that_was_put_back(loop, guest, attached):
+    """Between rounds of start(), where no wakeup descriptor tells of it, and within one."""
+    got = []
+    before = signal.getsignal(signal.SIGUSR1)
+    guest.add_signal_handler(signal.SIGUSR1, got.append, "guest")
+    watcher = loop.signal(signal.SIGUSR1, lambda w, revents: got.append("watcher"))
+    watcher.start()
+    signal.signal(signal.SIGUSR1, signal.signal(signal.SIGUSR1, before))
+
+    async def main():
+        if attached:
+            os.kill(os.getpid(), signal.SIGUSR1)
+        while len(got) < 2:
+            await asyncio.sleep(0.001)
+        watcher.stop()  # either would keep start() going
+        guest.remove_signal_handler(signal.SIGUSR1)
+
+    if not attached:
+        os.kill(os.getpid(), signal.SIGUSR1)
+    host(loop, guest, main())
+    assert sorted(got) == ["guest", "watcher"]
+    signal.signal(signal.SIGUSR1, before)
+
+
 @pytest.mark.parametrize("backend", ["epoll", "poll", "select"])
 def test_call_from_thread_wakes_a_sleeping_host(backend):
     ev = event.Loop(getattr(event, f"EVBACKEND_{backend.upper()}"))
