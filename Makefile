@@ -32,7 +32,7 @@ PYID := $(shell $(PYTHON) -c 'import sys, zlib; print("%d.%d.%d-%08x" % (*sys.ve
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install -qq
 MADE := $(VENV)/.made-$(PYID)
-EDITABLE := $(VENV)/.editable-$(PYID)
+EDITABLE := $(VENV)/.installed-$(PYID)
 extra = $(VENV)/.extra-$(1)-$(PYID)
 RIVALS = $(VENV)/.rivals-$(PYID)
 
