@@ -428,9 +428,15 @@ ml_transport_begin(ml_transport *self)
 {
     ml_base *loop = self->loop;
 
-    if (know_descriptor(self) == 0 && attach_server(self) == 0 &&
-        ml_base_push_ready(loop, &self->stream.ready) == 0) {
-        return (PyObject *)self;
+    if (know_descriptor(self) == 0 && attach_server(self) == 0) {
+        if (ml_base_push_ready(loop, &self->stream.ready) == 0) {
+            return (PyObject *)self;
+        }
+        PyObject *exc = ml_take_exception();
+        if (detach_server(self) < 0) {
+            ml_unraisable((PyObject *)self);
+        }
+        ml_raise(exc);
     }
     ml_base_unset_transport(loop, self->stream.fd, (PyObject *)self);
     ml_transport_forgo(self);
