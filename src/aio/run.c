@@ -469,11 +469,11 @@ ml_base_run(ml_base *self, PyObject *Py_UNUSED(unused))
     if (self->unarmed > 0) {
         ml_base_arm_timers(self); /* libev can be run without us now */
     }
+    ml_interrupt_end(self->ev); /* before: it hands over signals */
     self->running = false;
     self->ev->host_ops = NULL;
     ev_unref(self->ev->ev);
     ml_base_track_waiting(self);
-    ml_interrupt_end(self->ev);
     Py_DECREF(self);
     return ml_none_or_error(rc);
 }

@@ -46,36 +46,48 @@ is_ours(ml_clients *self, PyObject *transport)
     return Py_IS_TYPE(transport, state->StreamTransport);
 }
 
+static bool
+is_listed(ml_clients *self, PyObject *transport)
+{
+    return is_ours(self, transport) && ((ml_transport *)transport)->clients == self;
+}
+
+/* False for one in another server's list; one that was finalized, which leaves its list only then;
+ * and where there is a set, which may have it. */
+static bool
+can_be_listed(ml_clients *self, PyObject *transport)
+{
+    return self->others == NULL && is_ours(self, transport) &&
+           ((ml_transport *)transport)->clients == NULL && !PyObject_GC_IsFinalized(transport);
+}
+
 static PyObject *
 clients_add(ml_clients *self, PyObject *transport)
 {
-    if (is_ours(self, transport)) {
-        ml_transport *added = (ml_transport *)transport;
-        if (added->clients != self) {
-            ml_clients_remove(added);
-            link_client(self, added);
-        }
+    if (is_listed(self, transport)) {
+        Py_RETURN_NONE;
+    }
+    if (can_be_listed(self, transport)) {
+        link_client(self, (ml_transport *)transport);
         Py_RETURN_NONE;
     }
     if (self->others == NULL) {
         self->others = PyObject_CallNoArgs(ml_state_of_type(Py_TYPE(self))->aio->WeakSet);
     }
-    return self->others ? PyObject_CallMethod(self->others, "add", "O", transport) : NULL;
+    return self->others ? PyObject_CallMethod(self->others, "add", "(O)", transport) : NULL;
 }
 
 static PyObject *
 clients_discard(ml_clients *self, PyObject *transport)
 {
-    if (is_ours(self, transport)) {
-        if (((ml_transport *)transport)->clients == self) {
-            ml_clients_remove((ml_transport *)transport);
-        }
+    if (is_listed(self, transport)) {
+        ml_clients_remove((ml_transport *)transport);
         Py_RETURN_NONE;
     }
     if (self->others == NULL) {
         Py_RETURN_NONE;
     }
-    return PyObject_CallMethod(self->others, "discard", "O", transport);
+    return PyObject_CallMethod(self->others, "discard", "(O)", transport);
 }
 
 static PyObject *

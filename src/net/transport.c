@@ -524,12 +524,9 @@ ml_transport_clear(ml_transport *self)
     return 0;
 }
 
-void
-ml_transport_finalize(ml_transport *self)
+static void
+close_abandoned(ml_transport *self)
 {
-    if (self->loop == NULL || self->stream.fd < 0) {
-        return;
-    }
     PyObject *exc = ml_take_exception();
     if (PyErr_ResourceWarning((PyObject *)self, 1, "unclosed transport %R", (PyObject *)self) < 0) {
         ml_unraisable((PyObject *)self);
@@ -544,6 +541,15 @@ ml_transport_finalize(ml_transport *self)
 }
 
 void
+ml_transport_finalize(ml_transport *self)
+{
+    if (self->loop != NULL && self->stream.fd >= 0) {
+        close_abandoned(self);
+    }
+    ml_clients_remove(self); /* the collector clears it next, and nobody is to find it then */
+}
+
+void
 ml_transport_dealloc(ml_transport *self)
 {
     PyTypeObject *type = Py_TYPE(self);
@@ -552,7 +558,6 @@ ml_transport_dealloc(ml_transport *self)
         return;
     }
     PyObject_GC_UnTrack(self);
-    ml_clients_remove(self);
     if (self->weaklist != NULL) {
         PyObject_ClearWeakRefs((PyObject *)self);
     }

@@ -21,18 +21,11 @@ wakeup_dead(ml_loop *loop, ml_fdw *Py_UNUSED(fdw))
  * them again, and pass them on to whoever had the wakeup fd before. The handlers themselves run in
  * invoke_pending(). */
 static void
-wakeup_event(struct ev_loop *Py_UNUSED(ev), ev_io *io, int revents)
+take_numbers(ml_loop *loop)
 {
-    ml_loop *loop = ML_CONTAINER_OF(io, ml_loop, wakeup_io.ev);
     char numbers[64];
     ssize_t got;
 
-    if (revents & EV_ERROR) { /* select() finds it closed: libev has stopped it */
-        ml_fdw_unlink(loop, &loop->wakeup_io);
-        loop->dead_errno = EBADF;
-        wakeup_dead(loop, &loop->wakeup_io);
-        return;
-    }
     while ((got = recv(loop->wakeup_fds[0], numbers, sizeof(numbers), MSG_DONTWAIT)) > 0) {
         for (ssize_t i = 0; loop->host_ops != NULL && i < got; i++) {
             loop->host_ops->got_signal(loop->host, (unsigned char)numbers[i]);
@@ -41,6 +34,20 @@ wakeup_event(struct ev_loop *Py_UNUSED(ev), ev_io *io, int revents)
             continue; /* full or closed: CPython's handler would only warn, too */
         }
     }
+}
+
+static void
+wakeup_event(struct ev_loop *Py_UNUSED(ev), ev_io *io, int revents)
+{
+    ml_loop *loop = ML_CONTAINER_OF(io, ml_loop, wakeup_io.ev);
+
+    if (revents & EV_ERROR) { /* select() finds it closed: libev has stopped it */
+        ml_fdw_unlink(loop, &loop->wakeup_io);
+        loop->dead_errno = EBADF;
+        wakeup_dead(loop, &loop->wakeup_io);
+        return;
+    }
+    take_numbers(loop);
 }
 
 static int
@@ -142,7 +149,8 @@ ml_interrupt_end(ml_loop *loop)
         return;
     }
     PyObject *exc = ml_take_exception();
-    if (loop->ev != NULL && ev_is_active(&loop->wakeup_io.ev)) {
+    bool active = loop->ev != NULL && ev_is_active(&loop->wakeup_io.ev);
+    if (active) {
         ev_ref(loop->ev);
         ml_fdw_stop(loop, &loop->wakeup_io);
     }
@@ -159,6 +167,9 @@ ml_interrupt_end(ml_loop *loop)
         if (set_wakeup_fd(was) == -2) {
             PyErr_Clear();
         }
+    }
+    if (active && loop->ev != NULL) { /* those of now, not of who handles signals in a later run */
+        take_numbers(loop);
     }
     if (exc != NULL) {
         ml_raise(exc);

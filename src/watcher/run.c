@@ -165,6 +165,9 @@ ml_loop_wake_and_yield(ml_loop *loop)
     bool yield = loop->unyielding == 0;
     double took = 0.;
 
+    if (!yield) { /* with the GIL: for each of several threads */
+        loop->unyielding--;
+    }
     Py_INCREF(loop);
     loop->wakers++;
     Py_BEGIN_ALLOW_THREADS;
@@ -176,10 +179,7 @@ ml_loop_wake_and_yield(ml_loop *loop)
         took = ml_monotonic() - start;
     }
     Py_END_ALLOW_THREADS;
-    if (!yield) {
-        loop->unyielding--;
-    }
-    else if (took > YIELDED_TOO_LONG) {
+    if (took > YIELDED_TOO_LONG) {
         loop->unyielding = WITHOUT_YIELD;
     }
     Py_DECREF(loop);

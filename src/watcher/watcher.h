@@ -267,7 +267,7 @@ void ml_interrupt_end(ml_loop *loop);
 /* In a forked child: its own socket pair, under the same numbers. */
 void ml_interrupt_after_fork(ml_loop *loop);
 
-/* Ends the loop's poll from any thread. The GIL must be held. */
+/* Ends the loop's poll from any thread, with the GIL; without it, as one of `wakers`. */
 static inline void
 ml_loop_wake(ml_loop *loop)
 {

@@ -365,6 +365,28 @@ class TestBesidePythonHandlers:
         run_turns(loop, 4)
         assert got == []
 
+    def test_added_after_it_ended_a_run(self, loop, usr1):
+        def interrupt(signum, frame):
+            raise KeyboardInterrupt
+
+        signal.signal(usr1, interrupt)
+        loop.call_soon(kill, usr1)
+        with pytest.raises(KeyboardInterrupt):
+            run_turns(loop, 4)
+        got = []
+        loop.add_signal_handler(usr1, got.append, "loop")
+        run_turns(loop, 4)
+        loop.remove_signal_handler(usr1)
+        assert got == []
+
+    def test_sent_as_the_run_ends(self, loop, usr1, got, mine):
+        signal.signal(usr1, mine)
+        loop.call_soon(kill, usr1)
+        loop.call_soon(loop.stop)
+        loop.run_forever()
+        run_turns(loop, 4)
+        assert got == ["mine", "loop"]
+
     def test_the_loop_that_asked_last_gets_it(self, loop, new_loop, usr1, got, mine):
         other = new_loop()
         other.add_signal_handler(usr1, got.append, "other")

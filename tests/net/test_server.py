@@ -379,6 +379,56 @@ if PY313:
 
             run(main())
 
+        def test_attached_to_another_server_too(self, run):
+            async def main():
+                async with serving() as (server, protocols, address), serving() as (other, *_):
+                    await client(address)
+                    await until(lambda: protocols and protocols[0].transport)
+                    transport = protocols[0].transport
+                    for _ in range(2):
+                        other._attach(transport)
+                    for each in (server, other):
+                        assert set(each._clients) == {transport}
+                        assert len(each._clients) == 1
+                    other._detach(transport)
+                    assert (len(server._clients), len(other._clients)) == (1, 0)
+                    other._attach(transport)
+                    server.abort_clients()
+                    await protocols[0].lost
+                    assert len(server._clients) == 0
+                    other._detach(transport)
+                    assert len(other._clients) == 0
+
+            run(main())
+
+        @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+        def test_collected_are_not_found_any_more(self, run):
+            class Late:
+                """Of no interest to the collector: freed when what has it is cleared."""
+
+                __slots__ = ()
+
+                def __del__(self):
+                    found.append([list(each._clients) for each in servers])
+
+            async def main():
+                async with serving() as (server, protocols, address), serving() as (other, *_):
+                    servers.extend([server, other])
+                    await client(address)
+                    await until(lambda: protocols and protocols[0].transport)
+                    transport = protocols[0].transport
+                    transport.pause_reading()  # so that the loop has it no more
+                    other._attach(transport)
+                    protocols[0].late = Late()
+                    protocols.clear()
+                    del transport
+                    gc.collect()
+                    assert found == [[[], []]]
+                    servers.clear()
+
+            servers, found = [], []
+            run(main())
+
         @pytest.mark.parametrize("how", ["close_clients", "abort_clients"])
         def test_without_clients(self, run, how):
             async def main():
