@@ -708,6 +708,8 @@ async def wakeups(report):
         thread = threading.Thread(target=work)
         thread.start()
         await asyncio.sleep(0.002)
+        for _ in range(10):
+            await asyncio.sleep(0.0003)  # by a timerfd
         os.kill(os.getpid(), signal.SIGUSR1)
         try:
             await asyncio.gather(signalled.wait(), called.wait(), done)

@@ -76,12 +76,13 @@ def test_storms(library, scenario):
     assert any(result["struck"] for result in check(library, jobs))
 
 
-def test_wakeup_is_watched_again(library, counts):
+@pytest.mark.parametrize("scenario", ["process", "wakeups"])
+def test_wakeup_is_watched_again(library, counts, scenario):
     """libev makes its set anew when it cannot change a registration; then it loses its wake-up."""
     (lasting,) = (f for f in plan.FAULTS if f.call == "epoll_ctl" and f.times > 1)
     jobs = [
-        {"scenario": "process", "fault": lasting, "index": index}
-        for index in range(counts("process")["epoll_ctl"])
+        {"scenario": scenario, "fault": lasting, "index": index}
+        for index in range(counts(scenario)["epoll_ctl"])
     ]
     check(library, jobs)
 
