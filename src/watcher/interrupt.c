@@ -26,13 +26,24 @@ take_numbers(ml_loop *loop)
     char numbers[64];
     ssize_t got;
 
-    while ((got = recv(loop->wakeup_fds[0], numbers, sizeof(numbers), MSG_DONTWAIT)) > 0) {
+    for (;;) {
+        got = recv(loop->wakeup_fds[0], numbers, sizeof(numbers), MSG_DONTWAIT);
+        if (got < 0 && errno == EINTR) {
+            continue;
+        }
+        if (got <= 0) {
+            break;
+        }
         for (ssize_t i = 0; loop->host_ops != NULL && i < got; i++) {
             loop->host_ops->got_signal(loop->host, (unsigned char)numbers[i]);
         }
         if (loop->wakeup_old >= 0 && write(loop->wakeup_old, numbers, (size_t)got) < 0) {
             continue; /* full or closed: CPython's handler would only warn, too */
         }
+    }
+    if (got < 0 && errno != EAGAIN && errno != EBADF) { /* EBADF: see wakeup_dead() */
+        ml_os_error(errno);
+        ml_unraisable((PyObject *)loop);
     }
 }
 
