@@ -24,13 +24,17 @@ fired(struct ev_loop *Py_UNUSED(ev), ev_io *io, int Py_UNUSED(revents))
     ML_CONTAINER_OF(io, ml_precise, io.ev)->fired = read(io->fd, &count, sizeof(count)) > 0;
 }
 
-/* Somebody closed it, or has its number now: go on without. */
+/* Somebody closed it, or has its number now: go on without. Or the kernel has no room to watch it:
+ * then it is still ours. */
 static void
 gone(ml_loop *loop, ml_fdw *fdw)
 {
     ml_precise *self = ML_CONTAINER_OF(fdw, ml_precise, io);
 
     ev_ref(loop->ev);
+    if (loop->dead_errno == ENOSPC || loop->dead_errno == ENOMEM) {
+        close(self->fd);
+    }
     self->fd = -1;
     self->armed = 0.; /* what it was set to is lost with it */
 }
