@@ -55,6 +55,41 @@ ml_clock(clockid_t clock)
     return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
 }
 
+int
+ml_take_args(const char *method, const char *const *names, Py_ssize_t count, PyObject *const *args,
+             Py_ssize_t nargs, PyObject *kwnames, PyObject **values)
+{
+    if (nargs > count) {
+        PyErr_Format(PyExc_TypeError, "%s() takes at most %zd arguments (%zd given)", method, count,
+                     nargs);
+        return -1;
+    }
+    for (Py_ssize_t i = 0; i < nargs; i++) {
+        values[i] = args[i];
+    }
+    for (Py_ssize_t i = 0; kwnames != NULL && i < PyTuple_GET_SIZE(kwnames); i++) {
+        PyObject *name = PyTuple_GET_ITEM(kwnames, i);
+        Py_ssize_t which = 0;
+        while (which < count && PyUnicode_CompareWithASCIIString(name, names[which]) != 0) {
+            which++;
+        }
+        if (which < nargs || which == count) {
+            PyErr_Format(PyExc_TypeError, "%s() got %s argument '%U'", method,
+                         which == count ? "an unexpected keyword" : "multiple values for", name);
+            return -1;
+        }
+        values[which] = args[nargs + i];
+    }
+    for (Py_ssize_t i = 0; i < count; i++) {
+        if (values[i] == NULL) {
+            PyErr_Format(PyExc_TypeError, "%s() missing 1 required positional argument: '%s'",
+                         method, names[i]);
+            return -1;
+        }
+    }
+    return 0;
+}
+
 PyObject *
 ml_no_pickle(PyObject *self, PyObject *Py_UNUSED(unused))
 {

@@ -85,6 +85,12 @@ ml_monotonic(void)
 /* For setters: -1 with AttributeError if `value` is NULL, which is a deletion. */
 int ml_no_delete(PyObject *value, const char *name);
 
+/* The arguments of a METH_FASTCALL | METH_KEYWORDS method, each of which may be named. `values`
+ * holds the defaults, NULL for what must be given, and gets borrowed references. 0, or -1 with
+ * TypeError. */
+int ml_take_args(const char *method, const char *const *names, Py_ssize_t count,
+                 PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames, PyObject **values);
+
 /* Raises TypeError "cannot pickle ..."; a METH_NOARGS for __reduce__ and __copy__. */
 PyObject *ml_no_pickle(PyObject *self, PyObject *unused);
 

@@ -366,27 +366,10 @@ send_or_queue(ml_datagram *self, PyObject *data, PyObject *address)
 static PyObject *
 datagram_sendto(ml_datagram *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
-    PyObject *values[2] = {NULL, Py_None};
-    const char *names[2] = {"data", "addr"};
-    Py_ssize_t nkw = kwnames ? PyTuple_GET_SIZE(kwnames) : 0;
+    static const char *const names[] = {"data", "addr"};
+    PyObject *values[] = {NULL, Py_None};
 
-    if (nargs > 2) {
-        return PyErr_Format(PyExc_TypeError, "sendto() takes 1 or 2 arguments, not %zd", nargs);
-    }
-    memcpy(values, args, (size_t)nargs * sizeof(*args));
-    for (Py_ssize_t i = 0; i < nkw; i++) {
-        PyObject *name = PyTuple_GET_ITEM(kwnames, i);
-        int which = PyUnicode_CompareWithASCIIString(name, names[0]) == 0   ? 0
-                    : PyUnicode_CompareWithASCIIString(name, names[1]) == 0 ? 1
-                                                                            : -1;
-        if (which < nargs) {
-            return PyErr_Format(PyExc_TypeError, "sendto() got %s argument '%U'",
-                                which < 0 ? "an unexpected" : "twice the", name);
-        }
-        values[which] = args[nargs + i];
-    }
-    if (values[0] == NULL) {
-        PyErr_SetString(PyExc_TypeError, "sendto() needs the argument 'data'");
+    if (ml_take_args("sendto", names, 2, args, nargs, kwnames, values) < 0) {
         return NULL;
     }
     if (send_or_queue(self, values[0], values[1]) < 0) {

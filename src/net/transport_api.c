@@ -106,9 +106,28 @@ ml_transport_type_error(PyObject *data)
     return -1;
 }
 
-PyObject *
-ml_transport_py_write(ml_transport *self, PyObject *data)
+/* The argument of a method with one; NULL with TypeError. */
+static PyObject *
+only_arg(const char *method, const char *name, PyObject *const *args, Py_ssize_t nargs,
+         PyObject *kwnames)
 {
+    PyObject *value = NULL;
+
+    if (nargs == 1 && kwnames == NULL) {
+        return args[0];
+    }
+    return ml_take_args(method, &name, 1, args, nargs, kwnames, &value) < 0 ? NULL : value;
+}
+
+PyObject *
+ml_transport_py_write(ml_transport *self, PyObject *const *args, Py_ssize_t nargs,
+                      PyObject *kwnames)
+{
+    PyObject *data = only_arg("write", "data", args, nargs, kwnames);
+
+    if (data == NULL) {
+        return NULL;
+    }
     if (!ml_transport_is_data(data)) {
         ml_transport_type_error(data);
         return NULL;
@@ -130,9 +149,12 @@ ml_transport_py_write(ml_transport *self, PyObject *data)
 }
 
 PyObject *
-ml_transport_py_writelines(ml_transport *self, PyObject *lines)
+ml_transport_py_writelines(ml_transport *self, PyObject *const *args, Py_ssize_t nargs,
+                           PyObject *kwnames)
 {
-    if (check_writable(self, "writelines") < 0) {
+    PyObject *lines = only_arg("writelines", "list_of_data", args, nargs, kwnames);
+
+    if (lines == NULL || check_writable(self, "writelines") < 0) {
         return NULL;
     }
     PyObject *list = PySequence_Tuple(lines); /* ours: nobody changes it meanwhile */
@@ -422,9 +444,12 @@ ml_transport_py_get_protocol(ml_transport *self, PyObject *Py_UNUSED(unused))
 }
 
 PyObject *
-ml_transport_py_set_protocol(ml_transport *self, PyObject *protocol)
+ml_transport_py_set_protocol(ml_transport *self, PyObject *const *args, Py_ssize_t nargs,
+                             PyObject *kwnames)
 {
-    return ml_none_or_error(ml_transport_set_protocol(self, protocol));
+    PyObject *protocol = only_arg("set_protocol", "protocol", args, nargs, kwnames);
+
+    return protocol ? ml_none_or_error(ml_transport_set_protocol(self, protocol)) : NULL;
 }
 
 PyObject *

@@ -12,9 +12,9 @@
     {                                                                                             \
         name, (PyCFunction)(void (*)(void))function, METH_VARARGS | METH_KEYWORDS, PyDoc_STR(doc) \
     }
-#define ML_ONE_ARG(name, function, doc)                     \
-    {                                                       \
-        name, (PyCFunction)function, METH_O, PyDoc_STR(doc) \
+#define ML_ARGS(name, function, doc)                                                               \
+    {                                                                                              \
+        name, (PyCFunction)(void (*)(void))function, METH_FASTCALL | METH_KEYWORDS, PyDoc_STR(doc) \
     }
 
 /* All kinds; close() differs. */
@@ -22,8 +22,8 @@
     ML_NOARGS("is_closing", ml_transport_py_is_closing, "True from close() or abort() on."),   \
         ML_NOARGS("get_protocol", ml_transport_py_get_protocol,                                \
                   "The protocol; None once it is lost."),                                      \
-        ML_ONE_ARG("set_protocol", ml_transport_py_set_protocol,                               \
-                   "set_protocol($self, protocol, /)\n--\n\nReplaces the protocol."),          \
+        ML_ARGS("set_protocol", ml_transport_py_set_protocol,                                  \
+                "set_protocol($self, /, protocol)\n--\n\nReplaces the protocol."),             \
         ML_KEYWORDS("get_extra_info", ml_transport_get_extra_info,                             \
                     "get_extra_info($self, /, name, default=None)\n--\n\n"                     \
                     "'socket', 'sockname' and 'peername', or 'pipe', and what was given when " \
@@ -39,12 +39,12 @@
         ML_NOARGS("is_reading", ml_transport_py_is_reading, "True unless paused or closing.")
 
 /* Kinds that write bytes in a row. */
-#define ML_WRITE_METHODS                                                             \
-    ML_ONE_ARG("write", ml_transport_py_write,                                       \
-               "write($self, data, /)\n--\n\nSends bytes-like data; never blocks."), \
-        ML_ONE_ARG("writelines", ml_transport_py_writelines,                         \
-                   "writelines($self, list_of_data, /)\n--\n\n"                      \
-                   "Sends an iterable of data in one go.")
+#define ML_WRITE_METHODS                                                          \
+    ML_ARGS("write", ml_transport_py_write,                                       \
+            "write($self, /, data)\n--\n\nSends bytes-like data; never blocks."), \
+        ML_ARGS("writelines", ml_transport_py_writelines,                         \
+                "writelines($self, /, list_of_data)\n--\n\n"                      \
+                "Sends an iterable of data in one go.")
 
 /* Kinds with a queue. */
 #define ML_FLOW_METHODS                                                                 \
@@ -56,8 +56,10 @@
                     "set_write_buffer_limits($self, /, high=None, low=None)\n--\n\n"    \
                     "Sets the water marks for pause_writing() and resume_writing(), in bytes.")
 
-PyObject *ml_transport_py_write(ml_transport *self, PyObject *data);
-PyObject *ml_transport_py_writelines(ml_transport *self, PyObject *lines);
+PyObject *ml_transport_py_write(ml_transport *self, PyObject *const *args, Py_ssize_t nargs,
+                                PyObject *kwnames);
+PyObject *ml_transport_py_writelines(ml_transport *self, PyObject *const *args, Py_ssize_t nargs,
+                                     PyObject *kwnames);
 PyObject *ml_transport_py_can_write_eof(ml_transport *self, PyObject *unused);
 PyObject *ml_transport_py_get_write_buffer_size(ml_transport *self, PyObject *unused);
 PyObject *ml_transport_py_get_write_buffer_limits(ml_transport *self, PyObject *unused);
@@ -70,7 +72,8 @@ PyObject *ml_transport_py_close(ml_transport *self, PyObject *unused);
 PyObject *ml_transport_py_is_closing(ml_transport *self, PyObject *unused);
 PyObject *ml_transport_py_abort(ml_transport *self, PyObject *unused);
 PyObject *ml_transport_py_get_protocol(ml_transport *self, PyObject *unused);
-PyObject *ml_transport_py_set_protocol(ml_transport *self, PyObject *protocol);
+PyObject *ml_transport_py_set_protocol(ml_transport *self, PyObject *const *args, Py_ssize_t nargs,
+                                       PyObject *kwnames);
 
 extern PyMethodDef ml_stream_methods[];
 extern PyGetSetDef ml_transport_getset[];

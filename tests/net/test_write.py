@@ -413,3 +413,40 @@ class TestGone:
                     await protocol.lost
 
         run(main())
+
+
+class TestArguments:
+    def test_named(self, run):
+        async def main():
+            async with connected() as (transport, protocol, peer):
+                transport.write(data=b"one")
+                transport.writelines(list_of_data=[b"two", b"three"])
+                transport.set_protocol(protocol=protocol)
+                transport.set_write_buffer_limits(high=100, low=10)
+                assert transport.get_extra_info(name="none", default=3) == 3
+                assert await peer.recv_exactly(11) == b"onetwothree"
+
+        run(main())
+
+    @pytest.mark.parametrize("method", ["write", "writelines", "set_protocol"])
+    @pytest.mark.parametrize(
+        ("args", "kwargs"),
+        [((), {}), ((b"x", b"y"), {}), ((), {"wrong": b"x"}), ((b"x",), {"wrong": b"x"})],
+    )
+    def test_wrong(self, run, method, args, kwargs):
+        async def main():
+            async with connected() as (transport, _, peer):
+                with pytest.raises(TypeError):
+                    getattr(transport, method)(*args, **kwargs)
+                transport.write(b"z")
+                assert await peer.recv() == b"z"
+
+        run(main())
+
+    def test_given_twice(self, run):
+        async def main():
+            async with connected() as (transport, _, _peer):
+                with pytest.raises(TypeError, match="multiple values for argument 'data'"):
+                    transport.write(b"x", data=b"x")
+
+        run(main())
