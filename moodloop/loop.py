@@ -245,6 +245,8 @@ class EventLoop(Internals, asyncio.BaseEventLoop):  # type: ignore[misc]
     def _check_sock(self, sock: socket.socket) -> None:
         """Called where `type(sock) is not _Socket or self._debug`."""
         _check_ssl_socket(sock)
+        if not hasattr(sock, "fileno"):
+            raise AttributeError(f"a socket is needed, not {type(sock).__name__!r}")
         if self._debug and sock.gettimeout() != 0:
             raise ValueError("the socket must be non-blocking")
 

@@ -534,6 +534,12 @@ class TestChecks:
                 with pytest.raises(TypeError, match="Socket cannot be of type SSLSocket"):
                     run(call(loop, sock))
 
+    def test_number_of_a_descriptor(self, loop, run, call):
+        with socket.socket() as sock:
+            sock.setblocking(False)
+            with pytest.raises(AttributeError):
+                run(call(loop, sock.fileno()))
+
     def test_is_a_coroutine(self, loop, run, call):
         with socket.socket() as sock:
             sock.setblocking(False)
