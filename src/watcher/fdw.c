@@ -265,6 +265,10 @@ ml_fdw_check_changed(ml_loop *loop)
 void
 ml_fdw_check(ml_loop *loop)
 {
+    if (ev_iteration(loop->ev) > 0 && loop->changed_len == 0 && !loop->check_each &&
+        !loop->check_all && !loop->reset_due && !loop->backend_moved) {
+        return;
+    }
     if (loop->reset_due && loop->backend_fd >= 0) {
         foresee_backend_fd(loop);
     }

@@ -127,10 +127,7 @@ invoke_pending(struct ev_loop *ev)
         ml_loop_wake(loop);
     }
     loop->swept = false;
-    if (iteration == 0 || loop->changed_len > 0 || loop->check_each || loop->check_all ||
-        loop->reset_due || loop->backend_moved) {
-        ml_fdw_check(loop);
-    }
+    ml_fdw_check(loop);
     if (loop->break_how) {
         ml_loop_break(loop, loop->break_how);
         loop->break_how = 0;
