@@ -91,6 +91,18 @@ ml_take_args(const char *method, const char *const *names, Py_ssize_t count, PyO
 }
 
 PyObject *
+ml_take_arg(const char *method, const char *name, PyObject *const *args, Py_ssize_t nargs,
+            PyObject *kwnames)
+{
+    PyObject *value = NULL;
+
+    if (nargs == 1 && kwnames == NULL) {
+        return args[0];
+    }
+    return ml_take_args(method, &name, 1, args, nargs, kwnames, &value) < 0 ? NULL : value;
+}
+
+PyObject *
 ml_no_pickle(PyObject *self, PyObject *Py_UNUSED(unused))
 {
     return PyErr_Format(PyExc_TypeError, "cannot pickle '%s' object", Py_TYPE(self)->tp_name);

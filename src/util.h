@@ -91,6 +91,10 @@ int ml_no_delete(PyObject *value, const char *name);
 int ml_take_args(const char *method, const char *const *names, Py_ssize_t count,
                  PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames, PyObject **values);
 
+/* The same where there is one, borrowed; NULL with TypeError. */
+PyObject *ml_take_arg(const char *method, const char *name, PyObject *const *args, Py_ssize_t nargs,
+                      PyObject *kwnames);
+
 /* Raises TypeError "cannot pickle ..."; a METH_NOARGS for __reduce__ and __copy__. */
 PyObject *ml_no_pickle(PyObject *self, PyObject *unused);
 

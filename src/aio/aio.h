@@ -301,7 +301,8 @@ PyObject *ml_base_create_task(ml_base *, PyObject *const *, Py_ssize_t, PyObject
 PyObject *ml_diagnose(ml_state *state, const char *name, const char *format, ...);
 
 /* Takes context= out of the keywords, callback= and the one named `first_name`: stock asyncio's
- * signatures allow them. NULL for what a function has not; those given by position are not NULL. */
+ * signatures allow them. NULL for what a function has not, never for callback; those
+ * given by position are not NULL. */
 int ml_base_keywords(ml_base *self, const char *name, PyObject *const *values, PyObject *kwnames,
                      const char *first_name, PyObject **first, PyObject **callback,
                      PyObject **context);

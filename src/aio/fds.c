@@ -460,16 +460,9 @@ remove_checked(ml_base *self, int direction, PyObject *const *args, Py_ssize_t n
                PyObject *kwnames)
 {
     const char *name = direction == READER ? "remove_reader" : "remove_writer";
-    PyObject *fileobj = nargs > 0 ? args[0] : NULL;
+    PyObject *fileobj = ml_take_arg(name, "fd", args, nargs, kwnames);
 
-    if (kwnames != NULL &&
-        ml_base_keywords(self, name, args + nargs, kwnames, "fd", &fileobj, NULL, NULL) < 0) {
-        return NULL;
-    }
-    if (fileobj == NULL || nargs > 1) {
-        return PyErr_Format(PyExc_TypeError, "%s() takes a file descriptor", name);
-    }
-    return remove_rw(self, direction, true, fileobj);
+    return fileobj ? remove_rw(self, direction, true, fileobj) : NULL;
 }
 
 PyObject *

@@ -22,8 +22,7 @@ ml_base_keywords(ml_base *self, const char *name, PyObject *const *values, PyObj
                                 PyUnicode_Compare(key, self->state->str.context) == 0)) {
             *context = values[i];
         }
-        else if (callback != NULL && *callback == NULL &&
-                 PyUnicode_Compare(key, self->state->str.callback) == 0) {
+        else if (*callback == NULL && PyUnicode_Compare(key, self->state->str.callback) == 0) {
             *callback = values[i];
         }
         else if (first != NULL && *first == NULL &&

@@ -106,24 +106,11 @@ ml_transport_type_error(PyObject *data)
     return -1;
 }
 
-/* The argument of a method with one; NULL with TypeError. */
-static PyObject *
-only_arg(const char *method, const char *name, PyObject *const *args, Py_ssize_t nargs,
-         PyObject *kwnames)
-{
-    PyObject *value = NULL;
-
-    if (nargs == 1 && kwnames == NULL) {
-        return args[0];
-    }
-    return ml_take_args(method, &name, 1, args, nargs, kwnames, &value) < 0 ? NULL : value;
-}
-
 PyObject *
 ml_transport_py_write(ml_transport *self, PyObject *const *args, Py_ssize_t nargs,
                       PyObject *kwnames)
 {
-    PyObject *data = only_arg("write", "data", args, nargs, kwnames);
+    PyObject *data = ml_take_arg("write", "data", args, nargs, kwnames);
 
     if (data == NULL) {
         return NULL;
@@ -152,7 +139,7 @@ PyObject *
 ml_transport_py_writelines(ml_transport *self, PyObject *const *args, Py_ssize_t nargs,
                            PyObject *kwnames)
 {
-    PyObject *lines = only_arg("writelines", "list_of_data", args, nargs, kwnames);
+    PyObject *lines = ml_take_arg("writelines", "list_of_data", args, nargs, kwnames);
 
     if (lines == NULL || check_writable(self, "writelines") < 0) {
         return NULL;
@@ -447,7 +434,7 @@ PyObject *
 ml_transport_py_set_protocol(ml_transport *self, PyObject *const *args, Py_ssize_t nargs,
                              PyObject *kwnames)
 {
-    PyObject *protocol = only_arg("set_protocol", "protocol", args, nargs, kwnames);
+    PyObject *protocol = ml_take_arg("set_protocol", "protocol", args, nargs, kwnames);
 
     return protocol ? ml_none_or_error(ml_transport_set_protocol(self, protocol)) : NULL;
 }
