@@ -1,6 +1,7 @@
 """The same stream connections on stock asyncio and on moodloop: each end sees the same."""
 
 import asyncio
+import sys
 
 import pytest
 from hypothesis import given
@@ -81,6 +82,9 @@ def test_corpus(name):
     compare(([(first, second)], stimuli))
 
 
+@pytest.mark.skipif(
+    sys.version_info < (3, 11, 5), reason="asyncio read on after pausing in connection_made() then"
+)
 @given(connections)
 def test_connections(program):
     compare(program)

@@ -1,6 +1,7 @@
 """Which faults each call can have."""
 
 import errno
+import sys
 from typing import NamedTuple
 
 from .shim import AFTER, FAIL, OPTION, SHORT
@@ -99,6 +100,8 @@ FAULTS = [
 # Hard faults that tell of the standard library only: Popen closes again what could not be closed,
 # though Linux has; and the thread that waits for a child process whose loop has failed waits on.
 EXCLUDED = {("process", "close"), ("process", "epoll_wait")}
+if sys.version_info < (3, 11, 5):  # Popen left pipes open when it could not have another one
+    EXCLUDED.add(("process", "pipe2"))
 
 # A child whose pidfd cannot be watched is waited for in a thread, and nobody need know.
 QUIET = {("process", "epoll_create1")}
