@@ -2,6 +2,7 @@
  *
  * Layers, each including only those before it:
  *   moodloop.h -> util.h -> watcher/ (libev for Python) -> aio/ (asyncio) -> net/ (transports)
+ * sys/ (system calls) includes none of them; each may include it.
  */
 #ifndef MOODLOOP_H
 #define MOODLOOP_H

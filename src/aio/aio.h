@@ -8,7 +8,7 @@
 
 #include "../watcher/watcher.h" /* first: Python.h comes before the system's headers */
 
-#include "../net/sock.h"
+#include "../sys/sock.h"
 
 typedef struct ml_base ml_base;
 typedef struct ml_handle ml_handle;

@@ -1,6 +1,5 @@
 /* Listener: accepts on a listening socket. Its accept() is what add_reader() calls. */
 #include "transport.h"
-#include "sock.h"
 
 #include <errno.h>
 #include <unistd.h>
