@@ -54,11 +54,12 @@ class Watch(Generic[T]):
                 raise StopAsyncIteration
             if self._waiter is not None:
                 raise RuntimeError("another task is waiting for this watch")
-            self._waiter = self._loop.create_future()
+            waiter = self._loop.create_future()
+            self._set_waiter(waiter)
             try:
-                await self._waiter
+                await waiter
             finally:
-                self._waiter = None
+                self._set_waiter(None)
         return self._events.popleft()
 
     def close(self) -> None:
@@ -81,6 +82,12 @@ class Watch(Generic[T]):
             if watcher.active:
                 watcher.stop()
         self._watchers.clear()
+
+    def _set_waiter(self, waiter: asyncio.Future[None] | None) -> None:
+        """The loop keeps who waits, by its watchers, as it keeps a task that sleeps."""
+        self._waiter = waiter
+        for watcher in self._watchers:
+            watcher.data = waiter
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
