@@ -61,8 +61,10 @@ ecosystem: ## real servers, frameworks and clients on moodloop
 	@.ci/system "$(PYTHON)" redis-server postgresql
 	@$(MAKE) run-ecosystem VENV=$(ECOSYSTEM_VENV) PYTHON="$(PYTHON)"
 
+# Plugins are for the suites that the tests start.
+NO_PLUGINS = asyncio anyio looptime_plugin looptime_chronometers looptime_timeproxies
 run-ecosystem: build $(call extra,ecosystem)
-	$(PY) -m pytest -p no:asyncio -p no:anyio tests/ecosystem $(ARGS)
+	$(PY) -m pytest $(addprefix -p no:,$(NO_PLUGINS)) tests/ecosystem $(ARGS)
 
 build: $(EDITABLE) ## build the extension in place; only what has changed is compiled
 	@$(PY) setup.py -q build_ext --inplace

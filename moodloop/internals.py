@@ -83,6 +83,24 @@ class Internals(_core.LoopBase):
     def _selector(self) -> Any:
         raise AttributeError("this loop has no selector: it polls with libev, see loop.ev")
 
+    # Libraries that put their own methods on the class of a BaseEventLoop need a selector in them.
+    # Those that make runs nest (nest_asyncio and its forks) leave alone what says that it has been
+    # done; a nested run is then the usual RuntimeError.
+    _nest_patched = True
+
+    # looptime replaces the selector's select(), unless this is there: its pytest plugin does it to
+    # each loop, whether or not a test asks for looptime's clock.
+    _LoopTimeEventLoop__original_select = None
+
+    @property
+    def _LoopTimeEventLoop__enabled(self) -> bool:
+        return False
+
+    @_LoopTimeEventLoop__enabled.setter
+    def _LoopTimeEventLoop__enabled(self, value: bool) -> None:
+        if value:
+            raise RuntimeError("looptime cannot set this loop's clock: it polls with libev")
+
     def _refuse_after_init(self, name: str) -> None:
         """BaseEventLoop.__init__() sets an empty one of each; nobody else may."""
         if hasattr(self, "_default_executor"):

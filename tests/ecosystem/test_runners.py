@@ -35,6 +35,14 @@ async def test_that_fails():
 """
 
 
+# It needs pytest-asyncio's plugin, and test_patchers.py is about it.
+NO_LOOPTIME = [
+    *("-p", "no:looptime_plugin"),
+    *("-p", "no:looptime_chronometers"),
+    *("-p", "no:looptime_timeproxies"),
+]
+
+
 @pytest.fixture
 def suite(write, start, tmp_path):
     """Run SUITE under pytest with a conftest.py of the page."""
@@ -43,7 +51,7 @@ def suite(write, start, tmp_path):
         write("conftest.py", conftest)
         write("test_suite.py", SUITE.format(mark=mark))
         write("pytest.ini", "[pytest]", f"cache_dir = {tmp_path}/cache")
-        program = start("python -m pytest -q --tb=line -W error", *options)
+        program = start("python -m pytest -q --tb=line -W error", *NO_LOOPTIME, *options)
         out = program.end(None, status=[1])
         assert re.search(r"\b1 failed, 21 passed in", out), out
         assert "as it should" in out

@@ -198,3 +198,49 @@ class TestReadOnly:
             assert loop._stopping is False
 
         run(main())
+
+
+@pytest.mark.moodloop_only
+class TestPatchers:
+    """Libraries that put methods in place of a BaseEventLoop's, which need its selector."""
+
+    def test_nested_runs_stay_refused(self, loop, run):
+        """What makes runs nest asks for this name first, and returns if it is there."""
+        assert loop._nest_patched is True
+
+        class Subclass(type(loop)):
+            pass
+
+        assert Subclass._nest_patched is True
+
+        async def main():
+            nested = asyncio.sleep(0)
+            with pytest.raises(RuntimeError, match="already running"):
+                loop.run_until_complete(nested)
+            nested.close()
+
+        run(main())
+
+    def test_fake_clock(self, loop, run):
+        """A class put before the loop's own, which is harmless until it is switched on."""
+
+        class LoopTimeEventLoop(asyncio.BaseEventLoop):
+            def setup(self, enabled):
+                try:
+                    self.__original_select
+                except AttributeError:
+                    self.__original_select = self._selector.select
+                self.__enabled = enabled
+
+            def time(self):
+                return 0.0 if self.__enabled else super().time()
+
+        loop.__class__ = type("Fake", (LoopTimeEventLoop, type(loop)), {})
+        loop.setup(False)
+        start = loop.time()
+        assert start > 0
+        run(asyncio.sleep(0.001))
+        assert loop.time() > start
+        with pytest.raises(RuntimeError, match="looptime"):
+            loop.setup(True)
+        assert loop.time() > start
