@@ -9,8 +9,8 @@
 #include "../watcher/watcher.h" /* first: Python.h comes before the system's headers */
 
 #include "../sys/sock.h"
+#include "held.h"
 
-typedef struct ml_base ml_base;
 typedef struct ml_handle ml_handle;
 typedef struct ml_timer ml_timer;
 typedef struct ml_ready ml_ready;
@@ -238,7 +238,7 @@ struct ml_base {
     int slots_cap;
     ml_sig *signals;             /* list */
     struct ml_stream *unflushed; /* streams with queued writes that were not tried yet */
-    struct ml_stream *held;      /* streams that are watched: we own a reference to each owner */
+    ml_held *held;               /* list */
     PyObject *scratch;           /* bytes, ML_SCRATCH_SIZE; nobody else has it: see recv.c */
 };
 
@@ -392,8 +392,6 @@ void ml_recv_expect(size_t *expected, size_t got);
 
 /* Sends what is queued on streams since the last flush (net/stream.c). -1: must leave. */
 int ml_base_flush(ml_base *self);
-int ml_base_streams_traverse(ml_base *self, visitproc visit, void *arg);
-void ml_base_streams_clear(ml_base *self);
 /* _make_socket_transport(sock, protocol, waiter=None, *, extra=None, server=None, context=None),
  * the hook of BaseEventLoop.create_connection() (net/transport.c). */
 PyObject *ml_make_socket_transport(ml_base *self, PyObject *args, PyObject *kwargs);

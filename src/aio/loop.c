@@ -279,7 +279,7 @@ shut(ml_base *self)
         }
         drop_waiting(self);
         ml_base_signals_clear(self);
-        ml_base_streams_clear(self);
+        ml_base_held_clear(self);
         ml_base_slots_clear(self);
         ml_precise_close(self, &self->precise);
         if (self->ev->ev != NULL && ev_is_active(&self->clock)) {
@@ -337,7 +337,7 @@ base_traverse(ml_base *self, visitproc visit, void *arg)
         Py_VISIT(timer);
     }
     int rc = ml_base_signals_traverse(self, visit, arg);
-    rc = rc ? rc : ml_base_streams_traverse(self, visit, arg);
+    rc = rc ? rc : ml_base_held_traverse(self, visit, arg);
     return rc ? rc : ml_base_slots_traverse(self, visit, arg);
 }
 

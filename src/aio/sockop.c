@@ -11,7 +11,7 @@ typedef struct ml_sockop {
     PyObject *future;
     PyObject *waiting; /* the future's iterator, once awaited */
     ml_request request;
-    ml_fdw fdw;
+    ml_held held;
     ml_ready ready;
     int refused;   /* errno with which the kernel refused to watch the socket, 0 */
     int connected; /* the descriptor of a connection that waits for its transport, -1 */
@@ -32,18 +32,19 @@ ml_request_clear(ml_request *self)
     }
 }
 
+/* The caller has a reference. */
 static void
 stop(ml_sockop *self)
 {
-    if (ev_is_active(&self->fdw.ev)) {
-        ml_fdw_stop(self->loop->ev, &self->fdw);
+    if (ml_held_is_kept(&self->held)) {
+        ml_held_watch(&self->held, self->loop, 0);
     }
 }
 
 static void
 op_event(struct ev_loop *Py_UNUSED(loop), ev_io *ev, int Py_UNUSED(revents))
 {
-    ml_sockop *self = ML_CONTAINER_OF(ev, ml_sockop, fdw.ev);
+    ml_sockop *self = ML_CONTAINER_OF(ev, ml_sockop, held.fdw.ev);
 
     ml_base_got_ready(self->loop, &self->ready);
 }
@@ -52,7 +53,7 @@ op_event(struct ev_loop *Py_UNUSED(loop), ev_io *ev, int Py_UNUSED(revents))
 static void
 op_dead(ml_loop *loop, ml_fdw *fdw)
 {
-    ml_sockop *self = ML_CONTAINER_OF(fdw, ml_sockop, fdw);
+    ml_sockop *self = ML_CONTAINER_OF(fdw, ml_sockop, held.fdw);
 
     if (loop->dead_errno == EBADF) {
         self->request.owned = false; /* the number will be somebody else's */
@@ -92,7 +93,7 @@ settle(ml_sockop *self, PyObject *future, PyObject *result)
 static bool
 is_waiting(const ml_sockop *self)
 {
-    return ev_is_active(&self->fdw.ev) || self->refused || self->request.settled;
+    return ml_held_is_kept(&self->held) || self->request.settled;
 }
 
 /* The socket is ready: tries again. fileno(), done() and what the socket module is asked may be
@@ -103,8 +104,12 @@ try_again(ml_sockop *self, PyObject *sock, PyObject *future)
     bool again = false;
 
     if (sock != NULL && ml_fd_from_object(sock) != self->request.fd) {
+        if (PyErr_Occurred() && !PyErr_ExceptionMatches(PyExc_ValueError)) {
+            stop(self);
+            return settle(self, future, NULL);
+        }
         PyErr_Clear(); /* closed meanwhile: the number may be another connection's by now */
-        stop(self);
+        ml_fdw_stop(self->loop->ev, &self->held.fdw);
         return 0;
     }
     PyObject *done = PyObject_CallMethodNoArgs(future, self->loop->state->str.done);
@@ -157,11 +162,11 @@ ml_sockop_new(ml_base *loop, ml_request *asked)
     self->request = *asked;
     self->connected = -1;
     self->ready = (ml_ready){.run = op_run, .owner = (PyObject *)self};
-    ml_fdw_init(&self->fdw, op_event, op_dead, asked->fd, asked->events);
+    ml_held_init(&self->held, (PyObject *)self, op_event, op_dead, asked->fd);
     self->future = ml_base_create_future(loop, NULL);
     if (self->future == NULL || ml_base_check_closed(loop) < 0 || ml_reserve_check() < 0 ||
         (asked->settled ? ml_base_push_ready(loop, &self->ready)
-                        : ml_fdw_start(loop->ev, &self->fdw)) < 0) {
+                        : ml_held_watch(&self->held, loop, asked->events)) < 0) {
         Py_DECREF(self);
         return NULL;
     }

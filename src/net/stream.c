@@ -10,7 +10,7 @@
 static void
 stream_event(struct ev_loop *Py_UNUSED(loop), ev_io *ev, int revents)
 {
-    ml_stream *stream = ML_CONTAINER_OF(ev, ml_stream, fdw.ev);
+    ml_stream *stream = ML_CONTAINER_OF(ev, ml_stream, held.fdw.ev);
 
     if (!stream->reading && !stream->blocked) {
         return; /* it is ignored */
@@ -24,7 +24,7 @@ stream_event(struct ev_loop *Py_UNUSED(loop), ev_io *ev, int revents)
 static void
 stream_dead(ml_loop *loop, ml_fdw *fdw)
 {
-    ml_stream *stream = ML_CONTAINER_OF(fdw, ml_stream, fdw);
+    ml_stream *stream = ML_CONTAINER_OF(fdw, ml_stream, held.fdw);
 
     if (loop->dead_errno != EBADF) {
         stream->refused = loop->dead_errno;
@@ -45,32 +45,7 @@ ml_stream_init(ml_stream *stream, ml_base *loop, PyObject *owner, int fd, const 
                           .cap = 1};
     stream->ready = (ml_ready){.run = run, .owner = owner};
     stream->queue = &stream->first;
-    ml_fdw_init(&stream->fdw, stream_event, stream_dead, fd, 0);
-}
-
-/* While a stream is watched its events must reach its owner: so long the loop keeps that. */
-static void
-hold(ml_stream *stream, bool on)
-{
-    if (on == (stream->held_by != NULL)) {
-        return;
-    }
-    if (on) {
-        stream->next_held = stream->loop->held;
-        stream->held_by = &stream->loop->held;
-        if (stream->next_held != NULL) {
-            stream->next_held->held_by = &stream->next_held;
-        }
-        stream->loop->held = stream;
-        Py_INCREF(stream->ready.owner);
-        return;
-    }
-    *stream->held_by = stream->next_held;
-    if (stream->next_held != NULL) {
-        stream->next_held->held_by = stream->held_by;
-    }
-    stream->held_by = NULL;
-    Py_DECREF(stream->ready.owner); /* never the last one: the caller has its own */
+    ml_held_init(&stream->held, owner, stream_event, stream_dead, fd);
 }
 
 /* Brings the ev_io in line with `reading` and `blocked`. */
@@ -79,15 +54,7 @@ update_events(ml_stream *stream)
 {
     int events = (stream->reading ? EV_READ : 0) | (stream->blocked ? EV_WRITE : 0);
 
-    if (stream->fd < 0 || stream->loop->ev->ev == NULL) {
-        return 0;
-    }
-    if (ml_fdw_modify(stream->loop->ev, &stream->fdw, events) < 0) {
-        return -1;
-    }
-    hold(stream, events != 0);
-    ml_base_touch(stream->loop);
-    return 0;
+    return stream->fd < 0 ? 0 : ml_held_watch(&stream->held, stream->loop, events);
 }
 
 int
@@ -351,9 +318,8 @@ ml_stream_detach(ml_stream *stream)
     unlist(stream);
     stream->reading = stream->blocked = false;
     if (stream->fd >= 0) {
-        ml_fdw_stop(stream->loop->ev, &stream->fdw);
         stream->fd = -1;
-        hold(stream, false);
+        ml_held_watch(&stream->held, stream->loop, 0);
     }
 }
 
@@ -364,25 +330,4 @@ ml_stream_traverse(ml_stream *stream, visitproc visit, void *arg)
         Py_VISIT(stream->queue[stream->head + i].object);
     }
     return 0;
-}
-
-int
-ml_base_streams_traverse(ml_base *self, visitproc visit, void *arg)
-{
-    for (ml_stream *stream = self->held; stream != NULL; stream = stream->next_held) {
-        Py_VISIT(stream->ready.owner);
-    }
-    return 0;
-}
-
-void
-ml_base_streams_clear(ml_base *self)
-{
-    while (self->held != NULL) {
-        ml_stream *stream = self->held;
-        PyObject *owner = Py_NewRef(stream->ready.owner);
-        ml_fdw_stop(self->ev, &stream->fdw);
-        hold(stream, false);
-        Py_DECREF(owner);
-    }
 }

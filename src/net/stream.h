@@ -33,7 +33,7 @@ typedef struct ml_chunk {
 } ml_chunk;
 
 struct ml_stream {
-    ml_fdw fdw;
+    ml_held held; /* while it is watched the loop keeps its owner */
     ml_ready ready;
     ml_base *loop; /* borrowed from the owner */
     const ml_sink *sink;
@@ -46,12 +46,11 @@ struct ml_stream {
     size_t high, low; /* water marks, bytes */
     size_t expected;  /* how many bytes a read may bring */
     ml_stream *next_unflushed;
-    ml_stream *next_held, **held_by; /* in the loop's list while it is watched */
-    int revents;                     /* arrived, not handled yet */
-    int refused;                     /* errno with which the kernel refused to watch it, 0 */
-    int read_error;                  /* errno that follows what was read last, 0 */
-    bool reading;                    /* EV_READ wanted */
-    bool blocked;                    /* EV_WRITE wanted: the socket took less than it was given */
+    int revents;    /* arrived, not handled yet */
+    int refused;    /* errno with which the kernel refused to watch it, 0 */
+    int read_error; /* errno that follows what was read last, 0 */
+    bool reading;   /* EV_READ wanted */
+    bool blocked;   /* EV_WRITE wanted: the socket took less than it was given */
     bool unflushed; /* in the loop's list, which then owns a reference to the owner */
     bool paused;    /* sink->pause was called */
     bool stopped;   /* for good: the marks do not matter any more */

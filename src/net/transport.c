@@ -396,7 +396,7 @@ ml_transport_alloc(ml_base *loop, PyTypeObject *type, const ml_transport_kind *k
     /* Last: what fails before closes nothing. */
     self->sock = Py_XNewRef(none_is_null(args->sock));
     self->server = Py_XNewRef(none_is_null(args->server));
-    self->stream.fd = self->stream.fdw.ev.fd = fd;
+    self->stream.fd = self->stream.held.fdw.ev.fd = fd;
     return self;
 }
 

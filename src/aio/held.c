@@ -1,0 +1,79 @@
+/* The list of what a loop keeps. */
+#include "aio.h"
+
+#include <assert.h>
+
+void
+ml_held_init(ml_held *held, PyObject *owner, ml_io_cb cb, void (*dead)(ml_loop *, ml_fdw *), int fd)
+{
+    *held = (ml_held){.owner = owner};
+    ml_fdw_init(&held->fdw, cb, dead, fd, 0);
+}
+
+static void
+keep(ml_held *held, ml_base *loop)
+{
+    if (held->by != NULL) {
+        return;
+    }
+    held->next = loop->held;
+    held->by = &loop->held;
+    if (held->next != NULL) {
+        held->next->by = &held->next;
+    }
+    loop->held = held;
+    Py_INCREF(held->owner);
+}
+
+static void
+let_go(ml_held *held)
+{
+    if (held->by == NULL) {
+        return;
+    }
+    *held->by = held->next;
+    if (held->next != NULL) {
+        held->next->by = held->by;
+    }
+    held->by = NULL;
+    assert(Py_REFCNT(held->owner) > 1); /* `held` is in it */
+    Py_DECREF(held->owner);
+}
+
+int
+ml_held_watch(ml_held *held, ml_base *loop, int events)
+{
+    if (events == 0) {
+        ml_fdw_modify(loop->ev, &held->fdw, 0);
+        let_go(held);
+    }
+    else if (!loop->closed && loop->ev->ev != NULL) {
+        if (ml_fdw_modify(loop->ev, &held->fdw, events) < 0) {
+            return -1;
+        }
+        keep(held, loop);
+    }
+    ml_base_touch(loop);
+    return 0;
+}
+
+int
+ml_base_held_traverse(ml_base *self, visitproc visit, void *arg)
+{
+    for (ml_held *held = self->held; held != NULL; held = held->next) {
+        Py_VISIT(held->owner);
+    }
+    return 0;
+}
+
+void
+ml_base_held_clear(ml_base *self)
+{
+    assert(self->closed); /* or what goes with an owner could add to the list without end */
+    while (self->held != NULL) {
+        PyObject *owner = Py_NewRef(self->held->owner);
+        ml_fdw_stop(self->ev, &self->held->fdw);
+        let_go(self->held);
+        Py_DECREF(owner);
+    }
+}

@@ -1,0 +1,37 @@
+/* What a loop keeps: the owner of a descriptor that it watches.
+ *
+ * A task that waits is often known to nobody but what will call it back, and that to nobody but
+ * libev, which the collector knows nothing of. So the loop owns a reference to it, in one list:
+ * streams and operations on sockets. (Readers and writers are kept by their slots.) */
+#ifndef ML_HELD_H
+#define ML_HELD_H
+
+#include "../watcher/watcher.h"
+
+typedef struct ml_base ml_base;
+typedef struct ml_held ml_held;
+
+struct ml_held {
+    ml_fdw fdw;
+    PyObject *owner;     /* borrowed; the object it is embedded in */
+    ml_held *next, **by; /* in loop->held, which then owns a reference; `by` is NULL if not */
+};
+
+void ml_held_init(ml_held *held, PyObject *owner, ml_io_cb cb, void (*dead)(ml_loop *, ml_fdw *),
+                  int fd);
+/* Watches for these events from now on and keeps the owner; for none it lets go of both, and the
+ * caller must have a reference of its own. A closed loop watches nothing. -1 with MemoryError, and
+ * then nothing has changed. */
+int ml_held_watch(ml_held *held, ml_base *loop, int events);
+
+static inline bool
+ml_held_is_kept(const ml_held *held)
+{
+    return held->by != NULL;
+}
+
+/* For the collector; and for close(), after which nothing is watched any more. */
+int ml_base_held_traverse(ml_base *self, visitproc visit, void *arg);
+void ml_base_held_clear(ml_base *self);
+
+#endif
