@@ -633,10 +633,10 @@ class Statdata(
 class Stat(Watcher):
     """What lstat() says about a path has changed ("ev_stat").
 
-    The path need not exist: it appears, changes and goes. Where the system tells of changes (inotify
-    on local file systems) `interval` does not matter; else the path is looked at every `interval`
-    seconds, 0.0 being libev's choice of about 5. A change of the times alone within one second
-    is not seen. Raises TypeError (path neither str, bytes nor os.PathLike), ValueError (a NUL in
+    The path need not exist: it appears, changes and goes, and a symbolic link or directory that it
+    leads through is replaced. Where the system tells of changes (inotify on local file systems)
+    `interval` does not matter; else the path is looked at every `interval` seconds, 0.0 being
+    libev's choice of about 5. The time of the last access does not count. Raises TypeError (path neither str, bytes nor os.PathLike), ValueError (a NUL in
     it, interval negative or NaN).
     """
 
@@ -672,6 +672,14 @@ class Stat(Watcher):
     @property
     def interval(self) -> float:
         """In seconds; start() raises what is above 0 but below 0.1074891 to that."""
+    @property
+    def follow(self) -> bool:
+        """Whether a symbolic link at the end of the path stands for what it leads to; False.
+
+        Settable; Error while active.
+        """
+    @follow.setter
+    def follow(self, follow: bool) -> None: ...
     @property
     def current(self) -> Statdata | None:
         """What is known; None before start() or stat()."""

@@ -95,6 +95,7 @@ class Watch(Generic[T]):
 
     def _start(self, watcher: _event.Watcher) -> None:
         self._watchers.append(watcher)
+        self._loop.ev.update()  # times count from now, not from when this callback began
         watcher.start()
 
     def _put(self, item: T) -> None:
@@ -126,12 +127,16 @@ def _running_loop() -> EventLoop:
 def path(file: str | bytes | os.PathLike[Any], interval: float = 0.0) -> Watch[_event.Statdata]:
     """Changes of a file or directory, each as the Statdata after it; `nlink` is 0 if it is gone.
 
-    The file need not exist. Changes come at once where the system reports them (inotify), else
-    when it is looked at every `interval` seconds (0: libev's 5 s). Raises as event.Stat().
+    Of symbolic links it is what they lead to that counts, and it may be led elsewhere: by links and
+    directories on the way that are replaced. The file need not exist. Changes come at once where
+    the system reports them (inotify), else when it is looked at every `interval` seconds (0: every
+    5 s). Raises as event.Stat().
     """
     watch: Watch[_event.Statdata] = Watch(keep=1)
     changed = watch._on(lambda _, watcher: watcher.current)
-    watch._start(_event.Stat(watch._loop.ev, file, interval, changed))
+    stat = _event.Stat(watch._loop.ev, file, interval, changed)
+    stat.follow = True
+    watch._start(stat)
     return watch
 
 

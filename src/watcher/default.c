@@ -67,6 +67,7 @@ ml_default_create(ml_loop *self, unsigned int flags)
     }
     the_default.made = self->is_default = true;
     the_default.wrapper = self;
+    self->no_inotify = flags & EVFLAG_NOINOTIFY;
     ev_set_io_collect_interval(ev, 0.);
     ev_set_timeout_collect_interval(ev, 0.);
     ml_loop_adopt(self, ev, guess, -1);

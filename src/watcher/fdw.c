@@ -212,9 +212,8 @@ ml_find_pipe_fd(int guess)
     return find(guess, "eventfd");
 }
 
-/* Closed, or its number is something else's, which unlike libev's own has a file type. */
-static bool
-is_lost(int fd)
+bool
+ml_fd_is_lost(int fd)
 {
     struct stat st;
 
@@ -277,14 +276,14 @@ ml_fdw_check(ml_loop *loop)
         loop->backend_fd = loop->backend_fd < 0 ? -1 : ml_find_backend_fd(loop->backend_fd);
     }
     else if (loop->backend_fd >= 0 && (loop->changed_len > 0 || ev_iteration(loop->ev) == 0) &&
-             is_lost(loop->backend_fd)) {
+             ml_fd_is_lost(loop->backend_fd)) {
         /* libev takes what epoll_ctl says for an error of the watcher and aborts. */
         loop->syserr = EBADF;
         return;
     }
     bool looked_at = ev_backend(loop->ev) & (EVBACKEND_POLL | EVBACKEND_SELECT);
     if ((looked_at || ev_iteration(loop->ev) == 0) && loop->pipe_fd >= 0 &&
-        is_lost(loop->pipe_fd)) {
+        ml_fd_is_lost(loop->pipe_fd)) {
         /* With poll(), and when epoll is told of it, libev aborts; with select() it stops its own
          * watcher, and has counted it as none before: start() would not return any more. */
         loop->syserr = EBADF;

@@ -1,5 +1,5 @@
 /* event.Loop: how it is made and closed. Running it is in run.c, what Python sees in loop_api.c. */
-#include "watcher.h"
+#include "inotify.h"
 
 #include <errno.h>
 #include <pythread.h>
@@ -131,6 +131,7 @@ create(ml_loop *self, unsigned int flags)
         }
         return -1;
     }
+    self->no_inotify = flags & EVFLAG_NOINOTIFY;
     ml_loop_adopt(self, ev, guess, next);
     return 0;
 }
@@ -276,6 +277,7 @@ void
 ml_loop_reset(ml_loop *self)
 {
     ev_loop_fork(self->ev);
+    ml_inotify_end(self); /* what one process takes of it, the other misses */
     self->reset_due = self->fork_told = self->backend_moved = self->check_all = true;
 }
 
@@ -412,6 +414,7 @@ ml_loop_close(ml_loop *self)
     }
     ml_embed_stop_all(self);
     ml_loop_stop_all(self);
+    ml_inotify_end(self);
     stop_descriptors(self);
     ev_ref(self->ev);
     ev_async_stop(self->ev, &self->wake);

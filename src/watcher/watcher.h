@@ -12,6 +12,7 @@ typedef struct ml_watcher ml_watcher;
 typedef struct ml_fdw ml_fdw;
 typedef struct ml_scheduler ml_scheduler;
 typedef struct ml_embed ml_embed;
+typedef struct ml_inotify ml_inotify;
 
 /* ---- a descriptor's ev_io (fdw.c) -------------------------------------------------------- */
 
@@ -44,6 +45,9 @@ void ml_fdw_check_changed(ml_loop *loop);
 /* `guess` if that is an epoll descriptor or an eventfd, else -1. */
 int ml_find_backend_fd(int guess);
 int ml_find_pipe_fd(int guess);
+/* An anonymous inode's, as libev's own are, was closed: or its number is something else's by now,
+ * which has a file type. */
+bool ml_fd_is_lost(int fd);
 /* The next check looks at it again: what can be done with it may have changed since the last. */
 void ml_fdw_recheck(ml_loop *loop, ml_fdw *fdw);
 /* For a poll that begins with events pending: libev could not register a descriptor. */
@@ -158,6 +162,10 @@ struct ml_loop {
     int fds_cap;
     int *changed; /* descriptors to look at before the next poll */
     int changed_len, changed_cap;
+
+    /* files: see inotify.h */
+    ml_inotify *inotify; /* NULL without watched paths */
+    bool no_inotify;     /* EVFLAG_NOINOTIFY */
 
     /* signals to the main thread: see ml_interrupt_begin() */
     int wakeup_fds[2]; /* a socket pair, made on first use; -1 */

@@ -208,6 +208,59 @@ def test_path_keeps_the_newest(run, tmp_path):
     run(main)
 
 
+def through_link(tmp_path):
+    (tmp_path / "real").write_text("v1")
+    (tmp_path / "file").symlink_to("real")
+    yield tmp_path / "file"
+    (tmp_path / "real").write_text("v2")
+
+
+def config_map(tmp_path):
+    """A volume of Kubernetes."""
+    for number in 1, 2:
+        (tmp_path / f"..{number}").mkdir()
+        (tmp_path / f"..{number}" / "file").write_text(f"v{number}")
+        (tmp_path / "..data_tmp").symlink_to(f"..{number}")
+        (tmp_path / "..data_tmp").replace(tmp_path / "..data")
+        if number == 1:
+            (tmp_path / "file").symlink_to("..data/file")
+            yield tmp_path / "file"
+
+
+def deployed(tmp_path):
+    for number in 1, 2:
+        (tmp_path / "next").mkdir()
+        (tmp_path / "next" / "file").write_text(f"v{number}")
+        if number == 2:
+            (tmp_path / "now").rename(tmp_path / "before")
+        (tmp_path / "next").rename(tmp_path / "now")
+        if number == 1:
+            yield tmp_path / "now" / "file"
+
+
+def saved_twice(tmp_path):
+    (tmp_path / "file").write_text("v0")
+    yield tmp_path / "file"
+    (tmp_path / "file").write_text("v1")
+    (tmp_path / "file").write_text("v2")
+
+
+@pytest.mark.parametrize("change", [through_link, config_map, deployed, saved_twice])
+def test_path_of_settings(run, tmp_path, change):
+    """A program that reads its settings at each event has the newest in the end."""
+
+    async def main():
+        steps = change(tmp_path)
+        path = next(steps)
+        changes = watch.path(path, 3600)
+        assert next(steps, None) is None
+        async for _ in changes:
+            if path.exists() and path.read_text() == "v2":
+                break
+
+    run(main)
+
+
 @pytest.mark.parametrize("path, error", [("a\0b", ValueError), (5, TypeError)])
 def test_path_refuses(run, path, error):
     async def main():
@@ -230,6 +283,17 @@ def test_every(run):
         return counts
 
     assert min(run(main)) >= 1
+
+
+def test_every_counts_from_the_call(run):
+    async def main():
+        time.sleep(0.5)  # a turn that takes long: the loop's clock is that of its begin
+        ticks = watch.every(0.5)
+        start = time.monotonic()
+        await anext(ticks)
+        assert time.monotonic() - start > 0.4  # the clock is the point
+
+    run(main)
 
 
 @pytest.mark.parametrize("blocking", [False, True])
@@ -280,6 +344,15 @@ def test_cron_every_second(run):
     assert first.tzinfo is not None
     assert (first.microsecond, second - first) == (0, datetime.timedelta(seconds=1))
     assert abs(datetime.datetime.now(datetime.UTC) - second) < datetime.timedelta(seconds=20)
+
+
+def test_cron_counts_from_the_call(run):
+    async def main():
+        time.sleep(1.2)
+        start = datetime.datetime.now(datetime.UTC)
+        assert await anext(watch.cron("* * * * * *", tz=datetime.UTC)) >= start
+
+    run(main)
 
 
 def test_cron_next_time(run):

@@ -66,7 +66,7 @@ KINDS = {
     "Scheduler": {"set", "reset", "reschedule", "scheduler", "at"},
     "Signal": {"set", "signum"},
     "Child": {"set", "pid", "rpid", "rstatus"},
-    "Stat": {"set", "stat", "path", "interval", "current", "previous", "attr", "prev"},
+    "Stat": {"set", "stat", "path", "interval", "follow", "current", "previous", "attr", "prev"},
     "Idle": set(),
     "Prepare": set(),
     "Check": set(),
