@@ -113,7 +113,8 @@ class EventLoop(Internals, asyncio.BaseEventLoop):  # type: ignore[misc]
         block all is as before; what is scheduled stays, for the next block or run_forever().
 
         Raises RuntimeError if the loop is closed or running, or if a loop runs in this thread;
-        `ev.start()` in a callback of this loop, or in another thread, raises moodloop.event.Error.
+        moodloop.event.Error if another thread runs `ev`. `ev.start()` in a callback of this loop,
+        or in another thread, raises moodloop.event.Error.
         """
         hooks = self._enter()
         try:

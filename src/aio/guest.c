@@ -107,6 +107,9 @@ ml_base_attach(ml_base *self, PyObject *Py_UNUSED(unused))
         PyErr_SetString(PyExc_RuntimeError, "This event loop is already running");
         return NULL;
     }
+    if (ml_loop_check_thread(self->ev) < 0) { /* our callbacks would run there, as if in no loop */
+        return NULL;
+    }
     ev_idle_init(&self->guest_idle, idle_event);
     ev_set_priority(&self->guest_idle, EV_MAXPRI); /* a busy descriptor must not hold us up */
     self->running = self->guest = true;

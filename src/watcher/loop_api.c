@@ -39,13 +39,11 @@ loop_start(ml_loop *self, PyObject *args, PyObject *kwargs)
         ml_loop_check_change(self) < 0 || ml_loop_check_thread(self) < 0) {
         return NULL;
     }
-    if (self->host_ops != NULL && self->host_ops->check_start(self->host) < 0) {
-        return NULL;
-    }
     Py_INCREF(self);
     PyObject *result = NULL;
-    if (ml_interrupt_begin(self) == 0) {
-        int ended = run_for_guest(self, flags);
+    if (ml_interrupt_begin(self) == 0) { /* Python code: another thread may have attached a guest */
+        bool refused = self->host_ops != NULL && self->host_ops->check_start(self->host) < 0;
+        int ended = refused ? -1 : run_for_guest(self, flags);
         ml_interrupt_end(self);
         result = ended < 0 ? NULL : PyBool_FromLong(ended & ML_RUN_ACTIVE);
     }

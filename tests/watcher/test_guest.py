@@ -571,3 +571,60 @@ def test_libev_is_consistent_afterwards(loop, guest):
         loop.verify()
         assert loop.watchers() == []
         assert loop.start() is False
+
+
+@pytest.mark.parametrize("way", ["attached", "run_until_complete"])
+def test_while_another_thread_runs_the_loop(loop, guest, way):
+    """Its callbacks would be called in that thread, where no loop is the running one."""
+    inside, leave = threading.Event(), loop.async_(lambda w, revents: w.stop())
+    leave.start()
+    tick = loop.timer(0, 0.001, lambda w, revents: inside.set())
+    tick.start()
+    thread = threading.Thread(target=loop.start)
+    thread.start()
+    inside.wait(20)
+    ran = []
+    guest.call_soon(ran.append, 1)
+    with pytest.raises(event.Error, match="another thread is inside start"):
+        if way == "attached":
+            with guest.attached():
+                ran.append("attached")
+        else:
+            guest.run_until_complete(asyncio.sleep(0))
+    assert not guest.is_running() and ran == []
+    tick.stop()
+    leave.send()
+    thread.join(20)
+    assert not thread.is_alive()
+    assert ran == []
+    host(loop, guest, asyncio.sleep(0))
+    assert ran == [1]
+
+
+def test_attached_elsewhere_just_as_a_run_begins(loop, guest, monkeypatch):
+    """What a run begins with is Python code, and so other threads go on there."""
+    attached, leave, thread_done = threading.Event(), threading.Event(), []
+    real = signal.set_wakeup_fd
+
+    def attach():
+        with guest.attached():
+            attached.set()
+            leave.wait(20)
+        thread_done.append(1)
+
+    thread = threading.Thread(target=attach)
+
+    def set_wakeup_fd(*args, **kwargs):
+        if not attached.is_set():
+            thread.start()
+            attached.wait(20)
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(signal, "set_wakeup_fd", set_wakeup_fd)
+    try:
+        with pytest.raises(event.Error, match="attached in another thread"):
+            loop.start(event.EVRUN_NOWAIT)
+    finally:
+        leave.set()
+        thread.join(20)
+    assert thread_done == [1]
