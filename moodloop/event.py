@@ -113,5 +113,5 @@ def fatal(callback: _F) -> _F:
     return callback
 
 
-_os.register_at_fork(after_in_child=_core._after_fork)
+_os.register_at_fork(before=_core._before_fork, after_in_child=_core._after_fork)
 _atexit.register(_core._at_exit)

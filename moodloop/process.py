@@ -229,6 +229,7 @@ class SubprocessTransport(_UnixSubprocessTransport):  # type: ignore[misc]
         self._check_proc()
         if self._proc.returncode is not None:
             return
+        self._loop._flush()  # what was written before the signal, on its stdin say, is there first
         try:
             if self._pidfd is None:
                 os.kill(self._pid, signum)

@@ -237,6 +237,7 @@ struct ml_base {
     ml_slot *slots;          /* by descriptor */
     int slots_cap;
     ml_sig *signals;             /* list */
+    uint64_t step;               /* counts callbacks: which of them a stream wrote in */
     struct ml_stream *unflushed; /* streams with queued writes that were not tried yet */
     ml_held *held;               /* list */
     PyObject *scratch;           /* bytes, ML_SCRATCH_SIZE; nobody else has it: see recv.c */
@@ -392,6 +393,9 @@ void ml_recv_expect(size_t *expected, size_t got);
 
 /* Sends what is queued on streams since the last flush (net/stream.c). -1: must leave. */
 int ml_base_flush(ml_base *self);
+PyObject *ml_base_flush_method(ml_base *self, PyObject *unused);
+/* The child, too, would send what waits for the end of the callback that forks. */
+int ml_base_before_fork(void *host);
 /* _make_socket_transport(sock, protocol, waiter=None, *, extra=None, server=None, context=None),
  * the hook of BaseEventLoop.create_connection() (net/transport.c). */
 PyObject *ml_make_socket_transport(ml_base *self, PyObject *args, PyObject *kwargs);

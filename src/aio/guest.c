@@ -89,6 +89,7 @@ waits(void *host)
 }
 
 static const ml_host_ops guest_ops = {
+    .before_fork = ml_base_before_fork,
     .failed = ml_base_watcher_failed,
     .check_start = check_start,
     .turn = guest_turn,

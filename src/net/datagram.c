@@ -286,7 +286,7 @@ queue_one(ml_datagram *self, PyObject *data, PyObject *address)
     int rc = object ? ml_stream_queue(&self->transport.stream, object, start, size) : -1;
     Py_XDECREF(object);
     Py_DECREF(bytes);
-    return rc < 0 ? rc : ml_stream_queued(&self->transport.stream);
+    return rc < 0 ? rc : ml_stream_block(&self->transport.stream);
 }
 
 /* 1: sent, or its failure was told; 0: would block; -1 with an exception. */

@@ -1,6 +1,8 @@
 #include "stream.h"
 
+#include <assert.h>
 #include <errno.h>
+#include <pythread.h>
 
 /* One sendmsg takes at most this many chunks; more gain nothing measurable. */
 #define MAX_PARTS 64
@@ -120,8 +122,19 @@ ml_stream_queue(ml_stream *stream, PyObject *object, const char *data, size_t si
 }
 
 void
+ml_stream_unqueue(ml_stream *stream, uint32_t len)
+{
+    while (stream->len > len) {
+        ml_chunk chunk = stream->queue[stream->head + --stream->len];
+        stream->queued -= chunk.size + stream->sink->overhead;
+        Py_DECREF(chunk.object);
+    }
+}
+
+void
 ml_stream_pop(ml_stream *stream)
 {
+    assert(stream->len > 0);
     ml_chunk chunk = stream->queue[stream->head++];
 
     stream->queued -= chunk.size + stream->sink->overhead;
@@ -167,17 +180,35 @@ ml_stream_discard(ml_stream *stream)
 /* ---- sending ----------------------------------------------------------------------------- */
 
 static void
+list(ml_stream *stream)
+{
+    ml_stream **head = &stream->loop->unflushed;
+
+    if (ml_stream_untried(stream)) {
+        return;
+    }
+    stream->next_unflushed = *head;
+    stream->unflushed_by = head;
+    if (*head != NULL) {
+        (*head)->unflushed_by = &stream->next_unflushed;
+    }
+    *head = stream;
+    Py_INCREF(stream->ready.owner);
+}
+
+static void
 unlist(ml_stream *stream)
 {
-    if (stream->unflushed) {
-        ml_stream **place = &stream->loop->unflushed;
-        while (*place != stream) {
-            place = &(*place)->next_unflushed;
-        }
-        *place = stream->next_unflushed;
-        stream->unflushed = false;
-        Py_DECREF(stream->ready.owner); /* never the last one: the caller has its own */
+    if (!ml_stream_untried(stream)) {
+        return;
     }
+    *stream->unflushed_by = stream->next_unflushed;
+    if (stream->next_unflushed != NULL) {
+        stream->next_unflushed->unflushed_by = stream->unflushed_by;
+    }
+    stream->unflushed_by = NULL;
+    assert(Py_REFCNT(stream->ready.owner) > 1); /* the caller has its own */
+    Py_DECREF(stream->ready.owner);
 }
 
 static ssize_t
@@ -207,11 +238,18 @@ offered(ml_stream *stream)
     return size;
 }
 
+/* Who answers may do so at once. */
+static void
+note_sending(ml_stream *stream)
+{
+    stream->step = stream->loop->step;
+    ml_base_touch(stream->loop);
+}
+
 /* Sends until the queue is empty or the socket takes no more; an errno value on failure. */
 static int
 send_all(ml_stream *stream)
 {
-    ml_base_touch(stream->loop); /* who answers may do so at once */
     while (stream->len > 0) {
         size_t given = offered(stream);
         ssize_t sent = send_queue(stream);
@@ -251,6 +289,7 @@ ml_stream_flush(ml_stream *stream)
 
     unlist(stream);
     if (stream->queued > 0 && stream->fd >= 0 && (rc = stream->sink->gone(stream)) == 0) {
+        note_sending(stream);
         int error = stream->sink->send ? stream->sink->send(stream) : send_all(stream);
         PyObject *exc = error < 0 ? ml_take_exception() : NULL;
         bool blocked = stream->queued > 0 && error <= 0;
@@ -275,24 +314,51 @@ ml_stream_flush(ml_stream *stream)
     return rc < 0 ? -1 : 0;
 }
 
+/* Outside of callbacks there is no end to wait for; and whether the high mark is reached only shows
+ * when the socket had its share. */
+static bool
+goes_now(const ml_stream *stream, size_t size)
+{
+    return !stream->loop->in_batch || stream->step != stream->loop->step || size > stream->high;
+}
+
+bool
+ml_stream_sends(const ml_stream *stream, size_t size)
+{
+    return stream->len == 0 && goes_now(stream, size);
+}
+
+ssize_t
+ml_stream_send(ml_stream *stream, const char *data, size_t size)
+{
+    assert(stream->len == 0 && stream->fd >= 0);
+    note_sending(stream);
+    return stream->calls->send(stream->fd, data, size);
+}
+
+int
+ml_stream_block(ml_stream *stream)
+{
+    if (!stream->blocked) {
+        stream->blocked = true;
+        if (update_events(stream) < 0) {
+            return -1;
+        }
+    }
+    return ml_stream_check_marks(stream);
+}
+
 int
 ml_stream_queued(ml_stream *stream)
 {
     if (stream->blocked) {
         return ml_stream_check_marks(stream);
     }
-    /* Outside of callbacks there is no end to wait for; and whether the high mark is
-     * reached only shows when the socket had its share. */
-    if (!stream->loop->in_batch || stream->queued > stream->high) {
+    if (goes_now(stream, stream->queued)) {
         int rc = ml_stream_flush(stream);
         return rc < 0 ? rc : ml_stream_check_marks(stream);
     }
-    if (!stream->unflushed) {
-        stream->unflushed = true;
-        stream->next_unflushed = stream->loop->unflushed;
-        stream->loop->unflushed = stream;
-        Py_INCREF(stream->ready.owner);
-    }
+    list(stream);
     return 0;
 }
 
@@ -310,6 +376,21 @@ ml_base_flush(ml_base *self)
         Py_DECREF(owner);
     }
     return rc;
+}
+
+/* LoopBase._flush(): before what others are to see after what was written. */
+PyObject *
+ml_base_flush_method(ml_base *self, PyObject *Py_UNUSED(unused))
+{
+    return ml_none_or_error(ml_base_flush(self));
+}
+
+int
+ml_base_before_fork(void *host)
+{
+    ml_base *self = host;
+
+    return self->thread == PyThread_get_thread_ident() ? ml_base_flush(self) : 0;
 }
 
 void

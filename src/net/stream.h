@@ -1,8 +1,9 @@
 /* A byte stream: a descriptor, its ev_io, a write queue and the water marks. Knows nothing of
  * asyncio's protocols: what arrives and what happens goes to a sink.
  *
- * Writes wait for the end of the callback or task step that makes them (run.c) so that they go
- * out in one system call; EV_WRITE is only armed after a short write. */
+ * The first write of a callback, with nothing queued, goes out in the call: its end may be far
+ * away, or never come. What follows in the same callback is joined and goes out in one system call,
+ * when the callback ends (run.c) or somebody asks. EV_WRITE is only armed after a short write. */
 #ifndef ML_STREAM_H
 #define ML_STREAM_H
 
@@ -40,18 +41,19 @@ struct ml_stream {
     const ml_calls *calls;
     ml_chunk *queue; /* a ring would save moves that do not happen: it is mostly emptied whole */
     uint32_t head, len, cap;
-    int fd;           /* -1 once closed */
-    ml_chunk first;   /* the queue while one chunk is enough */
-    size_t queued;    /* bytes, and the sink's `overhead` for each chunk */
-    size_t high, low; /* water marks, bytes */
-    size_t expected;  /* how many bytes a read may bring */
-    ml_stream *next_unflushed;
-    int revents;    /* arrived, not handled yet */
+    int fd;                                    /* -1 once closed */
+    ml_chunk first;                            /* the queue while one chunk is enough */
+    size_t queued;                             /* bytes, and the sink's `overhead` for each chunk */
+    size_t high, low;                          /* water marks, bytes */
+    size_t expected;                           /* how many bytes a read may bring */
+    uint64_t step;                             /* the loop's, in which it was last sent to */
+    ml_stream *next_unflushed, **unflushed_by; /* in the loop's list, which then owns a reference to
+                                                * the owner */
+    int revents;                               /* arrived, not handled yet */
     int refused;    /* errno with which the kernel refused to watch it, 0 */
     int read_error; /* errno that follows what was read last, 0 */
     bool reading;   /* EV_READ wanted */
     bool blocked;   /* EV_WRITE wanted: the socket took less than it was given */
-    bool unflushed; /* in the loop's list, which then owns a reference to the owner */
     bool paused;    /* sink->pause was called */
     bool stopped;   /* for good: the marks do not matter any more */
 };
@@ -67,8 +69,16 @@ void ml_stream_ignore(ml_stream *stream);
 int ml_stream_stop(ml_stream *stream);
 /* Queues data, which `object` keeps in its place. -1 with an exception: MemoryError. */
 int ml_stream_queue(ml_stream *stream, PyObject *object, const char *data, size_t size);
+/* Drops what was queued last, until `len` chunks are left. */
+void ml_stream_unqueue(ml_stream *stream, uint32_t len);
 /* Takes the first chunk off the queue. */
 void ml_stream_pop(ml_stream *stream);
+/* Whether `size` bytes go to the socket now, with ml_stream_send(); else they are queued. */
+bool ml_stream_sends(const ml_stream *stream, size_t size);
+/* The system call, for what is not queued: bytes, or -errno. */
+ssize_t ml_stream_send(ml_stream *stream, const char *data, size_t size);
+/* After queueing what the socket does not take now: waits until it does. -1: must leave. */
+int ml_stream_block(ml_stream *stream);
 /* After queueing: sees to it that it is sent, now or when the callback ends, and that the sink
  * hears of the high mark. -1: must leave. */
 int ml_stream_queued(ml_stream *stream);
@@ -82,11 +92,11 @@ void ml_stream_discard(ml_stream *stream);
 void ml_stream_detach(ml_stream *stream);
 int ml_stream_traverse(ml_stream *stream, visitproc visit, void *arg);
 
-/* True while everything queued is only waiting for the end of the callback. */
+/* True while what is queued is only waiting for the end of the callback. */
 static inline bool
 ml_stream_untried(const ml_stream *stream)
 {
-    return stream->queued > 0 && !stream->blocked;
+    return stream->unflushed_by != NULL;
 }
 
 #endif

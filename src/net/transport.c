@@ -147,7 +147,8 @@ int
 ml_transport_force_close(ml_transport *self, PyObject *exc)
 {
     /* What the protocol wrote before it raised, an answer or an alert, goes out all the same. */
-    if (!self->conn_lost && self->stream.unflushed && ml_stream_flush(&self->stream) < 0) {
+    if (!self->conn_lost && ml_stream_untried(&self->stream) &&
+        ml_stream_flush(&self->stream) < 0) {
         return -1;
     }
     if (self->conn_lost) {
@@ -334,11 +335,8 @@ run_events(ml_ready *ready)
                                     (PyObject *)self, self->protocol);
     }
     int rc = handle_events(self);
-    PyObject *exc = rc < 0 ? ml_take_exception() : NULL;
-    /* What the protocol wrote while it handled the event goes out in one call, now. */
-    rc = self->stream.unflushed ? ml_stream_flush(&self->stream) : 0;
     ml_context_leave(self->loop, &self->context, context);
-    return ml_raise_again(exc, rc, (PyObject *)self);
+    return rc;
 }
 
 /* ---- making ------------------------------------------------------------------------------ */

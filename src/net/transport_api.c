@@ -8,45 +8,72 @@
  * LOG_THRESHOLD_FOR_CONNLOST_WRITES). */
 #define LOG_LOST_WRITES_FROM 5
 
-/* A mutable buffer at least this large is offered to the socket before what is left is copied. */
-#define SEND_BEFORE_COPY 65536
-
 /* ---- writing ----------------------------------------------------------------------------- */
 
-/* Queues bytes, bytearray or memoryview. Bytes are kept by reference; what may change is copied,
- * or sent at once and only the rest copied. */
+/* Queues bytes, bytearray or memoryview. Bytes are kept by reference, what may change is copied. */
 static int
 queue_data(ml_transport *self, PyObject *data)
+{
+    PyObject *bytes = PyBytes_CheckExact(data) ? Py_NewRef(data) : PyBytes_FromObject(data);
+
+    if (bytes == NULL) {
+        return -1;
+    }
+    int rc = ml_stream_queue(&self->stream, bytes, PyBytes_AS_STRING(bytes),
+                             (size_t)PyBytes_GET_SIZE(bytes));
+    Py_DECREF(bytes);
+    return rc;
+}
+
+/* Sends data of `size` bytes, which only has to be kept if the socket does not take all of it. */
+static int
+send_data(ml_transport *self, PyObject *data, const char *start, size_t size)
+{
+    ml_stream *stream = &self->stream;
+    ssize_t sent = ml_stream_send(stream, start, size);
+
+    if (sent == (ssize_t)size) {
+        return 0;
+    }
+    if (sent < 0 && sent != -EAGAIN) {
+        return stream->sink->write_failed(stream, (int)-sent);
+    }
+    size_t done = sent < 0 ? 0 : (size_t)sent;
+    PyObject *rest = PyBytes_CheckExact(data)
+                         ? Py_NewRef(data)
+                         : PyBytes_FromStringAndSize(start + done, (Py_ssize_t)(size - done));
+    if (rest == NULL) { /* part of it is on its way, and must be neither the end nor sent again */
+        return done > 0 ? ml_transport_fatal(self, self->kind->write_failed) : -1;
+    }
+    const char *where = rest == data ? start + done : PyBytes_AS_STRING(rest);
+    int rc = ml_stream_queue(stream, rest, where, size - done);
+    Py_DECREF(rest);
+    return rc < 0 ? rc : ml_stream_block(stream);
+}
+
+static int
+send_or_queue(ml_transport *self, PyObject *data)
 {
     ml_stream *stream = &self->stream;
     Py_buffer view;
 
+    if (!ml_stream_sends(stream, (size_t)ml_transport_data_size(data))) {
+        return queue_data(self, data) < 0 ? -1 : ml_stream_queued(stream);
+    }
     if (PyBytes_CheckExact(data)) {
-        return ml_stream_queue(stream, data, PyBytes_AS_STRING(data),
-                               (size_t)PyBytes_GET_SIZE(data));
+        return send_data(self, data, PyBytes_AS_STRING(data), (size_t)PyBytes_GET_SIZE(data));
     }
     if (PyObject_GetBuffer(data, &view, PyBUF_FULL_RO) < 0) {
         return -1;
     }
-    PyObject *copy = NULL;
-    ssize_t sent = 0;
-    if (stream->queued == 0 && view.len >= SEND_BEFORE_COPY && PyBuffer_IsContiguous(&view, 'C')) {
-        sent = stream->calls->send(stream->fd, view.buf, (size_t)view.len);
-        sent = sent < 0 ? 0 : sent; /* a real failure shows again at the flush */
-        copy = PyBytes_FromStringAndSize((char *)view.buf + sent, view.len - sent);
+    int rc;
+    if (PyBuffer_IsContiguous(&view, 'C')) {
+        rc = send_data(self, data, view.buf, (size_t)view.len);
     }
     else {
-        copy = PyBytes_FromObject(data);
+        rc = queue_data(self, data) < 0 ? -1 : ml_stream_queued(stream);
     }
     PyBuffer_Release(&view);
-    if (copy == NULL) {
-        return -1;
-    }
-    int rc = 0;
-    if (PyBytes_GET_SIZE(copy) > 0) {
-        rc = ml_stream_queue(stream, copy, PyBytes_AS_STRING(copy), (size_t)PyBytes_GET_SIZE(copy));
-    }
-    Py_DECREF(copy);
     return rc;
 }
 
@@ -132,7 +159,7 @@ ml_transport_py_write(ml_transport *self, PyObject *const *args, Py_ssize_t narg
     if (gone) {
         return ml_none_or_error(gone < 0 ? -1 : 0);
     }
-    return ml_none_or_error(queue_data(self, data) < 0 ? -1 : ml_stream_queued(&self->stream));
+    return ml_none_or_error(send_or_queue(self, data));
 }
 
 PyObject *
@@ -160,11 +187,15 @@ ml_transport_py_writelines(ml_transport *self, PyObject *const *args, Py_ssize_t
     else if (rc == 0 && (gone = ml_transport_check_owned(self)) != 0) {
         rc = gone < 0 ? -1 : 0;
     }
-    else {
+    else if (rc == 0) {
+        uint32_t before = self->stream.len;
         for (Py_ssize_t i = 0; rc == 0 && i < count; i++) {
             rc = ml_transport_data_size(items[i]) > 0 ? queue_data(self, items[i]) : 0;
         }
-        if (rc == 0 && self->stream.queued > 0) {
+        if (rc < 0) { /* all or nothing */
+            ml_stream_unqueue(&self->stream, before);
+        }
+        else if (self->stream.len > before) {
             rc = ml_stream_queued(&self->stream);
         }
     }
@@ -390,6 +421,11 @@ ml_transport_py_close(ml_transport *self, PyObject *Py_UNUSED(unused))
 PyObject *
 ml_transport_py_is_closing(ml_transport *self, PyObject *Py_UNUSED(unused))
 {
+    /* StreamWriter.drain() asks, which promises that what was written is on its way; and a peer
+     * that is gone shows. */
+    if (ml_transport_try_now(self) < 0) {
+        return NULL;
+    }
     return PyBool_FromLong(self->closing);
 }
 

@@ -93,10 +93,9 @@ after_fork(PyObject *module, PyObject *Py_UNUSED(unused))
     Py_RETURN_NONE;
 }
 
-/* While the modules are whole: the loops that are still open tell their Cleanup watchers. They are
- * not closed, as other functions at exit may use them. */
+/* Those that are open, as a list: what is called for each may close others. */
 static PyObject *
-at_exit(PyObject *module, PyObject *Py_UNUSED(unused))
+open_loops(PyObject *module)
 {
     PyObject *loops = PyList_New(0);
 
@@ -106,14 +105,35 @@ at_exit(PyObject *module, PyObject *Py_UNUSED(unused))
             Py_CLEAR(loops);
         }
     }
+    return loops;
+}
+
+static PyObject *
+before_fork(PyObject *module, PyObject *Py_UNUSED(unused))
+{
+    PyObject *loops = open_loops(module);
+    int rc = loops ? 0 : -1;
+
+    for (Py_ssize_t i = 0; rc == 0 && i < PyList_GET_SIZE(loops); i++) {
+        ml_loop *loop = (ml_loop *)PyList_GET_ITEM(loops, i);
+        rc = loop->host_ops ? loop->host_ops->before_fork(loop->host) : 0;
+    }
+    Py_XDECREF(loops);
+    return ml_none_or_error(rc);
+}
+
+/* While the modules are whole: the loops that are still open tell their Cleanup watchers. They are
+ * not closed, as other functions at exit may use them. */
+static PyObject *
+at_exit(PyObject *module, PyObject *Py_UNUSED(unused))
+{
+    PyObject *loops = open_loops(module);
+
     for (Py_ssize_t i = 0; loops != NULL && i < PyList_GET_SIZE(loops); i++) {
         ml_loop_finalize((ml_loop *)PyList_GET_ITEM(loops, i));
     }
     Py_XDECREF(loops);
-    if (loops == NULL) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
+    return ml_none_or_error(loops ? 0 : -1);
 }
 
 #define DEFAULT_LOOP                                                                        \
@@ -140,6 +160,7 @@ PyMethodDef ml_functions[] = {
      PyDoc_STR("feed_signal(signum, /)\n--\n\nAs if the process had got the signal.")},
     {"_default_loop_as", (PyCFunction)(void (*)(void))ml_default_loop_as,
      METH_VARARGS | METH_KEYWORDS, NULL},
+    {"_before_fork", before_fork, METH_NOARGS, NULL},
     {"_after_fork", after_fork, METH_NOARGS, NULL},
     {"_at_exit", at_exit, METH_NOARGS, NULL},
     {NULL},

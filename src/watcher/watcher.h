@@ -94,6 +94,8 @@ typedef struct ml_host_ops {
     int (*waits)(void *host);
     /* CPython's own handler got a signal, not libev's. */
     void (*got_signal)(void *host, int signum);
+    /* This process is about to fork. -1 with an exception. */
+    int (*before_fork)(void *host);
 } ml_host_ops;
 
 struct ml_loop {
