@@ -20,6 +20,16 @@
 /* ... and one that brought this much is followed by another. */
 #define JOIN_FROM 16384
 
+char *
+ml_recv_room(ml_base *loop, size_t size, PyObject **block)
+{
+    if (size <= ML_SCRATCH_SIZE) {
+        return ml_base_scratch(loop);
+    }
+    *block = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size);
+    return *block ? PyBytes_AS_STRING(*block) : NULL;
+}
+
 void
 ml_recv_expect(size_t *expected, size_t got)
 {
@@ -70,48 +80,79 @@ recv_large(ml_base *loop, const ml_calls *calls, int fd, size_t expected, int *l
     return bytes;
 }
 
-PyObject *
-ml_recv_bytes(ml_base *loop, const ml_calls *calls, int fd, size_t limit, size_t expected,
-              int *later, int *error)
+/* One call, for all of `limit`: what is left of a message is lost. */
+static PyObject *
+recv_message(ml_base *loop, const ml_calls *calls, int fd, size_t limit, int *error)
 {
-    char *scratch = ml_base_scratch(loop);
-    int available = 0;
+    PyObject *block = NULL, *bytes = NULL;
+    char *target = ml_recv_room(loop, limit, &block);
 
+    if (target != NULL) {
+        ssize_t got = calls->recv(fd, target, limit);
+        *error = got < 0 ? (int)-got : 0;
+        bytes = got < 0 ? NULL : PyBytes_FromStringAndSize(target, got);
+    }
+    Py_XDECREF(block);
+    return bytes;
+}
+
+/* The kernel says how much there is, so that the object needs neither a copy nor a resize. */
+static PyObject *
+recv_exact(const ml_calls *calls, int fd, size_t size, int *error)
+{
+    PyObject *bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size);
+
+    if (bytes == NULL) {
+        return NULL;
+    }
+    ssize_t got = calls->recv(fd, PyBytes_AS_STRING(bytes), size);
+    if (got == (ssize_t)size) {
+        return bytes;
+    }
+    PyObject *part = NULL; /* urgent data, or somebody else reads this socket too */
+    if (got >= 0) {
+        part = PyBytes_FromStringAndSize(PyBytes_AS_STRING(bytes), got);
+    }
+    else {
+        *error = (int)-got;
+    }
+    Py_DECREF(bytes);
+    return part;
+}
+
+static size_t
+least(size_t one, size_t two)
+{
+    return one < two ? one : two;
+}
+
+PyObject *
+ml_recv_bytes(ml_base *loop, const ml_calls *calls, int fd, size_t expected, int *later, int *error)
+{
+    if (calls->messages) {
+        return recv_message(loop, calls, fd, ML_SCRATCH_SIZE, error);
+    }
     if (later != NULL && expected >= LARGEST_EXACT) {
         return recv_large(loop, calls, fd, expected, later, error);
     }
-    if (scratch == NULL) {
-        return NULL;
-    }
-    /* The kernel says how much there is, so that the object needs neither a copy nor a resize. */
-    if (expected >= COPY_BELOW && limit > COPY_BELOW) {
-        available = ml_sock_available(fd);
-    }
+    int available = expected >= COPY_BELOW ? ml_sock_available(fd) : 0;
     if (available >= COPY_BELOW) {
-        size_t size = (size_t)available < limit ? (size_t)available : limit;
-        size = size < LARGEST_EXACT ? size : LARGEST_EXACT;
-        PyObject *bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size);
-        if (bytes == NULL) {
-            return NULL;
-        }
-        ssize_t got = calls->recv(fd, PyBytes_AS_STRING(bytes), size);
-        if (got == (ssize_t)size) {
-            return bytes;
-        }
-        PyObject *part = NULL; /* urgent data, or somebody else reads this socket too */
-        if (got >= 0) {
-            part = PyBytes_FromStringAndSize(PyBytes_AS_STRING(bytes), got);
-        }
-        else {
-            *error = (int)-got;
-        }
-        Py_DECREF(bytes);
-        return part;
+        return recv_exact(calls, fd, least((size_t)available, LARGEST_EXACT), error);
     }
-    ssize_t got = calls->recv(fd, scratch, limit < SMALL_READ ? limit : SMALL_READ);
-    if (got < 0) {
-        *error = (int)-got;
-        return NULL;
+    return recv_message(loop, calls, fd, SMALL_READ, error);
+}
+
+PyObject *
+ml_recv_once(ml_base *loop, int fd, size_t limit, int *error)
+{
+    int available = limit > COPY_BELOW ? ml_sock_available(fd) : 0;
+
+    if ((available >= COPY_BELOW || limit > ML_SCRATCH_SIZE) && ml_sock_type(fd) == SOCK_STREAM) {
+        if (available >= COPY_BELOW) {
+            limit = least(limit, least((size_t)available, LARGEST_EXACT));
+            return recv_exact(&ml_sock_calls, fd, limit, error);
+        }
+        limit = SMALL_READ;
     }
-    return PyBytes_FromStringAndSize(scratch, got);
+    return recv_message(loop, &ml_sock_calls, fd, limit, error);
 }

@@ -42,8 +42,7 @@ attempt_recv(ml_base *loop, ml_request *self, bool *again)
     if (self->size == 0) { /* as the socket module: nothing to wait for */
         return PyBytes_FromStringAndSize(NULL, 0);
     }
-    PyObject *bytes =
-        ml_recv_bytes(loop, &ml_sock_calls, self->fd, self->size, self->size, NULL, &error);
+    PyObject *bytes = ml_recv_once(loop, self->fd, self->size, &error);
 
     if (bytes == NULL && error != 0) {
         return count_or_error(-error, again);
@@ -81,21 +80,16 @@ attempt_recvfrom(ml_base *loop, ml_request *self, bool *again)
     }
     struct sockaddr_storage from;
     socklen_t from_len = sizeof(from);
-    bool small = self->size <= ML_SCRATCH_SIZE;
-    PyObject *bytes = NULL;
-    char *target = small ? ml_base_scratch(loop) : NULL;
+    PyObject *block = NULL;
+    char *target = ml_recv_room(loop, self->size, &block);
 
-    if (!small) {
-        bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)self->size);
-        target = bytes ? PyBytes_AS_STRING(bytes) : NULL;
-    }
     if (target == NULL) {
         return NULL;
     }
     ssize_t got =
         ml_sock_recvfrom(self->fd, target, self->size, (struct sockaddr *)&from, &from_len);
     PyObject *data = got >= 0 ? PyBytes_FromStringAndSize(target, got) : NULL;
-    Py_XDECREF(bytes);
+    Py_XDECREF(block);
     if (got < 0) {
         return count_or_error(got, again);
     }

@@ -138,7 +138,11 @@ make(ml_base *loop, PyTypeObject *class, const ml_transport_kind *kind, const ch
         ml_os_error(-rc);
         return NULL;
     }
-    return ml_transport_alloc(loop, class, kind, fd, &made);
+    ml_transport *self = ml_transport_alloc(loop, class, kind, fd, &made);
+    if (self != NULL && *type == S_IFSOCK && ml_sock_type(fd) != SOCK_STREAM) {
+        self->stream.calls = &ml_message_calls;
+    }
+    return self;
 }
 
 PyObject *

@@ -113,8 +113,8 @@ read_protocol(ml_transport *self)
 {
     ml_stream *stream = &self->stream;
     int error = 0;
-    PyObject *data = ml_recv_bytes(self->loop, stream->calls, stream->fd, SIZE_MAX,
-                                   stream->expected, place_of_error(self), &error);
+    PyObject *data = ml_recv_bytes(self->loop, stream->calls, stream->fd, stream->expected,
+                                   place_of_error(self), &error);
 
     if (data == NULL) {
         if (error) {

@@ -67,13 +67,25 @@ ml_sock_connect(int fd, const struct sockaddr *to, socklen_t to_len)
     return connect(fd, to, to_len) < 0 ? -errno : 0;
 }
 
+static int
+get_option(int fd, int option)
+{
+    int value = 0;
+    socklen_t size = sizeof(value);
+
+    return getsockopt(fd, SOL_SOCKET, option, &value, &size) < 0 ? -errno : value;
+}
+
 int
 ml_sock_family(int fd)
 {
-    int family = 0;
-    socklen_t size = sizeof(family);
+    return get_option(fd, SO_DOMAIN);
+}
 
-    return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &size) < 0 ? -errno : family;
+int
+ml_sock_type(int fd)
+{
+    return get_option(fd, SO_TYPE);
 }
 
 bool
@@ -93,10 +105,9 @@ ml_sock_available(int fd)
 int
 ml_sock_error(int fd)
 {
-    int error = 0;
-    socklen_t size = sizeof(error);
+    int error = get_option(fd, SO_ERROR);
 
-    return getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) < 0 ? errno : error;
+    return error < 0 ? -error : error;
 }
 
 int
@@ -158,5 +169,18 @@ pipe_writev(int fd, struct iovec *parts, size_t count)
     RETRY(writev(fd, parts, (int)count));
 }
 
-const ml_calls ml_sock_calls = {ml_sock_recv, ml_sock_send, sock_sendv};
-const ml_calls ml_pipe_calls = {pipe_read, pipe_write, pipe_writev};
+static ssize_t
+message_writev(int fd, struct iovec *parts, size_t count)
+{
+    ssize_t sent = 0, done = 0;
+
+    for (size_t i = 0; i < count && done >= 0; i++) {
+        done = pipe_write(fd, parts[i].iov_base, parts[i].iov_len);
+        sent += done < 0 ? 0 : done;
+    }
+    return sent > 0 ? sent : done;
+}
+
+const ml_calls ml_sock_calls = {ml_sock_recv, ml_sock_send, sock_sendv, false};
+const ml_calls ml_pipe_calls = {pipe_read, pipe_write, pipe_writev, false};
+const ml_calls ml_message_calls = {pipe_read, pipe_write, message_writev, true};

@@ -20,8 +20,9 @@ int ml_sock_accept(int fd, struct sockaddr *peer, socklen_t *peer_len);
 int ml_sock_tcp(int family);
 /* 0 or -errno: -EINPROGRESS while it goes on, as it also does after -EINTR. */
 int ml_sock_connect(int fd, const struct sockaddr *to, socklen_t to_len);
-/* The address family, or -errno. */
+/* The address family; SOCK_STREAM and the like; or -errno. */
 int ml_sock_family(int fd);
+int ml_sock_type(int fd);
 /* Whether it is connected, and to whom. */
 bool ml_sock_peer(int fd, struct sockaddr *peer, socklen_t *peer_len);
 /* Bytes that can be read now; of a pipe too. */
@@ -37,13 +38,15 @@ bool ml_sock_is_open(int fd);
 int ml_file_type(int fd);
 int ml_file_set_nonblocking(int fd);
 
-/* A byte stream's calls: a socket's, or those of a pipe, FIFO or terminal. */
+/* The calls of a stream socket; of a pipe, FIFO or terminal; and of a socket that is used as a pipe
+ * and keeps the bounds of messages. */
 typedef struct ml_calls {
     ssize_t (*recv)(int fd, void *buffer, size_t size);
     ssize_t (*send)(int fd, const void *data, size_t size);
     ssize_t (*sendv)(int fd, struct iovec *parts, size_t count);
+    bool messages; /* what a read has no room for is lost, and each part that is sent is by itself */
 } ml_calls;
 
-extern const ml_calls ml_sock_calls, ml_pipe_calls;
+extern const ml_calls ml_sock_calls, ml_pipe_calls, ml_message_calls;
 
 #endif

@@ -648,3 +648,57 @@ def test_operation_closed_by_its_own_socket(snippet):
         print("done")
         """)
     assert (done.rc, done.out) == (0, "done\n"), done.err
+
+
+MESSAGE_SOCKETS = [socket.SOCK_DGRAM, socket.SOCK_SEQPACKET]
+
+
+async def _recv(loop, sock, size):
+    return await loop.sock_recv(sock, size)
+
+
+async def _recv_into(loop, sock, size):
+    buffer = bytearray(size)
+    return bytes(buffer[: await loop.sock_recv_into(sock, buffer)])
+
+
+async def _recvfrom(loop, sock, size):
+    return (await loop.sock_recvfrom(sock, size))[0]
+
+
+async def _recvfrom_into(loop, sock, size):
+    buffer = bytearray(size)
+    return bytes(buffer[: (await loop.sock_recvfrom_into(sock, buffer))[0]])
+
+
+@pytest.mark.parametrize("at_once", [True, False], ids=["waiting", "to come"])
+@pytest.mark.parametrize("size", [1, 32_768, 32_769, 65_537, 130_000, 200_000])
+@pytest.mark.parametrize("room", [200_000, 262_144, 300_000])
+@pytest.mark.parametrize("kind", MESSAGE_SOCKETS, ids=lambda kind: kind.name)
+@pytest.mark.parametrize("receive", [_recv, _recv_into, _recvfrom, _recvfrom_into])
+def test_messages_are_received_whole(loop, run, sockets, receive, kind, room, size, at_once):
+    a, b = sockets(kind)
+    message = os.urandom(size)
+
+    async def main():
+        if at_once:
+            a.send(message)
+            return await receive(loop, b, room)
+        task = loop.create_task(receive(loop, b, room))
+        await turns()
+        a.send(message)
+        return await task
+
+    assert run(main()) == message
+
+
+@pytest.mark.parametrize("kind", MESSAGE_SOCKETS, ids=lambda kind: kind.name)
+def test_one_message_at_a_time(loop, run, sockets, kind):
+    a, b = sockets(kind)
+    for size in (70_000, 10, 60_000):
+        a.send(bytes(size))
+
+    async def main():
+        return [len(await loop.sock_recv(b, 200_000)) for _ in range(3)]
+
+    assert run(main()) == [70_000, 10, 60_000]
