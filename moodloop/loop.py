@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import functools
 import inspect
 import os
-import signal
 import socket
 import sys
 import threading
@@ -38,14 +36,6 @@ from . import executor as _executor
 from .internals import Internals
 
 _Socket = socket.socket
-
-
-def _on_signal(signum: int, frame: Any) -> None:
-    """What signal.getsignal() shows while the loop handles a signal.
-
-    libev's own handler is on top of it, until a program sets another one and then this one again.
-    """
-    _core.LoopBase._signal_displaced(signum)
 
 
 class EventLoop(Internals, asyncio.BaseEventLoop):  # type: ignore[misc]
@@ -193,7 +183,8 @@ class EventLoop(Internals, asyncio.BaseEventLoop):  # type: ignore[misc]
         """Call callback(*args) in the loop when the signal arrives.
 
         Raises TypeError (sig is no int, callback is a coroutine), ValueError (no such signal),
-        RuntimeError (cannot be caught; not in the main thread; loop closed).
+        RuntimeError (cannot be caught; watched on another event.Loop; not in the main thread of
+        the main interpreter; loop closed), and then all is as before.
         """
         if inspect.iscoroutine(callback) or inspect.iscoroutinefunction(callback):
             raise TypeError("coroutines cannot be used with add_signal_handler()")
@@ -203,41 +194,18 @@ class EventLoop(Internals, asyncio.BaseEventLoop):  # type: ignore[misc]
             raise RuntimeError(
                 "add_signal_handler() only works in main thread of the main interpreter"
             )
-        # Python's own table says who handles the signal; libev's handler then goes on top of
-        # Python's, and comes off again in remove_signal_handler().
-        if signal.getsignal(sig) is not _on_signal:
-            try:
-                signal.signal(sig, _on_signal)
-            except OSError as exc:
-                if exc.errno == errno.EINVAL:
-                    raise RuntimeError(f"sig {sig} cannot be caught") from None
-                raise
         try:
             self._signal_start(sig, callback, args)
         except (_event.Error, ValueError) as exc:
-            signal.signal(sig, self._default_handler(sig))
             raise RuntimeError(str(exc)) from None
 
     def remove_signal_handler(self, sig: int) -> bool:
-        """Undo add_signal_handler(); True if there was a handler. Restores the default action."""
-        self._check_signal(sig)
-        if not self._signal_stop(sig):
-            return False
-        try:
-            signal.signal(sig, self._default_handler(sig))
-        except OSError as exc:
-            if exc.errno == errno.EINVAL:
-                raise RuntimeError(f"sig {sig} cannot be caught") from None
-            raise
-        except ValueError:
-            # Not the main thread any more, as when the collector closes the loop: Python's table
-            # stays as it is.
-            pass
-        return True
+        """Undo add_signal_handler(); True if there was a handler.
 
-    @staticmethod
-    def _default_handler(sig: int) -> Any:
-        return signal.default_int_handler if sig == signal.SIGINT else signal.SIG_DFL
+        The default action is in force then, or who else wants the signal has it.
+        """
+        self._check_signal(sig)
+        return self._signal_stop(sig)
 
     _check_signal = stdlib.check_signal
 

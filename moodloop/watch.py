@@ -228,8 +228,12 @@ def signals(*signums: int) -> Watch[signal.Signals | int]:
         raise ValueError("signals() needs at least one signal")
     watch: Watch[signal.Signals | int] = Watch(keep=None)
     arrived = watch._on(lambda _, watcher: _signal(watcher.signum))
-    for signum in signums:
-        watch._start(_event.Signal(watch._loop.ev, signum, arrived))
+    try:
+        for signum in signums:
+            watch._start(_event.Signal(watch._loop.ev, signum, arrived))
+    except BaseException:  # those of before would stay for as long as the traceback does
+        watch.close()
+        raise
     return watch
 
 

@@ -52,7 +52,8 @@ class Dispatcher:
                     self._watch(signum)
                 self._run()
             except BaseException:
-                self.remove(signum, listener)
+                if listener not in others:
+                    self.remove(signum, listener)
                 raise
 
     def remove(self, signum: int, listener: Listener) -> None:

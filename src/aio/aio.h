@@ -347,9 +347,6 @@ void ml_base_slots_clear(ml_base *self);
 
 /* ---- signals (signals.c) ----------------------------------------------------------------- */
 
-/* For the wakeup fd: signal.signal() has put Python's own handler where libev's was. */
-void ml_base_got_signal(void *host, int signum);
-PyObject *ml_base_signal_displaced(PyObject *unused, PyObject *arg);
 PyObject *ml_base_signal_start(ml_base *, PyObject *args);
 PyObject *ml_base_signal_stop(ml_base *, PyObject *arg);
 PyObject *ml_base_signal_map(ml_base *, PyObject *unused);

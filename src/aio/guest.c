@@ -94,7 +94,6 @@ static const ml_host_ops guest_ops = {
     .check_start = check_start,
     .turn = guest_turn,
     .waits = waits,
-    .got_signal = ml_base_got_signal,
 };
 
 /* _attach(): the caller has set the running loop and the hooks. */

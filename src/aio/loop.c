@@ -516,7 +516,6 @@ static PyMethodDef base_methods[] = {
     {"_rewatch", (PyCFunction)ml_base_rewatch, METH_O, NULL},
     {"_signal_start", (PyCFunction)ml_base_signal_start, METH_VARARGS, NULL},
     {"_signal_stop", (PyCFunction)ml_base_signal_stop, METH_O, NULL},
-    {"_signal_displaced", ml_base_signal_displaced, METH_O | METH_STATIC, NULL},
     {"_signal_map", (PyCFunction)ml_base_signal_map, METH_NOARGS, NULL},
     {"_check_closed", (PyCFunction)base_check_closed, METH_NOARGS, NULL},
     {"_ready_handles", (PyCFunction)base_ready_handles, METH_NOARGS, NULL},

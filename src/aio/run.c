@@ -437,7 +437,6 @@ static const ml_host_ops runner_ops = {
     .before_fork = ml_base_before_fork,
     .failed = ml_base_watcher_failed,
     .check_start = check_start,
-    .got_signal = ml_base_got_signal,
 };
 
 /* LoopBase._run(): turns until stop(). The caller has set the running loop and the hooks. */

@@ -1,9 +1,9 @@
-/* add_signal_handler on libev signal watchers. The Python half, EventLoop.add_signal_handler,
- * checks arguments and keeps signal.getsignal() truthful. */
+/* add_signal_handler on libev signal watchers: who gets a signal, and what the process does with it
+ * else, is known to the watcher side's table. */
 #include "aio.h"
 
 struct ml_sig {
-    ev_signal ev;
+    ml_sigclaim claim;
     ml_base *loop;
     ml_handle *handle; /* owned */
     ml_sig *next;
@@ -12,81 +12,54 @@ struct ml_sig {
 static void
 signal_event(struct ev_loop *Py_UNUSED(loop), ev_signal *ev, int Py_UNUSED(revents))
 {
-    ml_sig *sig = (ml_sig *)ev;
+    ml_sig *sig = ML_CONTAINER_OF(ev, ml_sig, claim.ev);
 
     ml_base_got_handle(sig->loop, sig->handle);
 }
 
+/* Where the list has the handler of the signal, or its end. */
 static ml_sig **
-find(ml_base *self, int signum)
+find(ml_sig **place, int signum)
 {
-    ml_sig **place = &self->signals;
-
-    while (*place != NULL && (*place)->ev.signum != signum) {
+    while (*place != NULL && (*place)->claim.ev.signum != signum) {
         place = &(*place)->next;
     }
     return place;
 }
 
-/* asyncio's loops take a signal from the wakeup fd, whichever handler Python has for it by then:
- * one that signal.signal() sets beside the loop's does not switch the loop's off. */
-void
-ml_base_got_signal(void *host, int signum)
-{
-    ml_base *self = host;
-    ml_sig *sig = *find(self, signum);
-
-    if (sig != NULL && ev_is_active(&sig->ev)) {
-        ev_feed_signal_event(self->ev->ev, signum);
-    }
-}
-
-/* _signal_displaced(signum): Python's handler for the signals of a loop was called. That is so if
- * signal.signal() has put it where libev's was, as one does who puts back what was there before.
- * A loop that runs has it from the wakeup fd. */
-PyObject *
-ml_base_signal_displaced(PyObject *Py_UNUSED(unused), PyObject *arg)
-{
-    long signum = PyLong_AsLong(arg);
-
-    if (signum == -1 && PyErr_Occurred()) {
-        return NULL;
-    }
-    ml_loop *owner = ml_signal_owner((int)signum);
-    if (owner != NULL && (owner->wakeup_depth == 0 || owner->host_ops == NULL)) {
-        ev_feed_signal((int)signum);
-    }
-    Py_RETURN_NONE;
-}
-
-static void
-free_sig(ml_base *self, ml_sig **place)
+/* Takes it out of the list: its handle. */
+static ml_handle *
+drop(ml_sig **place)
 {
     ml_sig *sig = *place;
+    ml_handle *handle = sig->handle;
 
     *place = sig->next;
-    ml_signal_stop(self->ev, &sig->ev);
-    Py_CLEAR(sig->handle);
+    ml_signal_unclaim(&sig->claim);
     PyMem_RawFree(sig);
+    return handle;
 }
 
-/* libev has a signal on one loop at a time. With stock asyncio the loop that asked last gets it,
- * so take it from another asyncio loop; one of its own watchers keeps it. */
-static void
-take_over(ml_base *self, int signum)
+static ml_sig *
+add(ml_base *self, int signum, ml_handle *handle)
 {
-    ml_loop *owner = ml_signal_owner(signum);
+    ml_sig *sig = PyMem_RawCalloc(1, sizeof(*sig));
 
-    if (owner != NULL && owner != self->ev && owner->host != NULL) {
-        ml_base *other = owner->host;
-        ml_sig **place = find(other, signum);
-        if (*place != NULL) {
-            ml_signal_stop(other->ev, &(*place)->ev);
-        }
+    if (sig == NULL) {
+        PyErr_NoMemory();
+        return NULL;
     }
+    ev_signal_init(&sig->claim.ev, signal_event, signum);
+    sig->claim.loop = self->ev;
+    sig->loop = self;
+    sig->handle = (ml_handle *)Py_NewRef((PyObject *)handle);
+    sig->next = self->signals;
+    self->signals = sig;
+    return sig;
 }
 
-/* _signal_start(signum, callback, args): replaces what was there. */
+/* _signal_start(signum, callback, args): replaces what was there, which stays until all has
+ * succeeded. */
 PyObject *
 ml_base_signal_start(ml_base *self, PyObject *args)
 {
@@ -96,7 +69,7 @@ ml_base_signal_start(ml_base *self, PyObject *args)
     if (!PyArg_ParseTuple(args, "iOO!", &signum, &callback, &PyTuple_Type, &arguments)) {
         return NULL;
     }
-    if (ml_base_check_closed(self) < 0 || ml_signal_check(signum) < 0) {
+    if (ml_base_check_closed(self) < 0 || ml_signal_check(signum) < 0 || ml_reserve_check() < 0) {
         return NULL;
     }
     PyObject **items = PySequence_Fast_ITEMS(arguments);
@@ -108,34 +81,29 @@ ml_base_signal_start(ml_base *self, PyObject *args)
     if (!PyObject_GC_IsTracked((PyObject *)handle)) {
         PyObject_GC_Track(handle);
     }
-    ml_sig **place = find(self, signum);
-    if (*place == NULL) {
-        ml_sig *sig = PyMem_RawCalloc(1, sizeof(*sig));
-        if (sig == NULL) {
-            Py_DECREF(handle);
-            return PyErr_NoMemory();
-        }
-        ev_signal_init(&sig->ev, signal_event, signum);
-        sig->loop = self;
-        *place = sig;
-    }
-    ml_sig *sig = *place;
-    ml_handle *old = sig->handle;
-    sig->handle = handle;
-    take_over(self, signum);
-    if (ml_signal_start(self->ev, &sig->ev) < 0) {
-        free_sig(self, find(self, signum));
-        Py_XDECREF(old);
+    ml_sig *sig = add(self, signum, handle);
+    Py_DECREF(handle);
+    if (sig == NULL) {
         return NULL;
     }
-    if (old != NULL) {
-        int rc = ml_handle_cancel(old);
-        Py_DECREF(old);
-        if (rc < 0) {
-            return NULL;
-        }
+    int rc = ml_signal_claim(&sig->claim);
+    PyObject *exc = rc < 0 ? ml_take_exception() : NULL;
+    ml_sig **place = &self->signals;
+    while (*place != NULL && *place != sig) { /* one of signal.signal() may have removed it */
+        place = &(*place)->next;
     }
-    Py_RETURN_NONE;
+    if (rc == 0 && *place != NULL) {
+        place = find(&sig->next, signum);
+    }
+    ml_handle *out = *place != NULL ? drop(place) : NULL;
+    if (out != NULL && rc == 0) {
+        rc = ml_handle_cancel(out);
+    }
+    Py_XDECREF(out);
+    if (exc != NULL) {
+        ml_raise(exc);
+    }
+    return ml_none_or_error(rc);
 }
 
 /* _signal_stop(signum) -> bool: whether there was a handler. */
@@ -147,16 +115,21 @@ ml_base_signal_stop(ml_base *self, PyObject *arg)
     if (signum == -1 && PyErr_Occurred()) {
         return NULL;
     }
-    ml_sig **place = find(self, (int)signum);
+    ml_sig **place = find(&self->signals, (int)signum);
     if (*place == NULL) {
         Py_RETURN_FALSE;
     }
-    ml_handle *handle = (ml_handle *)Py_NewRef((PyObject *)(*place)->handle);
-    free_sig(self, place);
-    int rc = ml_handle_cancel(handle);
-    Py_DECREF(handle);
-    if (rc < 0) {
+    if (ml_signal_release(&(*place)->claim) < 0) {
         return NULL;
+    }
+    place = find(&self->signals, (int)signum);
+    if (*place != NULL) { /* else one of signal.signal() has removed it */
+        ml_handle *handle = drop(place);
+        int rc = ml_handle_cancel(handle);
+        Py_DECREF(handle);
+        if (rc < 0) {
+            return NULL;
+        }
     }
     Py_RETURN_TRUE;
 }
@@ -168,7 +141,7 @@ ml_base_signal_map(ml_base *self, PyObject *Py_UNUSED(unused))
     PyObject *result = PyDict_New();
 
     for (ml_sig *sig = self->signals; result != NULL && sig != NULL; sig = sig->next) {
-        PyObject *key = PyLong_FromLong(sig->ev.signum);
+        PyObject *key = PyLong_FromLong(sig->claim.ev.signum);
         if (key == NULL || PyDict_SetItem(result, key, (PyObject *)sig->handle) < 0) {
             Py_CLEAR(result);
         }
@@ -190,6 +163,6 @@ void
 ml_base_signals_clear(ml_base *self)
 {
     while (self->signals != NULL) {
-        free_sig(self, &self->signals);
+        Py_DECREF(drop(&self->signals));
     }
 }

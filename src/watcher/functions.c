@@ -90,6 +90,7 @@ after_fork(PyObject *module, PyObject *Py_UNUSED(unused))
     for (ml_loop *loop = ml_state_of_module(module)->loops; loop != NULL; loop = loop->next_loop) {
         ml_loop_after_fork(loop);
     }
+    ml_signal_after_fork();
     Py_RETURN_NONE;
 }
 
@@ -160,6 +161,7 @@ PyMethodDef ml_functions[] = {
      PyDoc_STR("feed_signal(signum, /)\n--\n\nAs if the process had got the signal.")},
     {"_default_loop_as", (PyCFunction)(void (*)(void))ml_default_loop_as,
      METH_VARARGS | METH_KEYWORDS, NULL},
+    {"_on_signal", ml_signal_handler, METH_VARARGS, NULL},
     {"_before_fork", before_fork, METH_NOARGS, NULL},
     {"_after_fork", after_fork, METH_NOARGS, NULL},
     {"_at_exit", at_exit, METH_NOARGS, NULL},

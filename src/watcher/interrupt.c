@@ -34,8 +34,8 @@ take_numbers(ml_loop *loop)
         if (got <= 0) {
             break;
         }
-        for (ssize_t i = 0; loop->host_ops != NULL && i < got; i++) {
-            loop->host_ops->got_signal(loop->host, (unsigned char)numbers[i]);
+        for (ssize_t i = 0; i < got; i++) {
+            ml_signal_arrived(loop, (unsigned char)numbers[i]);
         }
         if (loop->wakeup_old >= 0 && write(loop->wakeup_old, numbers, (size_t)got) < 0) {
             continue; /* full or closed: CPython's handler would only warn, too */

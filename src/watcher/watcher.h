@@ -92,8 +92,6 @@ typedef struct ml_host_ops {
     /* 1 if the guest has something to wait for that is no watcher, 0 if not, -1 with an exception.
      */
     int (*waits)(void *host);
-    /* CPython's own handler got a signal, not libev's. */
-    void (*got_signal)(void *host, int signum);
     /* This process is about to fork. -1 with an exception. */
     int (*before_fork)(void *host);
 } ml_host_ops;
@@ -310,15 +308,34 @@ ml_loop_changed(ml_loop *loop)
 
 /* ---- signals (sigtable.c) ---------------------------------------------------------------- */
 
-/* libev allows a signal on one loop only (else it aborts), and its handler hides Python's. These
- * keep the process-wide table and put the former disposition back when the last watcher stops.
- * start: -1 with ValueError (out of range, SIGKILL, SIGSTOP) or Error (other loop, SIGCHLD while
- * libev's default loop exists). */
-int ml_signal_check(int signum);
+/* libev allows a signal on one loop only (else it aborts), and its handler hides Python's.
+ * start: -1 with Error (other loop, SIGCHLD while libev's default loop exists). */
+int ml_signal_check(int signum); /* -1 with ValueError: out of range, SIGKILL, SIGSTOP */
 int ml_signal_start(ml_loop *loop, ev_signal *ev);
 void ml_signal_stop(ml_loop *loop, ev_signal *ev);
 /* The loop that a signal is on, borrowed, or NULL. */
 ml_loop *ml_signal_owner(int signum);
+
+/* An asyncio loop's handler of a signal: active, or waiting while another loop has the signal. */
+typedef struct ml_sigclaim {
+    ev_signal ev;
+    ml_loop *loop;            /* borrowed */
+    struct ml_sigclaim *next; /* older ones for the signal */
+    bool inherited;           /* this is a forked child, and it was made in the parent */
+} ml_sigclaim;
+
+/* Takes the signal, from another claim too, and sets Python's handler. -1 with ValueError (not in
+ * the main thread), Error (as above), or what a handler of signal.signal() raised; the
+ * claim is to be given up then, too. Python code runs, so it may have been given up before. */
+int ml_signal_claim(ml_sigclaim *claim);
+/* Python's half of giving it up, before the other one; -1 with an exception, and nothing was
+ * changed. Python code runs, as above. */
+int ml_signal_release(ml_sigclaim *claim);
+void ml_signal_unclaim(ml_sigclaim *claim);
+void ml_signal_after_fork(void);
+/* The wakeup fd told of a signal while `loop` runs. */
+void ml_signal_arrived(ml_loop *loop, int signum);
+PyObject *ml_signal_handler(PyObject *module, PyObject *args);
 
 /* ---- the base of all watchers (watcher.c) ------------------------------------------------ */
 

@@ -398,6 +398,139 @@ class TestBesidePythonHandlers:
         other.remove_signal_handler(usr1)
 
 
+class TestSeveralOwners:
+    """Whoever leaves takes nothing from those who stay; who fails to come changes nothing."""
+
+    def test_in_a_subinterpreter(self, snippet, loop_name):
+        done = snippet(f"""
+            try:
+                import _interpreters as interpreters
+                interpreter = interpreters.create("legacy")
+            except ImportError:
+                import _xxsubinterpreters as interpreters
+                interpreter = interpreters.create(isolated=False)
+            code = '''if True:
+                import signal
+                from support.loops import factory
+                loop = factory({loop_name!r})()
+                for _ in range(2):
+                    try:
+                        loop.add_signal_handler(signal.SIGUSR1, print)
+                    except RuntimeError as exc:
+                        print("main thread of the main interpreter" in str(exc), flush=True)
+                print(loop.remove_signal_handler(signal.SIGUSR1), flush=True)
+                loop.close()
+            '''
+            failed = interpreters.run_string(interpreter, code)
+            assert failed is None, failed
+            os.kill(os.getpid(), signal.SIGUSR1)
+        """)
+        assert done.rc == -signal.SIGUSR1, done.err
+        assert done.out.split() == ["True", "True", "False"]
+
+    def test_the_loops_of_a_forked_child(self, snippet):
+        """One that the parent has does not keep the child's own from giving the signal back."""
+        done = snippet("""
+            theirs = new_loop()
+            theirs.add_signal_handler(signal.SIGUSR1, print)
+            run_turns(theirs, 2)
+            pid = os.fork()
+            if pid == 0:
+                mine = new_loop()
+                mine.add_signal_handler(signal.SIGUSR1, mine.stop)
+                mine.call_soon(os.kill, os.getpid(), signal.SIGUSR1)
+                run_guarded(mine)
+                mine.remove_signal_handler(signal.SIGUSR1)
+                print(signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL, flush=True)
+                os.kill(os.getpid(), signal.SIGUSR1)
+                os._exit(0)
+            print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGUSR1)
+            theirs.close()
+        """)
+        assert (done.rc, done.out.split()) == (0, ["True", "True"]), done.err
+
+    @pytest.mark.moodloop_only  # asyncio: the process is killed
+    def test_a_loop_that_leaves_gives_it_back(self, loop, new_loop, usr1):
+        got = []
+        loop.add_signal_handler(usr1, got.append, "first")
+        other = new_loop()
+        other.add_signal_handler(usr1, got.append, "second")
+        other.close()
+        loop.call_soon(kill, usr1)
+        run_turns(loop, 4)
+        assert got == ["first"]
+        loop.remove_signal_handler(usr1)
+        assert signal.getsignal(usr1) is signal.SIG_DFL
+
+    @pytest.mark.moodloop_only  # asyncio: the process is killed
+    def test_a_loop_that_waits_takes_nothing_along(self, loop, new_loop, usr1):
+        got = []
+        other = new_loop()
+        other.add_signal_handler(usr1, got.append, "first")
+        loop.add_signal_handler(usr1, got.append, "second")
+        assert other.remove_signal_handler(usr1) is True
+        loop.call_soon(kill, usr1)
+        run_turns(loop, 4)
+        assert got == ["second"]
+        loop.remove_signal_handler(usr1)
+
+    @pytest.mark.moodloop_only
+    @pytest.mark.parametrize("there", ["nobody", "itself", "another loop", "signal.signal()"])
+    def test_one_that_fails(self, loop, new_loop, usr1, monkeypatch, there):
+        """A handler of another signal may run within, and raise."""
+        got = []
+        other = new_loop()
+        if there == "itself":
+            loop.add_signal_handler(usr1, got.append, "itself")
+        elif there == "another loop":
+            other.add_signal_handler(usr1, got.append, "another loop")
+        elif there == "signal.signal()":
+            signal.signal(usr1, lambda *args: got.append("signal.signal()"))
+        before = signal.getsignal(usr1)
+
+        def interrupted(*args):
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr("_signal.signal", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                loop.add_signal_handler(usr1, got.append, "failed")
+            if there == "itself":
+                with pytest.raises(KeyboardInterrupt):
+                    loop.remove_signal_handler(usr1)
+        assert signal.getsignal(usr1) is before
+        assert (usr1 in loop._signal_handlers) == (there == "itself")
+        if there != "nobody":
+            runs = other if there == "another loop" else loop
+            runs.call_soon(kill, usr1)
+            run_turns(runs, 4)
+            assert got == [there]
+        loop.remove_signal_handler(usr1)
+        other.remove_signal_handler(usr1)
+
+    @pytest.mark.moodloop_only
+    def test_removed_by_a_handler_that_runs_within(self, loop, usr1, monkeypatch):
+        import _signal
+
+        real = _signal.signal
+
+        def remove_first(*args):
+            monkeypatch.setattr("_signal.signal", real)
+            assert loop.remove_signal_handler(usr1)
+            return real(*args)
+
+        for _ in range(2):
+            monkeypatch.setattr("_signal.signal", remove_first)
+            loop.add_signal_handler(usr1, print)
+            assert usr1 not in loop._signal_handlers
+            assert signal.getsignal(usr1) is signal.SIG_DFL
+        loop.add_signal_handler(usr1, print)
+        monkeypatch.setattr("_signal.signal", remove_first)
+        assert loop.remove_signal_handler(usr1)
+        assert signal.getsignal(usr1) is signal.SIG_DFL
+        assert not loop.remove_signal_handler(usr1)
+
+
 class TestPythonHandlers:
     def test_runs_while_the_loop_is_idle(self, loop, usr1):
         got = []

@@ -408,6 +408,25 @@ TABLE = {
             """,
         ),
         Row(
+            "A signal's owners, asyncio's handlers too, leave or are refused in any order",
+            "`SIG_DFL` after the last `stop()`",
+            "who stays is told; the last one puts back what was there",
+            """
+            import moodloop
+            one, two = moodloop.EventLoop(), moodloop.EventLoop(ev=loop)
+            signal.signal(10, signal.SIG_IGN)
+            watcher = loop.signal(10, NOTHING)
+            watcher.start()
+            refuses(RuntimeError, lambda: one.add_signal_handler(10, print))
+            two.add_signal_handler(10, print)
+            one.close(); two.close()
+            signal.raise_signal(10)
+            watcher.stop()
+            assert signal.getsignal(10) == signal.SIG_IGN
+            signal.raise_signal(10)
+            """,
+        ),
+        Row(
             "SIGCHLD on a loop beside the default loop",
             "assertion",
             "`Error` from the second of the two",
