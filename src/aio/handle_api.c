@@ -211,7 +211,7 @@ timer_get_when(ml_timer *timer, void *Py_UNUSED(closure))
 static PyObject *
 timer_get_scheduled(ml_timer *timer, void *Py_UNUSED(closure))
 {
-    return PyBool_FromLong(timer->scheduled);
+    return PyBool_FromLong(timer->place > 0);
 }
 
 static Py_hash_t
@@ -222,6 +222,18 @@ timer_hash(ml_timer *timer)
 
     Py_XDECREF(when);
     return hash;
+}
+
+/* left == right, of references that it takes over; NULL is an error. Their __eq__ may cancel the
+ * timers they come from. */
+static int
+compare(PyObject *left, PyObject *right)
+{
+    int equal = left && right ? PyObject_RichCompareBool(left, right, Py_EQ) : -1;
+
+    Py_XDECREF(left);
+    Py_XDECREF(right);
+    return equal;
 }
 
 /* 1, 0 or -1: same time, callback, arguments and state, as stock asyncio compares. */
@@ -237,13 +249,11 @@ timer_equal(ml_timer *a, ml_timer *b)
     if (a->cancelled) {
         return 1;
     }
-    int equal = PyObject_RichCompareBool(a->callback, b->callback, Py_EQ);
+    int equal = compare(handle_get_callback((ml_handle *)a, NULL),
+                        handle_get_callback((ml_handle *)b, NULL));
     if (equal == 1) {
-        PyObject *left = handle_get_args((ml_handle *)a, NULL);
-        PyObject *right = left ? handle_get_args((ml_handle *)b, NULL) : NULL;
-        equal = right ? PyObject_RichCompareBool(left, right, Py_EQ) : -1;
-        Py_XDECREF(left);
-        Py_XDECREF(right);
+        equal =
+            compare(handle_get_args((ml_handle *)a, NULL), handle_get_args((ml_handle *)b, NULL));
     }
     return equal;
 }
