@@ -624,3 +624,36 @@ class TestSelfScheduling:
         run_turns(loop, 2)
         assert ran == [1]
         assert not handle.cancelled()
+
+
+def test_comparing_callbacks_that_cancel_the_timers(snippet):
+    """Their __eq__ runs while they are compared, and lets go of both."""
+    code = """
+    loop = new_loop()
+
+    class Callback:
+        __hash__ = None
+
+        def __call__(self):
+            pass
+
+        def __eq__(self, other):
+            a.cancel()
+            b.cancel()
+            return NotImplemented
+
+    class Other(Callback):
+        pass
+
+    for arguments in (), ([Callback()], [Other()]):
+        when = loop.time() + 100
+        if arguments:
+            a, b = (loop.call_at(when, print, *args) for args in arguments)
+        else:
+            a, b = loop.call_at(when, Callback()), loop.call_at(when, Other())
+        assert not a == b
+    loop.close()
+    print("done")
+    """
+    outcome = snippet(code, env={"PYTHONMALLOC": "debug"})
+    assert outcome.out == "done\n", outcome.err
