@@ -43,6 +43,13 @@ def slow_callback(handle: Any, seconds: float) -> None:
     stock.logger.warning("Executing %s took %.3f seconds", stock._format_handle(handle), seconds)
 
 
+def slow_event(owner: Any, protocol: Any, seconds: float) -> None:
+    """Debug mode: the same for an event that is no handle, such as data for a transport."""
+    whom = f" for {protocol!r}" if protocol is not None else ""
+    stock: Any = base_events
+    stock.logger.warning("Executing an event of %r%s took %.3f seconds", owner, whom, seconds)
+
+
 def connection_error(transport: Any, message: str, exc: BaseException) -> None:
     """Debug mode: the connection failed, which is no error of the program."""
     logger.debug("%r: %s", transport, message, exc_info=exc)

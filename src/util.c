@@ -1,7 +1,6 @@
 #include "util.h"
 
 #include <errno.h>
-#include <time.h>
 
 void
 ml_unraisable(PyObject *object)
@@ -44,15 +43,6 @@ ml_os_error(int errnum)
 {
     errno = errnum;
     return PyErr_SetFromErrno(PyExc_OSError);
-}
-
-double
-ml_clock(clockid_t clock)
-{
-    struct timespec now;
-
-    clock_gettime(clock, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
 }
 
 int

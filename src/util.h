@@ -3,8 +3,9 @@
 #define ML_UTIL_H
 
 #include "moodloop.h"
+#include "sys/clock.h"
 
-#include <time.h>
+#include <assert.h>
 
 /* PEP 7 names for what 3.12 brought, so that the rest of the code has one spelling. */
 #if PY_VERSION_HEX < 0x030C0000
@@ -72,15 +73,6 @@ int ml_fd_from_object(PyObject *object);
 
 /* Sets OSError (or its subclass) from an errno value; returns NULL. */
 PyObject *ml_os_error(int errnum);
-
-/* CLOCK_MONOTONIC in seconds: the clock of time.monotonic() and of libev. */
-double ml_clock(clockid_t clock);
-
-static inline double
-ml_monotonic(void)
-{
-    return ml_clock(CLOCK_MONOTONIC);
-}
 
 /* For setters: -1 with AttributeError if `value` is NULL, which is a deletion. */
 int ml_no_delete(PyObject *value, const char *name);

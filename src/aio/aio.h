@@ -9,19 +9,18 @@
 #include "../watcher/watcher.h" /* first: Python.h comes before the system's headers */
 
 #include "../sys/sock.h"
+#include "handle.h"
 #include "held.h"
+#include "pacer.h"
+#include "precise.h"
+#include "ring.h"
+#include "timers.h"
 
-typedef struct ml_handle ml_handle;
-typedef struct ml_timer ml_timer;
-typedef struct ml_ready ml_ready;
 typedef struct ml_waiter ml_waiter; /* threadsafe.c */
 
-/* From Python 3.14 on asyncio has a class of handles for call_soon_threadsafe(): threadsafe.c. */
-#if PY_VERSION_HEX >= 0x030E0000
-#define ML_THREADSAFE_HANDLES 1
+#if ML_THREADSAFE_HANDLES
 #define ML_THREADSAFE_IMPORTS(X) X(ThreadSafeHandle, "asyncio.events", "_ThreadSafeHandle")
 #else
-#define ML_THREADSAFE_HANDLES 0
 #define ML_THREADSAFE_IMPORTS(X)
 #endif
 
@@ -61,114 +60,6 @@ typedef struct ml_aio {
     int free_handles_len[ML_FREELIST_ARGS], free_timers_len[ML_FREELIST_ARGS];
 } ml_aio;
 
-/* ---- what can stand in the ring ---------------------------------------------------------- */
-
-/* A ring entry is a Handle, or an object of C with one of these embedded (a transport with an
- * event, an accept), which costs no allocation. The ring owns a reference to `owner`. */
-struct ml_ready {
-    int (*run)(ml_ready *ready); /* -1: an exception that must leave run_forever() */
-    PyObject *owner;             /* borrowed; the object it is embedded in */
-    bool queued;
-};
-
-typedef struct ml_ring {
-    uintptr_t *slots; /* power of two; a pointer with bit 0 set is a ml_ready */
-    size_t cap, mask, head, tail;
-} ml_ring;
-
-static inline size_t
-ml_ring_len(const ml_ring *ring)
-{
-    return ring->tail - ring->head;
-}
-
-int ml_ring_grow(ml_ring *ring);
-
-static inline int
-ml_ring_push(ml_ring *ring, uintptr_t entry)
-{
-    if (ml_ring_len(ring) == ring->cap && ml_ring_grow(ring) < 0) {
-        return -1;
-    }
-    ring->slots[ring->tail++ & ring->mask] = entry;
-    return 0;
-}
-
-/* A growing array of entries that one poll collects. */
-typedef struct ml_batch {
-    uintptr_t *items;
-    size_t len, cap;
-} ml_batch;
-
-/* ---- handles (handle.c, handle_api.c) ---------------------------------------------------- */
-
-/* An asyncio.Handle, 88 bytes with the collector's header (stock: 104 and a tuple).
- *
- * The collector is told of a handle only when it can be part of garbage: a handle that waits in a
- * running loop cannot, and one that nobody kept is recycled right after it ran. So tracking
- * happens when the loop is not running, when a handle outlives its run, and at cancel(). */
-#define ML_HANDLE_HEAD                                                       \
-    PyObject_VAR_HEAD   /* ob_size: the number of arguments */               \
-    ml_base *loop;      /* owned */                                          \
-    PyObject *callback; /* NULL once cancelled, and while in the freelist */ \
-    PyObject *context;  /* NULL: an empty one, see context.h */              \
-    PyObject *weaklist;                                                      \
-    PyObject *debug; /* NULL or [source traceback, repr kept by cancel()] */ \
-    bool is_timer;                                                           \
-    bool cancelled;                                                          \
-    bool threadsafe;  /* see threadsafe.c */                                 \
-    bool by_hand;     /* it is _run() that runs it, not the loop */          \
-    unsigned running; /* how many run it: cancel() must leave callback and arguments alone */
-
-struct ml_handle {
-    ML_HANDLE_HEAD
-    PyObject *args[];
-};
-
-struct ml_timer {
-    ML_HANDLE_HEAD
-    bool scheduled; /* in the loop's list, which then owns a reference */
-    bool unarmed;   /* ... and libev is told at the next poll */
-    double when;
-    uint64_t seq; /* timers of one instant run in the order they were made */
-    ev_timer ev;
-    ml_timer *prev, *next; /* loop->timers */
-    PyObject *args[];
-};
-
-static inline PyObject **
-ml_handle_args(ml_handle *handle)
-{
-    return handle->is_timer ? ((ml_timer *)handle)->args : handle->args;
-}
-
-/* context: borrowed, NULL or None for the current one. */
-ml_handle *ml_handle_new(ml_base *loop, PyObject *callback, PyObject *const *args, Py_ssize_t nargs,
-                         PyObject *context);
-ml_timer *ml_timer_new(ml_base *loop, double when, PyObject *callback, PyObject *const *args,
-                       Py_ssize_t nargs, PyObject *context);
-/* Runs it in its context. -1 only for what must leave run_forever(). */
-int ml_handle_run(ml_handle *handle);
-/* As Handle.cancel(). -1 with an exception (debug mode: repr failed). */
-int ml_handle_cancel(ml_handle *handle);
-/* The slots of both types. */
-int ml_handle_traverse(ml_handle *handle, visitproc visit, void *arg);
-int ml_handle_clear(ml_handle *handle);
-void ml_handle_dealloc(ml_handle *handle);
-
-#if ML_THREADSAFE_HANDLES
-/* Waits while the loop runs the callback in another thread. -1: a signal handler raised. */
-int ml_handle_settle(ml_handle *handle);
-/* The callback has returned: lets go those who wait. */
-void ml_handle_settled(ml_base *loop, ml_handle *handle);
-#else
-static inline int
-ml_handle_settle(ml_handle *Py_UNUSED(handle))
-{
-    return 0;
-}
-#endif
-
 /* ---- the loop (loop.c, run.c, schedule.c, tasks.c) --------------------------------------- */
 
 typedef struct ml_slot ml_slot; /* fds.c */
@@ -177,29 +68,6 @@ typedef struct ml_sig ml_sig;   /* signals.c */
 /* The largest datagram that stock asyncio takes. Memory is only used up to what was received. */
 #define ML_SCRATCH_SIZE (256 * 1024)
 
-/* Timers whose delays are shorter than this, in seconds, end the poll by a timerfd (precise.c). */
-#define ML_PRECISE_SECONDS 5e-3
-#define ML_PRECISE_MAX 64
-
-typedef struct ml_precise {
-    ml_fdw io;
-    int fd; /* the timerfd, made on first use; -1 */
-    pid_t owner;
-    double armed; /* what it is set to */
-    double lead;  /* how late it wakes the loop: set for so much earlier */
-    bool fired;
-    double when[ML_PRECISE_MAX]; /* due times, sorted; those of cancelled timers too */
-    int len;
-} ml_precise;
-
-void ml_precise_init(ml_precise *self);
-void ml_precise_close(ml_base *loop, ml_precise *self);
-void ml_precise_add(ml_precise *self, double when);
-/* Before a poll that waits, if there are any. Not 0: do not wait, one is due at that very time. */
-double ml_precise_arm(ml_base *loop, ml_precise *self);
-/* After one that waited and was ended by the timerfd. */
-void ml_precise_learn(ml_precise *self, double now);
-
 struct ml_base {
     PyObject_HEAD
     ml_state *state;
@@ -207,29 +75,20 @@ struct ml_base {
     bool own_ev; /* made by us: closed with us */
     bool closed, debug, stopping, running;
     bool guest;           /* running, in a start() of the event.Loop: see guest.c */
+    bool counted;         /* ... which goes on for what is ready and for timers */
     bool in_batch;        /* callbacks are running: writes may wait for the end of theirs */
     bool sleeping;        /* in, or about to enter, a poll that may block */
     _Atomic(bool) woken;  /* ... and has been told to leave it */
-    bool poll_due;        /* the next turn must poll: I/O or a due timer may be waiting */
-    bool touched;         /* I/O was begun since the last poll */
     bool custom_time;     /* time() is overridden: timers follow that clock */
     unsigned long thread; /* that runs it, 0 if none */
     ml_ring ready;
-    ml_batch io, due;    /* what one poll brought */
-    int skipped;         /* turns since the last poll */
-    bool swift;          /* turns are so short that not each needs to read the clock */
-    double gil_interval; /* until the GIL is given to others, see give_gil() in run.c */
-    double others_cpu;   /* what other threads had used then, in seconds */
-    int looks, waits;    /* see wait_for_events() in run.c */
-    int lingers, wakes;  /* see linger.c */
-    double polled_at, released_at, active_at; /* monotonic seconds */
-    ev_idle guest_idle;                       /* active while a guest has work */
-    ev_timer clock;   /* always active: reveals libev's cached time, see ml_base_libev_now */
-    ml_timer *timers; /* scheduled ones, newest first */
-    int unarmed;      /* of these, see arm_later() in schedule.c */
+    ml_mail mail; /* what other threads have scheduled while it runs */
+    ml_batch io;  /* what one poll brought */
+    ml_timers timers;
     ml_precise precise;
-    uint64_t timer_seq;
+    ml_pacer pacer;
     PyObject *empty_context; /* see context.h */
+    bool empty_entered;      /* a callback is in it */
     PyObject *current_handle;
     PyObject *task_factory;  /* NULL: none */
     PyObject *loop_keywords; /* {"loop": self}, made on first use */
@@ -247,14 +106,14 @@ struct ml_base {
 static inline bool
 ml_base_has_work(const ml_base *self)
 {
-    return ml_ring_len(&self->ready) + self->io.len + self->due.len > 0;
+    return ml_ring_len(&self->ready) + ml_mail_len(&self->mail) + self->io.len > 0;
 }
 
-/* Notes that I/O was begun: the next turns poll, see run.c. */
+/* Notes that I/O was begun: the next turn polls. */
 static inline void
 ml_base_touch(ml_base *self)
 {
-    self->touched = self->poll_due = true;
+    ml_pacer_touch(&self->pacer);
 }
 
 /* Ends a poll that waits, or is about to; at most one wake-up for each. Other threads run. */
@@ -267,17 +126,12 @@ ml_base_wake(ml_base *self)
     }
 }
 
-/* Before a poll that waits, and after it: linger.c. */
-void ml_base_linger(ml_base *self);
-void ml_base_learn_waker(ml_base *self);
-
 /* Appends to the ring; takes its own reference. -1 with MemoryError. */
 int ml_base_push_handle(ml_base *self, ml_handle *handle);
 int ml_base_push_ready(ml_base *self, ml_ready *ready);
 /* For libev callbacks: what they pass is put on the ring after the poll. */
 void ml_base_got_handle(ml_base *self, ml_handle *handle);
 void ml_base_got_ready(ml_base *self, ml_ready *ready);
-void ml_base_got_timer(ml_base *self, ml_timer *timer);
 /* -1 with RuntimeError 'Event loop is closed'. */
 int ml_base_check_closed(ml_base *self);
 /* Sets the exception that is set aside as stock asyncio does for a callback: 0 if the loop's
@@ -289,6 +143,12 @@ bool ml_base_watcher_failed(void *host, PyObject *callback);
 PyObject *ml_base_run(ml_base *self, PyObject *unused);
 /* Collects what the poll brought and runs what is ready. -1: must leave. */
 int ml_base_turn(ml_base *self);
+/* Just before a poll that may wait, when no more Python code runs: sees to it that it ends for the
+ * next timer. True if it must not wait. */
+bool ml_base_before_poll(void *host);
+/* loop.time(), where that is a program's own, else the time of the last poll; -inf if it failed and
+ * the exception handler was told. -1: must leave. */
+int ml_base_time(ml_base *self, double *now);
 /* What waits in a loop that does not run can be garbage with it: the collector is told. */
 void ml_base_track_waiting(ml_base *self);
 /* Guest mode (guest.c). */
@@ -311,14 +171,6 @@ PyObject *ml_base_call_soon_method(ml_base *, PyObject *const *, Py_ssize_t, PyO
 PyObject *ml_base_call_soon_threadsafe(ml_base *, PyObject *const *, Py_ssize_t, PyObject *);
 PyObject *ml_base_call_later(ml_base *, PyObject *const *, Py_ssize_t, PyObject *);
 PyObject *ml_base_call_at(ml_base *, PyObject *const *, Py_ssize_t, PyObject *);
-/* libev's own idea of time.monotonic(), of its last poll. */
-double ml_base_libev_now(ml_base *self);
-void ml_timer_start(ml_timer *timer, double now);
-void ml_timer_unschedule(ml_timer *timer); /* drops the list's reference */
-void ml_base_arm_timers(ml_base *self);    /* those that wait for the next poll */
-int ml_base_custom_due(ml_base *self);     /* -1: must leave */
-void ml_base_push_due(ml_base *self);      /* the ring has room for all of them */
-
 /* ---- descriptors (fds.c) ----------------------------------------------------------------- */
 
 PyObject *ml_base_add_reader(ml_base *, PyObject *const *, Py_ssize_t, PyObject *);

@@ -1,26 +1,31 @@
 /* Guest mode: the program calls start() of the event.Loop, and the asyncio loop lives in that run.
  *
  * The turn is the one of run.c, with the poll taken out of it: after each round of libev's events
- * what they brought is collected and the batch is run. While something is ready an idle watcher
- * keeps libev's poll from waiting. */
+ * what they brought is collected and the batch is run. */
 #include "aio.h"
 
 #include <pythread.h>
 
+/* The run of the program goes on for what is ready, and for timers that come due. */
 static void
-idle_event(struct ev_loop *Py_UNUSED(loop), ev_idle *Py_UNUSED(ev), int Py_UNUSED(revents))
+count(ml_base *self, bool on)
 {
+    if (on != self->counted) {
+        self->counted = on;
+        (on ? ev_ref : ev_unref)(self->ev->ev);
+    }
 }
 
-static void
-keep_busy(ml_base *self, bool busy)
+static bool
+before_poll(void *host)
 {
-    if (busy && !ev_is_active(&self->guest_idle)) {
-        ev_idle_start(self->ev->ev, &self->guest_idle);
-    }
-    else if (!busy && ev_is_active(&self->guest_idle)) {
-        ev_idle_stop(self->ev->ev, &self->guest_idle);
-    }
+    ml_base *self = host;
+    bool busy = ml_base_before_poll(self);
+
+    count(self, busy || ml_timers_next(&self->timers) < Py_HUGE_VAL);
+    self->woken = false;
+    self->sleeping = true;
+    return busy;
 }
 
 static void
@@ -42,20 +47,8 @@ guest_turn(void *host, bool polled)
             ml_loop_break(self->ev, EVBREAK_ONE);
         }
     }
-    if (rc == 0 && self->guest && self->custom_time && self->timers != NULL) {
-        rc = ml_base_custom_due(self);
-    }
     if (rc < 0) {
         ml_loop_set_aside(self->ev, (PyObject *)self);
-    }
-    if (self->guest) { /* else the batch ended it */
-        bool busy = ml_base_has_work(self) || self->stopping;
-        if (!busy && self->precise.len > 0) {
-            busy = ml_precise_arm(self, &self->precise) > 0.;
-        }
-        keep_busy(self, busy);
-        self->woken = false;
-        self->sleeping = true;
     }
     Py_DECREF(self);
 }
@@ -93,6 +86,7 @@ static const ml_host_ops guest_ops = {
     .failed = ml_base_watcher_failed,
     .check_start = check_start,
     .turn = guest_turn,
+    .before_poll = before_poll,
     .waits = waits,
 };
 
@@ -110,13 +104,11 @@ ml_base_attach(ml_base *self, PyObject *Py_UNUSED(unused))
     if (ml_loop_check_thread(self->ev) < 0) { /* our callbacks would run there, as if in no loop */
         return NULL;
     }
-    ev_idle_init(&self->guest_idle, idle_event);
-    ev_set_priority(&self->guest_idle, EV_MAXPRI); /* a busy descriptor must not hold us up */
     self->running = self->guest = true;
     self->sleeping = true; /* from here on another thread's calls wake the loop */
     self->woken = false;
     self->ev->host_ops = &guest_ops;
-    keep_busy(self, ml_base_has_work(self));
+    count(self, ml_base_has_work(self) || ml_timers_next(&self->timers) < Py_HUGE_VAL);
     Py_RETURN_NONE;
 }
 
@@ -126,7 +118,7 @@ ml_base_end_guest(ml_base *self)
     if (!self->guest) {
         return;
     }
-    keep_busy(self, false);
+    count(self, false);
     self->ev->host_ops = NULL;
     self->running = self->guest = self->sleeping = false;
     ml_base_track_waiting(self);

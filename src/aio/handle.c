@@ -104,7 +104,7 @@ ml_timer_new(ml_base *loop, double when, PyObject *callback, PyObject *const *ar
         }
         timer->is_timer = true;
     }
-    timer->scheduled = timer->unarmed = false;
+    timer->place = 0;
     timer->when = when;
     if (fill((ml_handle *)timer, timer->args, loop, callback, args, nargs, context) < 0) {
         Py_DECREF(timer);
@@ -264,16 +264,16 @@ ml_handle_cancel(ml_handle *handle)
             return -1;
         }
     }
+    Py_INCREF(handle); /* clearing runs destructors, and those anything */
+    if (handle->is_timer && ((ml_timer *)handle)->place > 0) {
+        ml_timers_remove((ml_timer *)handle);
+    }
     if (!PyObject_GC_IsTracked((PyObject *)handle)) {
         PyObject_GC_Track(handle);
     }
-    Py_INCREF(handle); /* clearing runs destructors, and those anything */
     if (handle->running == 0) {
         Py_CLEAR(handle->callback);
         drop_arguments(handle);
-    }
-    if (handle->is_timer && ((ml_timer *)handle)->scheduled) {
-        ml_timer_unschedule((ml_timer *)handle);
     }
     Py_DECREF(handle);
     return 0;

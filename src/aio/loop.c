@@ -161,11 +161,6 @@ base_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwar
     return (PyObject *)self;
 }
 
-static void
-clock_tick(struct ev_loop *Py_UNUSED(loop), ev_timer *Py_UNUSED(ev), int Py_UNUSED(revents))
-{
-}
-
 /* True if time() of this object is not ours. */
 static int
 find_custom_time(ml_base *self)
@@ -228,9 +223,8 @@ base_init(ml_base *self, PyObject *args, PyObject *kwargs)
     self->own_ev = ev == Py_None;
     ml_precise_init(&self->precise);
     loop->host = self;
-    ev_timer_init(&self->clock, clock_tick, 3600., 3600.);
-    ev_timer_start(loop->ev, &self->clock);
-    ev_unref(loop->ev);
+    ml_timers_init(self);
+    self->mail.waited_for = SIZE_MAX;
     self->closed = false;
     return find_custom_time(self);
 }
@@ -238,14 +232,12 @@ base_init(ml_base *self, PyObject *args, PyObject *kwargs)
 static void
 drop_entry(uintptr_t entry)
 {
-    if (entry & 1) {
-        ml_ready *ready = (ml_ready *)(entry & ~(uintptr_t)1);
-        ready->queued = false;
-        Py_DECREF(ready->owner);
+    PyObject *object = ml_entry_object(entry);
+
+    if (ml_entry_ready(entry) != NULL) {
+        ml_entry_ready(entry)->queued = false;
     }
-    else {
-        Py_DECREF((PyObject *)entry);
-    }
+    Py_DECREF(object);
 }
 
 /* Everything that waits is dropped: what a closed loop held is free to go. */
@@ -253,16 +245,13 @@ static void
 drop_waiting(ml_base *self)
 {
     while (ml_ring_len(&self->ready) > 0) {
-        drop_entry(self->ready.slots[self->ready.head++ & self->ready.mask]);
+        drop_entry(ml_ring_pop(&self->ready));
+    }
+    while (ml_mail_len(&self->mail) > 0) {
+        drop_entry(ml_mail_pop(&self->mail));
     }
     while (self->io.len > 0) {
         drop_entry(self->io.items[--self->io.len]);
-    }
-    while (self->due.len > 0) {
-        Py_DECREF((PyObject *)self->due.items[--self->due.len]);
-    }
-    while (self->timers != NULL) {
-        ml_timer_unschedule(self->timers);
     }
 }
 
@@ -281,16 +270,14 @@ shut(ml_base *self)
         ml_base_signals_clear(self);
         ml_base_held_clear(self);
         ml_base_slots_clear(self);
-        ml_precise_close(self, &self->precise);
-        if (self->ev->ev != NULL && ev_is_active(&self->clock)) {
-            ev_ref(self->ev->ev);
-            ev_timer_stop(self->ev->ev, &self->clock);
-        }
+        ml_precise_close(self);
+        ml_timers_close(self);
         if (self->own_ev && ml_loop_close(self->ev) < 0) {
             ml_unraisable((PyObject *)self);
         }
     }
     Py_CLEAR(self->empty_context);
+    self->empty_entered = false;
     Py_CLEAR(self->current_handle);
     Py_CLEAR(self->loop_keywords);
 }
@@ -324,17 +311,17 @@ base_traverse(ml_base *self, visitproc visit, void *arg)
     Py_VISIT(self->current_handle);
     Py_VISIT(self->task_factory);
     Py_VISIT(self->loop_keywords);
-    for (size_t i = 0; i < self->due.len; i++) { /* besides the list's own reference */
-        Py_VISIT((PyObject *)self->due.items[i]);
-    }
     for (size_t i = self->ready.head; i != self->ready.tail; i++) {
-        uintptr_t entry = self->ready.slots[i & self->ready.mask];
-        PyObject *object =
-            entry & 1 ? ((ml_ready *)(entry & ~(uintptr_t)1))->owner : (PyObject *)entry;
-        Py_VISIT(object);
+        Py_VISIT(ml_entry_object(ml_ring_at(&self->ready, i)));
     }
-    for (ml_timer *timer = self->timers; timer != NULL; timer = timer->next) {
-        Py_VISIT(timer);
+    for (size_t i = self->mail.ring.head; i != self->mail.ring.tail; i += 2) {
+        Py_VISIT(ml_entry_object(ml_ring_at(&self->mail.ring, i)));
+    }
+    for (size_t i = 0; i < self->io.len; i++) {
+        Py_VISIT(ml_entry_object(self->io.items[i]));
+    }
+    for (size_t i = 0; i < self->timers.len; i++) {
+        Py_VISIT(self->timers.items[i].timer);
     }
     int rc = ml_base_signals_traverse(self, visit, arg);
     rc = rc ? rc : ml_base_held_traverse(self, visit, arg);
@@ -351,7 +338,8 @@ base_dealloc(ml_base *self)
     Py_CLEAR(self->ev);
     PyMem_RawFree(self->ready.slots);
     PyMem_RawFree(self->io.items);
-    PyMem_RawFree(self->due.items);
+    PyMem_RawFree(self->mail.ring.slots);
+    PyMem_RawFree(self->timers.items);
     Py_XDECREF(self->scratch);
     type->tp_free(self);
     Py_DECREF(type);
@@ -404,10 +392,20 @@ static PyObject *
 base_ready_handles(ml_base *self, PyObject *Py_UNUSED(unused))
 {
     PyObject *list = PyList_New(0);
+    const ml_ring *ready = &self->ready, *mail = &self->mail.ring;
+    size_t next = ready->head, letter = mail->head;
 
-    for (size_t i = self->ready.head; list != NULL && i != self->ready.tail; i++) {
-        uintptr_t entry = self->ready.slots[i & self->ready.mask];
-        if (!(entry & 1) && PyList_Append(list, (PyObject *)entry) < 0) {
+    while (list != NULL && (next != ready->tail || letter != mail->tail)) {
+        uintptr_t entry;
+        if (letter != mail->tail &&
+            (next == ready->tail || (ptrdiff_t)(ml_ring_at(mail, letter + 1) - next) <= 0)) {
+            entry = ml_ring_at(mail, letter);
+            letter += 2;
+        }
+        else {
+            entry = ml_ring_at(ready, next++);
+        }
+        if (ml_entry_ready(entry) == NULL && PyList_Append(list, (PyObject *)entry) < 0) {
             Py_CLEAR(list);
         }
     }
@@ -419,8 +417,8 @@ base_scheduled_handles(ml_base *self, PyObject *Py_UNUSED(unused))
 {
     PyObject *list = PyList_New(0);
 
-    for (ml_timer *timer = self->timers; list != NULL && timer != NULL; timer = timer->next) {
-        if (PyList_Append(list, (PyObject *)timer) < 0) {
+    for (size_t i = 0; list != NULL && i < self->timers.len; i++) {
+        if (PyList_Append(list, (PyObject *)self->timers.items[i].timer) < 0) {
             Py_CLEAR(list);
         }
     }
@@ -447,6 +445,7 @@ static PyMemberDef base_members[] = {
     {"_closed", T_BOOL, offsetof(ml_base, closed), 0, NULL},
     {"_stopping", T_BOOL, offsetof(ml_base, stopping), 0, NULL},
     {"_current_handle", T_OBJECT, offsetof(ml_base, current_handle), 0, NULL},
+    {"_pacer_off", T_UINT, offsetof(ml_base, pacer.off), 0, NULL},
     {NULL},
 };
 

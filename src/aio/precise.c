@@ -1,11 +1,11 @@
 /* Timers of less than a millisecond or a few: epoll waits whole milliseconds, so that one of 300 us
- * was 800 us late. A timerfd ends the poll in time for the next of them; it costs two system calls,
- * so that only delays for which it matters get one. To wake a thread takes the machine 20 to 40 us
- * more: the timerfd is set for so much earlier, and what is left of that is spent looking. */
+ * was 800 us late. While there are any, a timerfd ends the poll in time for the next timer; it
+ * costs two system calls, so that only delays for which it matters get one. To wake a thread takes
+ * the machine 20 to 40 us more: the timerfd is set for so much earlier, and what is left of that is
+ * spent looking. */
 #include "aio.h"
 
 #include <errno.h>
-#include <string.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
@@ -46,8 +46,10 @@ ml_precise_init(ml_precise *self)
 }
 
 void
-ml_precise_close(ml_base *loop, ml_precise *self)
+ml_precise_close(ml_base *loop)
 {
+    ml_precise *self = &loop->precise;
+
     if (self->fd >= 0) {
         if (loop->ev->ev != NULL) {
             ev_ref(loop->ev->ev);
@@ -57,23 +59,6 @@ ml_precise_close(ml_base *loop, ml_precise *self)
         self->fd = -1;
     }
     self->armed = 0.;
-}
-
-void
-ml_precise_add(ml_precise *self, double when)
-{
-    int place = self->len;
-
-    if (place == ML_PRECISE_MAX) {
-        return; /* with so many the loop wakes up all the time */
-    }
-    while (place > 0 && self->when[place - 1] > when) {
-        place--;
-    }
-    memmove(self->when + place + 1, self->when + place,
-            (size_t)(self->len - place) * sizeof(self->when[0]));
-    self->when[place] = when;
-    self->len++;
 }
 
 static int
@@ -106,26 +91,18 @@ begin(ml_base *loop, ml_precise *self)
 }
 
 double
-ml_precise_arm(ml_base *loop, ml_precise *self)
+ml_precise_arm(ml_base *loop, double when)
 {
+    ml_precise *self = &loop->precise;
     double now = ml_monotonic();
-    int passed = 0;
 
-    while (passed < self->len && self->when[passed] <= now) {
-        passed++;
-    }
-    self->len -= passed;
-    memmove(self->when, self->when + passed, (size_t)self->len * sizeof(self->when[0]));
-    if (self->len == 0) {
-        return 0.;
-    }
-    double when = self->when[0] + MARGIN_SECONDS;
+    when += MARGIN_SECONDS;
     double early = when - self->lead;
     if (early <= now) {
         return when;
     }
     if (self->fd >= 0 && self->owner != getpid()) {
-        ml_precise_close(loop, self); /* the parent's, which would be set by this, too */
+        ml_precise_close(loop); /* the parent's, which would be set by this, too */
     }
     if (self->fd < 0) {
         begin(loop, self);
@@ -141,6 +118,9 @@ ml_precise_learn(ml_precise *self, double now)
 {
     double late = now - self->armed;
 
+    if (!self->fired) {
+        return;
+    }
     self->fired = false;
     self->lead += ((late < LEAD_MAX ? late : LEAD_MAX) - self->lead) / 8.;
 }

@@ -1,7 +1,7 @@
-/* call_soon, call_soon_threadsafe, call_later, call_at, and the timers behind the last two. */
+/* call_soon, call_soon_threadsafe, call_later, call_at. */
 #include "aio.h"
 
-#include <math.h>
+#include <pythread.h>
 
 /* ---- arguments --------------------------------------------------------------------------- */
 
@@ -69,6 +69,23 @@ debug_checks(ml_base *self, const char *name, PyObject *callback, bool thread)
 
 /* ---- call_soon --------------------------------------------------------------------------- */
 
+/* True if the loop runs, in another thread. */
+static bool
+is_elsewhere(ml_base *self)
+{
+    return self->thread != 0 && self->thread != PyThread_get_thread_ident();
+}
+
+static int
+post(ml_base *self, ml_handle *handle)
+{
+    if (ml_mail_push(&self->mail, (uintptr_t)handle, self->ready.tail) < 0) {
+        return -1;
+    }
+    Py_INCREF(handle);
+    return 0;
+}
+
 static ml_handle *
 soon(ml_base *self, const char *name, bool threadsafe, PyObject *const *args, Py_ssize_t nargs,
      PyObject *kwnames)
@@ -91,7 +108,9 @@ soon(ml_base *self, const char *name, bool threadsafe, PyObject *const *args, Py
     if (handle != NULL) {
         handle->threadsafe = ML_THREADSAFE_HANDLES && threadsafe;
     }
-    if (handle != NULL && ml_base_push_handle(self, handle) < 0) {
+    if (handle != NULL &&
+        (threadsafe && is_elsewhere(self) ? post(self, handle)
+                                          : ml_base_push_handle(self, handle)) < 0) {
         Py_CLEAR(handle);
     }
     return handle;
@@ -103,7 +122,7 @@ ml_base_call_soon_method(ml_base *self, PyObject *const *args, Py_ssize_t nargs,
     return (PyObject *)soon(self, "call_soon", false, args, nargs, kwnames);
 }
 
-/* The GIL guards the ring, so this is call_soon and, at most once per poll, a wake-up. It is safe
+/* The GIL guards the rings, so this is call_soon and, at most once per poll, a wake-up. It is safe
  * in a Python signal handler on the loop's own thread too. */
 PyObject *
 ml_base_call_soon_threadsafe(ml_base *self, PyObject *const *args, Py_ssize_t nargs,
@@ -113,199 +132,12 @@ ml_base_call_soon_threadsafe(ml_base *self, PyObject *const *args, Py_ssize_t na
 
     if (handle != NULL) {
         ml_base_wake(self);
+        ml_pacer_hold_back(self);
     }
     return (PyObject *)handle;
 }
 
 /* ---- timers ------------------------------------------------------------------------------ */
-
-/* libev adds its own cached time to a timer's `after`, so that is what `after` must be relative
- * to; the always active `clock` reveals it (ev_now() is wall-clock time). */
-double
-ml_base_libev_now(ml_base *self)
-{
-    return self->clock.at - ev_timer_remaining(self->ev->ev, &self->clock);
-}
-
-static void
-timer_due(struct ev_loop *Py_UNUSED(loop), ev_timer *ev, int Py_UNUSED(revents))
-{
-    ml_timer *timer = ML_CONTAINER_OF(ev, ml_timer, ev);
-
-    ml_base_got_timer(timer->loop, timer);
-}
-
-static void
-arm(ml_timer *timer, double now)
-{
-    ml_base *self = timer->loop;
-
-    if (timer->when > now) {
-        double start = self->custom_time ? now : ml_base_libev_now(self);
-        ev_timer_init(&timer->ev, timer_due, timer->when - start, 0.);
-        ev_timer_start(self->ev->ev, &timer->ev);
-        if (timer->when - now < ML_PRECISE_SECONDS && !self->custom_time) {
-            ml_precise_add(&self->precise, timer->when);
-        }
-    }
-    else { /* NaN too: stock asyncio runs such a callback at once. No need to ask libev. */
-        ev_timer_init(&timer->ev, timer_due, 0., 0.);
-        ml_base_got_timer(self, timer);
-    }
-}
-
-/* Most timers are timeouts, and many are cancelled in the turn that made them. So libev is told at
- * the next poll of those that are left: call_later and cancel() beside 100,000 others, a sift
- * through its heap each, took 200 ns and now takes 100. But no later: not in guest mode, nor for
- * what a watcher's callback makes just before the poll. And only so many, whose memory is sure. */
-#define UNARMED_MAX 1024
-
-static bool
-arm_later(ml_timer *timer)
-{
-    ml_base *self = timer->loop;
-
-    if (!self->running || self->guest || self->custom_time || self->ev->depth > 0) {
-        return false;
-    }
-    if (self->unarmed == UNARMED_MAX) {
-        ml_base_arm_timers(self);
-    }
-    ev_timer_init(&timer->ev, timer_due, 0., 0.);
-    timer->unarmed = true;
-    self->unarmed++;
-    return true;
-}
-
-void
-ml_base_arm_timers(ml_base *self)
-{
-    double now = ml_base_libev_now(self);
-
-    for (ml_timer *timer = self->timers; self->unarmed > 0; timer = timer->next) {
-        if (timer->unarmed) {
-            timer->unarmed = false;
-            self->unarmed--;
-            arm(timer, now);
-        }
-    }
-}
-
-void
-ml_timer_start(ml_timer *timer, double now)
-{
-    ml_base *self = timer->loop;
-
-    timer->seq = self->timer_seq++;
-    timer->prev = NULL;
-    timer->next = self->timers;
-    if (self->timers != NULL) {
-        self->timers->prev = timer;
-    }
-    self->timers = timer;
-    timer->scheduled = true;
-    Py_INCREF(timer);
-    if (timer->when == Py_HUGE_VAL) {
-        ev_timer_init(&timer->ev, timer_due, 0., 0.); /* never: it only waits to be cancelled */
-        return;
-    }
-    if (!(timer->when > now) || !arm_later(timer)) {
-        arm(timer, now);
-    }
-}
-
-static void
-unlink_timer(ml_timer *timer)
-{
-    ml_base *self = timer->loop;
-
-    ev_timer_stop(self->ev->ev, &timer->ev);
-    self->unarmed -= timer->unarmed;
-    timer->unarmed = false;
-    if (timer->prev != NULL) {
-        timer->prev->next = timer->next;
-    }
-    else {
-        self->timers = timer->next;
-    }
-    if (timer->next != NULL) {
-        timer->next->prev = timer->prev;
-    }
-    timer->scheduled = false;
-}
-
-void
-ml_timer_unschedule(ml_timer *timer)
-{
-    unlink_timer(timer);
-    Py_DECREF(timer);
-}
-
-/* With a patched or overridden time(), that clock decides: before each poll every timer is
- * compared with it, and armed anew with what is left by it. Costs a walk over all timers, and only
- * loops whose clock is not ours pay. */
-int
-ml_base_custom_due(ml_base *self)
-{
-    PyObject *result = PyObject_CallMethodNoArgs((PyObject *)self, self->state->str.time);
-    double now = result ? PyFloat_AsDouble(result) : -1.;
-
-    Py_XDECREF(result);
-    if (PyErr_Occurred()) {
-        return ml_base_handle_error(self, "the loop's time() failed", NULL, NULL);
-    }
-    ml_base_arm_timers(self);
-    for (ml_timer *timer = self->timers; timer != NULL; timer = timer->next) {
-        if (timer->when != Py_HUGE_VAL) {
-            ev_timer_stop(self->ev->ev, &timer->ev);
-            arm(timer, now);
-        }
-    }
-    return 0;
-}
-
-static int
-by_time(const void *left, const void *right)
-{
-    const ml_timer *a = *(ml_timer *const *)left, *b = *(ml_timer *const *)right;
-
-    if (a->when != b->when) {
-        if (isnan(a->when) || isnan(b->when)) { /* before all others, or they have no order */
-            int first = (isnan(b->when) != 0) - (isnan(a->when) != 0);
-            return first ? first : a->seq < b->seq ? -1 : 1;
-        }
-        return a->when < b->when ? -1 : 1;
-    }
-    return a->seq < b->seq ? -1 : 1;
-}
-
-/* Moves the timers that the poll found due onto the ring, in the order of their times; those of
- * one instant in the order they were made. libev delivers a batch in either direction, so mostly
- * one pass over it is enough. */
-void
-ml_base_push_due(ml_base *self)
-{
-    ml_batch *due = &self->due;
-    bool sorted = true;
-
-    for (size_t i = 1; sorted && i < due->len; i++) {
-        sorted = by_time(&due->items[i - 1], &due->items[i]) < 0;
-    }
-    if (!sorted) {
-        qsort(due->items, due->len, sizeof(due->items[0]), by_time);
-    }
-    for (size_t i = 0; i < due->len; i++) {
-        ml_timer *timer = (ml_timer *)due->items[i];
-        if (timer->scheduled) {
-            ml_ring_push(&self->ready, (uintptr_t)timer); /* with the batch's reference */
-            ml_timer_unschedule(timer);
-        }
-        else {
-            Py_DECREF(timer); /* cancelled by a watcher of the same poll */
-        }
-    }
-    due->len = 0;
-}
 
 static PyObject *
 schedule(ml_base *self, const char *name, double when, double now, PyObject *callback,
@@ -315,13 +147,10 @@ schedule(ml_base *self, const char *name, double when, double now, PyObject *cal
         (self->debug && debug_checks(self, name, callback, true) < 0)) {
         return NULL;
     }
-    ml_timer *timer =
-        ml_reserve_check() < 0 ? NULL : ml_timer_new(self, when, callback, args, nargs, context);
-    if (timer != NULL && ml_base_check_closed(self) < 0) { /* a finalizer closed it meanwhile */
+    ml_timer *timer = ml_timer_new(self, when, callback, args, nargs, context);
+    if (timer != NULL && (ml_base_check_closed(self) < 0 || /* a finalizer closed it meanwhile */
+                          ml_timers_add(timer, now) < 0)) {
         Py_CLEAR(timer);
-    }
-    if (timer != NULL) {
-        ml_timer_start(timer, now);
     }
     return (PyObject *)timer;
 }

@@ -128,6 +128,11 @@ invoke_pending(struct ev_loop *ev)
     }
     loop->swept = false;
     ml_fdw_check(loop);
+    /* Last, as all of the above can give the host work: whatever runs in an ev_run is covered. */
+    if (loop->blocking && loop->host_ops != NULL && (before_poll || loop->host_ops->turn != NULL) &&
+        loop->host_ops->before_poll(loop->host)) {
+        ml_loop_wake(loop);
+    }
     if (loop->break_how) {
         ml_loop_break(loop, loop->break_how);
         loop->break_how = 0;

@@ -89,6 +89,8 @@ typedef struct ml_host_ops {
     /* A guest's part of each round, after the pending events were invoked and before the next poll;
      * `polled`: there was a poll since the last call. NULL if the host runs the loop itself. */
     void (*turn)(void *host, bool polled);
+    /* Just before a poll that may wait: true if it must not, as the host has work. */
+    bool (*before_poll)(void *host);
     /* 1 if the guest has something to wait for that is no watcher, 0 if not, -1 with an exception.
      */
     int (*waits)(void *host);

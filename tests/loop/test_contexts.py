@@ -132,6 +132,41 @@ class TestCallbacks:
         told = [str(c["exception"]) for c in reports] + log()
         assert "cannot enter context" in told[0]
 
+    def test_of_a_handle_that_runs_is_the_one_it_runs_in(self, loop):
+        variable = contextvars.ContextVar("variable")
+        seen = []
+
+        def callback():
+            variable.set(1)
+            seen.append(handle._context.get(variable))
+            loop.stop()
+
+        handle = loop.call_soon(callback)
+        run_guarded(loop)
+        assert seen == [1]
+        assert handle._context.get(variable) == 1
+
+    def test_of_handles_that_run_within_each_other(self, loop):
+        """As where a callback runs another by hand: each has a context of its own."""
+        variable = contextvars.ContextVar("variable", default=0)
+        seen = []
+
+        def inner():
+            seen.append(variable.get())
+            variable.set(2)
+
+        def outer():
+            variable.set(1)
+            other._run()
+            seen.append(variable.get())
+            loop.stop()
+
+        other = loop.call_later(100, inner)
+        loop.call_soon(outer)
+        run_guarded(loop)
+        other.cancel()
+        assert seen == [0, 1]
+
 
 class TestEvents:
     def test_reader_and_writer(self, loop, sockets, mine):

@@ -2,8 +2,11 @@
 
 import asyncio
 import logging
+import os
+import socket
 import sys
 import threading
+import time
 
 import pytest
 from support.loops import run_turns
@@ -102,6 +105,119 @@ class TestSlowCallbacks:
         debug.call_later(0, int)
         run_turns(debug, 2)
         assert any("Executing <TimerHandle" in m for m in log())
+
+    @pytest.mark.parametrize(
+        "event", ["connection_made", "data_received", "eof_received", "connection_lost"]
+    )
+    def test_protocol(self, debug, log, run, event):
+        """Each method of a protocol that takes long, and no other, is told."""
+        debug.slow_callback_duration = 0.05
+        lost = debug.create_future()
+
+        class Protocol(asyncio.Protocol):
+            def connection_lost(self, exc):
+                lost.set_result(None)
+
+        def slow(self, *args):
+            time.sleep(0.1)
+            return method(self, *args)
+
+        method = getattr(Protocol, event)
+        setattr(Protocol, event, slow)
+
+        async def main():
+            ours, theirs = socket.socketpair()
+            with theirs:
+                await debug.create_connection(Protocol, sock=ours)
+                theirs.send(b"x")
+                await asyncio.sleep(0.001)
+                theirs.close()
+                await lost
+
+        run(main())
+        slow = [m for m in log() if m.startswith("Executing") and "took" in m]
+        assert len(slow) == 1, slow
+
+    def test_buffered_protocol(self, debug, log, run):
+        debug.slow_callback_duration = 0.05
+
+        class Protocol(asyncio.BufferedProtocol):
+            def get_buffer(self, sizehint):
+                return bytearray(10)
+
+            def buffer_updated(self, nbytes):
+                time.sleep(0.1)
+                got.set_result(None)
+
+        got = debug.create_future()
+
+        async def main():
+            ours, theirs = socket.socketpair()
+            with theirs:
+                transport, _ = await debug.create_connection(Protocol, sock=ours)
+                theirs.send(b"x")
+                await got
+                transport.close()
+
+        run(main())
+        assert len([m for m in log() if m.startswith("Executing") and "took" in m]) == 1
+
+    def test_datagram_protocol(self, debug, log, run):
+        debug.slow_callback_duration = 0.05
+
+        class Protocol(asyncio.DatagramProtocol):
+            def datagram_received(self, data, addr):
+                time.sleep(0.1)
+                got.set_result(None)
+
+        got = debug.create_future()
+
+        async def main():
+            transport, _ = await debug.create_datagram_endpoint(Protocol, ("127.0.0.1", 0))
+            transport.sendto(b"x", transport.get_extra_info("sockname"))
+            await got
+            transport.close()
+
+        run(main())
+        assert len([m for m in log() if m.startswith("Executing") and "took" in m]) == 1
+
+    def test_pipe_protocol(self, debug, log, run):
+        debug.slow_callback_duration = 0.05
+
+        class Protocol(asyncio.Protocol):
+            def data_received(self, data):
+                time.sleep(0.1)
+                got.set_result(None)
+
+        got = debug.create_future()
+
+        async def main():
+            reader, writer = os.pipe()
+            with open(reader, "rb", 0) as pipe, open(writer, "wb", 0) as other:
+                transport, _ = await debug.connect_read_pipe(Protocol, pipe)
+                other.write(b"x")
+                await got
+                transport.close()
+                await asyncio.sleep(0)
+
+        run(main())
+        assert len([m for m in log() if m.startswith("Executing") and "took" in m]) == 1
+
+    @pytest.mark.moodloop_only
+    def test_protocol_is_named(self, debug, log, run):
+        debug.slow_callback_duration = 0.0
+
+        class SlowOne(asyncio.Protocol):
+            pass
+
+        async def main():
+            ours, theirs = socket.socketpair()
+            with theirs:
+                transport, _ = await debug.create_connection(SlowOne, sock=ours)
+                transport.close()
+
+        run(main())
+        assert any("StreamTransport" in m and "SlowOne" in m for m in log())
 
     def test_fast_ones_are_not_logged(self, debug, log):
         debug.slow_callback_duration = 1e6
