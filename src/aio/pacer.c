@@ -33,10 +33,13 @@
 #define LINGERS_MAX 8
 
 /* A thread that finds so much mail in front of its own waits until half of it is done, for no
- * longer than the interpreter would let it wait for the GIL. */
+ * longer than the interpreter would let it wait for the GIL. A loop that stands still meanwhile may
+ * be waiting for this very thread, or for the GIL: so until it goes on there is but a nap in so
+ * many calls. */
 #define MAIL_FULL 1024
 #define MAIL_SECONDS 5e-3
 #define MAIL_NAP_NS 100000
+#define MAIL_NAP_EVERY 128
 
 /* ---- polls ------------------------------------------------------------------------------- */
 
@@ -189,15 +192,14 @@ ml_pacer_slept(ml_base *loop)
 
 /* ---- floods ------------------------------------------------------------------------------ */
 
-/* Not for a loop that stands still in a callback of its own: it may be waiting for this very
- * thread. Then one wait in vain is enough until it goes on. */
 void
 ml_pacer_hold_back(ml_base *loop)
 {
     ml_mail *mail = &loop->mail;
-    size_t taken = mail->taken;
+    size_t waiting = ml_mail_len(mail), taken = mail->taken;
+    bool stuck = mail->waited_for == taken;
 
-    if (ml_mail_len(mail) < MAIL_FULL || mail->waited_for == taken ||
+    if (waiting < MAIL_FULL || (stuck && waiting % MAIL_NAP_EVERY != 0) ||
         (loop->pacer.off & ML_PACER_HOLD)) {
         return;
     }
@@ -206,7 +208,7 @@ ml_pacer_hold_back(ml_base *loop)
     double start = ml_monotonic();
     do {
         nanosleep(&(struct timespec){.tv_nsec = MAIL_NAP_NS}, NULL);
-    } while (atomic_load_explicit(&mail->waiting, memory_order_relaxed) > MAIL_FULL / 2 &&
+    } while (!stuck && atomic_load_explicit(&mail->waiting, memory_order_relaxed) > MAIL_FULL / 2 &&
              ml_monotonic() - start < MAIL_SECONDS);
     Py_END_ALLOW_THREADS;
     if (mail->taken == taken) {

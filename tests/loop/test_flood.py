@@ -50,7 +50,7 @@ def test_timers_and_tasks_go_on(loop, threads, cost):
 
     drive(loop, main())
     assert sorted(late)[len(late) // 2] < 0.5
-    assert longest < 50_000
+    assert longest < 200_000
 
 
 @pytest.mark.moodloop_only
