@@ -44,7 +44,8 @@ typedef struct ml_calls {
     ssize_t (*recv)(int fd, void *buffer, size_t size);
     ssize_t (*send)(int fd, const void *data, size_t size);
     ssize_t (*sendv)(int fd, struct iovec *parts, size_t count);
-    bool messages; /* what a read has no room for is lost, and each part that is sent is by itself */
+    bool
+        messages; /* what a read has no room for is lost, and each part that is sent is by itself */
 } ml_calls;
 
 extern const ml_calls ml_sock_calls, ml_pipe_calls, ml_message_calls;
