@@ -940,6 +940,7 @@ class SockOp:
 class StreamTransport(asyncio.Transport):
     """The asyncio.Transport of a TCP or Unix stream connection."""
 
+    max_size: int
     _sock: Any
     _sock_fd: Any
     _protocol: Any
@@ -964,6 +965,7 @@ class StreamTransport(asyncio.Transport):
 class DatagramTransport(asyncio.DatagramTransport, asyncio.Transport):
     """The asyncio.DatagramTransport of a UDP, Unix or other datagram socket."""
 
+    max_size: int
     _sock: Any
     _sock_fd: Any
     _protocol: Any
@@ -987,6 +989,7 @@ class DatagramTransport(asyncio.DatagramTransport, asyncio.Transport):
 class ReadPipeTransport(asyncio.ReadTransport):
     """The asyncio.ReadTransport of a pipe, FIFO, terminal or socket."""
 
+    max_size: int
     _sock: Any
     _sock_fd: Any
     _protocol: Any
@@ -1004,6 +1007,7 @@ class ReadPipeTransport(asyncio.ReadTransport):
 class WritePipeTransport(asyncio.Transport):
     """The asyncio.Transport, to write only, of a pipe, FIFO, terminal or socket."""
 
+    max_size: int
     _sock: Any
     _sock_fd: Any
     _protocol: Any

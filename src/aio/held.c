@@ -57,6 +57,17 @@ ml_held_watch(ml_held *held, ml_base *loop, int events)
     return 0;
 }
 
+void
+ml_held_keep(ml_held *held, ml_base *loop, bool on)
+{
+    if (on && !loop->closed && loop->ev->ev != NULL) {
+        keep(held, loop);
+    }
+    else {
+        let_go(held);
+    }
+}
+
 int
 ml_base_held_traverse(ml_base *self, visitproc visit, void *arg)
 {

@@ -24,6 +24,16 @@ void ml_held_init(ml_held *held, PyObject *owner, ml_io_cb cb, void (*dead)(ml_l
  * then nothing has changed. */
 int ml_held_watch(ml_held *held, ml_base *loop, int events);
 
+/* Only keeps the owner, or lets go of it, whatever is watched. */
+void ml_held_keep(ml_held *held, ml_base *loop, bool on);
+
+/* What it is watched for. */
+static inline int
+ml_held_events(const ml_held *held)
+{
+    return ev_is_active(&held->fdw.ev) ? held->fdw.ev.events & (EV_READ | EV_WRITE) : 0;
+}
+
 static inline bool
 ml_held_is_kept(const ml_held *held)
 {

@@ -127,19 +127,20 @@ least(size_t one, size_t two)
 }
 
 PyObject *
-ml_recv_bytes(ml_base *loop, const ml_calls *calls, int fd, size_t expected, int *later, int *error)
+ml_recv_bytes(ml_base *loop, const ml_calls *calls, int fd, size_t limit, size_t expected,
+              int *later, int *error)
 {
     if (calls->messages) {
-        return recv_message(loop, calls, fd, ML_SCRATCH_SIZE, error);
+        return recv_message(loop, calls, fd, least(limit, ML_SCRATCH_SIZE), error);
     }
-    if (later != NULL && expected >= LARGEST_EXACT) {
+    if (later != NULL && expected >= LARGEST_EXACT && limit >= ML_SCRATCH_SIZE) {
         return recv_large(loop, calls, fd, expected, later, error);
     }
-    int available = expected >= COPY_BELOW ? ml_sock_available(fd) : 0;
+    int available = expected >= COPY_BELOW && limit > COPY_BELOW ? ml_sock_available(fd) : 0;
     if (available >= COPY_BELOW) {
-        return recv_exact(calls, fd, least((size_t)available, LARGEST_EXACT), error);
+        return recv_exact(calls, fd, least(limit, least((size_t)available, LARGEST_EXACT)), error);
     }
-    return recv_message(loop, calls, fd, SMALL_READ, error);
+    return recv_message(loop, calls, fd, least(limit, SMALL_READ), error);
 }
 
 PyObject *

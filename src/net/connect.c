@@ -98,8 +98,10 @@ ml_connect_literal(ml_base *self, PyObject *const *args, Py_ssize_t nargs)
             close(fd);
         }
     }
+    else if (ml_transport_claim(self, fd) < 0) {
+        close(fd);
+    }
     else {
-        ml_transport_claim(self, fd);
         op = ml_sockop_connect_to(self, fd, &to.any, to_len, address);
     }
     Py_DECREF(address);

@@ -4,6 +4,7 @@
 #include "transport.h"
 #include "transport_api.h"
 
+#include <assert.h>
 #include <errno.h>
 
 /* One readiness brings at most this many datagrams, so that a flood does not starve others. */
@@ -78,6 +79,14 @@ handle_failure(ml_datagram *self, const char *message)
 
 /* ---- receiving ----------------------------------------------------------------------------- */
 
+static size_t
+most(const ml_datagram *self)
+{
+    size_t size = self->transport.max_size;
+
+    return size < ML_SCRATCH_SIZE ? size : ML_SCRATCH_SIZE;
+}
+
 /* 1 and a datagram, 0 if there is none, -1 with an exception. */
 static int
 receive(ml_datagram *self, PyObject **data, PyObject **address)
@@ -91,7 +100,7 @@ receive(ml_datagram *self, PyObject **data, PyObject **address)
         (self->senders == NULL && (self->senders = ml_addr_cache_new()) == NULL)) {
         return -1;
     }
-    ssize_t got = ml_sock_recvfrom(self->transport.stream.fd, scratch, ML_SCRATCH_SIZE,
+    ssize_t got = ml_sock_recvfrom(self->transport.stream.fd, scratch, most(self),
                                    (struct sockaddr *)&from, &from_len);
     if (got == -EAGAIN) {
         return 0;
@@ -113,7 +122,7 @@ receive(ml_datagram *self, PyObject **data, PyObject **address)
 static int
 receive_other(ml_datagram *self, PyObject **data, PyObject **address)
 {
-    PyObject *size = PyLong_FromLong(ML_SCRATCH_SIZE);
+    PyObject *size = PyLong_FromSize_t(most(self));
     PyObject *pair =
         size ? PyObject_CallMethodOneArg(self->transport.sock,
                                          self->transport.loop->state->str.recvfrom, size)
@@ -147,6 +156,7 @@ receive_one(ml_datagram *self)
     if (got <= 0) {
         return got < 0 ? handle_failure(self, base->kind->read_failed) : 0;
     }
+    assert(base->protocol != NULL);
     PyObject *protocol = Py_NewRef(base->protocol);
     PyObject *stack[] = {protocol, data, address};
     PyObject *result =
@@ -176,7 +186,7 @@ readable(ml_stream *stream)
 
     for (int count = 0; count < limit; count++) {
         int gone = count > 0 ? ml_transport_check_owned(base) : 0;
-        if (gone || !stream->reading || base->conn_lost) {
+        if (gone || !stream->reading || ml_transport_is_lost(base)) {
             return gone < 0 ? -1 : 0;
         }
         int got = receive_one(self);
@@ -347,7 +357,7 @@ send_or_queue(ml_datagram *self, PyObject *data, PyObject *address)
         }
         address = self->address;
     }
-    if ((base->conn_lost && self->address != NULL) || base->stream.fd < 0) {
+    if ((ml_transport_is_lost(base) && self->address != NULL) || base->stream.fd < 0) {
         return ml_transport_count_lost_write(base);
     }
     int gone = ml_transport_check_owned(base);

@@ -11,23 +11,16 @@
 static int
 read_eof(ml_transport *self)
 {
-    int rc = ml_transport_log(self, "closed_by_peer");
-
-    self->closing = true;
-    if (ml_stream_read(&self->stream, false) < 0) {
+    if (ml_transport_log(self, "closed_by_peer") < 0 || ml_transport_close(self) < 0) {
         return -1;
     }
-    if (rc == 0) {
-        PyObject *result = ml_transport_call(self, self->loop->state->str.eof_received, NULL);
-        if (result == NULL) {
-            rc = ml_base_handle_error(self->loop, "Exception in callback eof_received()",
-                                      (PyObject *)self, self->protocol);
-        }
-        Py_XDECREF(result);
+    PyObject *result = ml_transport_call(self, self->loop->state->str.eof_received, NULL);
+    if (result == NULL) {
+        return ml_base_handle_error(self->loop, "Exception in callback eof_received()",
+                                    (PyObject *)self, self->protocol);
     }
-    PyObject *exc = rc < 0 ? ml_take_exception() : NULL;
-    rc = self->conn_lost ? 0 : ml_transport_schedule_lost(self, NULL);
-    return ml_raise_again(exc, rc, (PyObject *)self);
+    Py_DECREF(result);
+    return 0;
 }
 
 /* Unlike a connection, a pipe goes on after the protocol raised. */
@@ -37,10 +30,14 @@ receiver_failed(ml_transport *self, const char *message)
     return ml_base_handle_error(self->loop, message, (PyObject *)self, self->protocol);
 }
 
-/* EIO is how a terminal says that its other end is gone. */
+/* EIO is how a terminal says that its other end is gone, and no byte is lost: the end, as of a
+ * pipe. */
 static int
 read_failed(ml_transport *self, int error)
 {
+    if (error == EIO && ml_file_type(self->stream.fd) == S_IFCHR) {
+        return read_eof(self);
+    }
     ml_os_error(error);
     return ml_transport_fail(self, self->kind->read_failed, error != EIO);
 }
@@ -85,24 +82,10 @@ static const ml_transport_kind write_kind = {
             ML_PROTOCOL_SINK,
         },
     .calls = &ml_pipe_calls,
+    .write_only = true,
     .write_failed = "Fatal write error on pipe transport",
     .lost_write = "pipe closed by peer or os.write(pipe, data) raised exception.",
 };
-
-/* close() and write_eof(): what is queued is still sent, and meanwhile the peer's end noticed. */
-static PyObject *
-write_close(ml_transport *self, PyObject *Py_UNUSED(unused))
-{
-    if (self->closing) {
-        Py_RETURN_NONE;
-    }
-    self->closing = self->write_closed = true;
-    int rc = ml_transport_try_now(self);
-    if (rc == 0 && self->stream.queued == 0 && !self->conn_lost) {
-        rc = ml_transport_force_close(self, NULL);
-    }
-    return ml_none_or_error(rc);
-}
 
 /* ---- making -------------------------------------------------------------------------------- */
 
@@ -194,8 +177,9 @@ static PyMethodDef write_methods[] = {
     ML_WRITE_METHODS,
     ML_FLOW_METHODS,
     ML_NOARGS("can_write_eof", ml_transport_py_can_write_eof, "True."),
-    ML_NOARGS("write_eof", write_close, "The same as close()."),
-    ML_NOARGS("close", write_close, "Sends what is queued, then calls connection_lost(None)."),
+    ML_NOARGS("write_eof", ml_transport_py_close, "The same as close()."),
+    ML_NOARGS("close", ml_transport_py_close,
+              "Sends what is queued, then calls connection_lost(None)."),
     ML_NOARGS("abort", ml_transport_py_abort,
               "Drops what is queued and calls connection_lost(None)."),
     {NULL},

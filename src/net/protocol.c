@@ -2,6 +2,7 @@
  * get_buffer and buffer_updated. Methods are looked up at each call, as programs replace them. */
 #include "transport.h"
 
+#include <assert.h>
 #include <errno.h>
 
 static ml_transport *
@@ -13,6 +14,7 @@ transport_of(ml_stream *stream)
 PyObject *
 ml_transport_call(ml_transport *self, PyObject *name, PyObject *arg)
 {
+    assert(self->protocol != NULL && !PyErr_Occurred());
     PyObject *protocol = Py_NewRef(self->protocol); /* which may give the transport another one */
     PyObject *result = arg ? PyObject_CallMethodOneArg(protocol, name, arg)
                            : PyObject_CallMethodNoArgs(protocol, name);
@@ -96,7 +98,8 @@ stream_eof(ml_transport *self)
         return ml_transport_fatal(self, "Fatal error: protocol.eof_received() call failed.");
     }
     if (keep_open) {
-        return ml_stream_read(&self->stream, false);
+        ml_stream_stop_reading(&self->stream);
+        return 0;
     }
     return ml_transport_close(self);
 }
@@ -113,8 +116,8 @@ read_protocol(ml_transport *self)
 {
     ml_stream *stream = &self->stream;
     int error = 0;
-    PyObject *data = ml_recv_bytes(self->loop, stream->calls, stream->fd, stream->expected,
-                                   place_of_error(self), &error);
+    PyObject *data = ml_recv_bytes(self->loop, stream->calls, stream->fd, self->max_size,
+                                   stream->expected, place_of_error(self), &error);
 
     if (data == NULL) {
         if (error) {
@@ -211,8 +214,11 @@ static int
 tell(ml_stream *stream, PyObject *method, const char *failed)
 {
     ml_transport *self = transport_of(stream);
-    PyObject *result = ml_transport_call(self, method, NULL);
 
+    if (ml_transport_is_lost(self)) {
+        return 0;
+    }
+    PyObject *result = ml_transport_call(self, method, NULL);
     if (result == NULL) {
         return ml_base_handle_error(self->loop, failed, (PyObject *)self, self->protocol);
     }
@@ -245,8 +251,8 @@ ml_transport_drained(ml_stream *stream)
 {
     ml_transport *self = transport_of(stream);
 
-    if (self->closing) {
-        return self->conn_lost ? 0 : ml_transport_schedule_lost(self, NULL);
+    if (ml_transport_is_closing(self)) {
+        return ml_transport_all_sent(self);
     }
     int failed = self->eof_sent ? ml_sock_shutdown_write(stream->fd) : 0;
     if (failed < 0) { /* write_eof() would have raised it */

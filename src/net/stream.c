@@ -9,29 +9,40 @@
 
 /* ---- events ------------------------------------------------------------------------------ */
 
+static int
+wanted(const ml_stream *stream)
+{
+    return (stream->reading ? EV_READ : 0) | (stream->blocked ? EV_WRITE : 0);
+}
+
 static void
 stream_event(struct ev_loop *Py_UNUSED(loop), ev_io *ev, int revents)
 {
     ml_stream *stream = ML_CONTAINER_OF(ev, ml_stream, held.fdw.ev);
+    int events = wanted(stream), unwanted = revents & (EV_READ | EV_WRITE) & ~events;
 
-    if (!stream->reading && !stream->blocked) {
-        return; /* it is ignored */
+    /* While data comes all the time there is a poll between a pause and its end. */
+    if (unwanted == EV_READ && !stream->passed_over) {
+        stream->passed_over = true;
     }
-    stream->revents |= revents;
-    ml_base_got_ready(stream->loop, &stream->ready);
+    else if (unwanted && ml_held_watch(&stream->held, stream->loop, events) < 0) {
+        PyErr_Clear(); /* the next poll tells the same */
+    }
+    if (revents & (events | EV_ERROR)) {
+        stream->revents |= revents;
+        ml_base_got_ready(stream->loop, &stream->ready);
+    }
 }
 
-/* If somebody closed the descriptor under us it is theirs: only stop. If it cannot be watched for
- * want of memory the stream is of no use any more. */
+/* Somebody closed the descriptor under us, or it cannot be watched for want of memory. */
 static void
 stream_dead(ml_loop *loop, ml_fdw *fdw)
 {
     ml_stream *stream = ML_CONTAINER_OF(fdw, ml_stream, held.fdw);
 
-    if (loop->dead_errno != EBADF) {
-        stream->refused = loop->dead_errno;
-        ml_base_got_ready(stream->loop, &stream->ready);
-    }
+    stream->refused = loop->dead_errno;
+    ml_base_got_ready(stream->loop, &stream->ready);
+    ml_loop_wake(loop); /* the poll comes next */
 }
 
 void
@@ -50,38 +61,68 @@ ml_stream_init(ml_stream *stream, ml_base *loop, PyObject *owner, int fd, const 
     ml_held_init(&stream->held, owner, stream_event, stream_dead, fd);
 }
 
-/* Brings the ev_io in line with `reading` and `blocked`. */
+/* Brings the ev_io in line with `reading` and `blocked`: see ml_stream_stop_reading(). */
 static int
 update_events(ml_stream *stream)
 {
-    int events = (stream->reading ? EV_READ : 0) | (stream->blocked ? EV_WRITE : 0);
+    int events = wanted(stream), armed = ml_held_events(&stream->held);
 
-    return stream->fd < 0 ? 0 : ml_held_watch(&stream->held, stream->loop, events);
+    if (stream->fd < 0) {
+        return 0;
+    }
+    if (armed == events || armed == (events | EV_READ)) {
+        ml_held_keep(&stream->held, stream->loop, events != 0);
+        return 0;
+    }
+    return ml_held_watch(&stream->held, stream->loop, events);
 }
 
 int
-ml_stream_read(ml_stream *stream, bool on)
+ml_stream_read(ml_stream *stream)
 {
-    if (stream->reading == on) {
+    if (stream->reading) {
         return 0;
     }
-    stream->reading = on;
-    return update_events(stream);
+    stream->reading = true;
+    stream->passed_over = false;
+    if (update_events(stream) < 0) {
+        stream->reading = false;
+        return -1;
+    }
+    return 0;
 }
 
 void
-ml_stream_ignore(ml_stream *stream)
+ml_stream_stop_reading(ml_stream *stream)
 {
-    stream->reading = false;
-    ml_base_touch(stream->loop);
+    if (stream->reading) {
+        stream->reading = false;
+        ml_held_keep(&stream->held, stream->loop, stream->blocked);
+    }
 }
 
-int
+void
 ml_stream_stop(ml_stream *stream)
 {
     stream->reading = stream->blocked = false;
-    stream->stopped = true;
-    return update_events(stream);
+    if (stream->fd >= 0) {
+        ml_held_watch(&stream->held, stream->loop, 0);
+    }
+}
+
+/* Wants to write, or does not. What cannot be watched is of no use: -1 must leave. */
+static int
+set_blocked(ml_stream *stream, bool blocked)
+{
+    if (stream->blocked == blocked) {
+        return 0;
+    }
+    stream->blocked = blocked;
+    if (update_events(stream) == 0) {
+        return 0;
+    }
+    PyErr_Clear();
+    return blocked ? stream->sink->write_failed(stream, ENOMEM) : 0; /* the poll tells it again */
 }
 
 /* ---- the queue --------------------------------------------------------------------------- */
@@ -267,9 +308,6 @@ send_all(ml_stream *stream)
 int
 ml_stream_check_marks(ml_stream *stream)
 {
-    if (stream->stopped) {
-        return 0;
-    }
     if (!stream->paused && stream->queued > stream->high) {
         stream->paused = true;
         return stream->sink->pause(stream);
@@ -292,11 +330,7 @@ ml_stream_flush(ml_stream *stream)
         note_sending(stream);
         int error = stream->sink->send ? stream->sink->send(stream) : send_all(stream);
         PyObject *exc = error < 0 ? ml_take_exception() : NULL;
-        bool blocked = stream->queued > 0 && error <= 0;
-        if (blocked != stream->blocked) {
-            stream->blocked = blocked;
-            rc = update_events(stream);
-        }
+        rc = set_blocked(stream, stream->queued > 0 && error <= 0);
         if (exc != NULL) {
             rc = ml_raise_again(exc, rc, owner);
         }
@@ -339,13 +373,9 @@ ml_stream_send(ml_stream *stream, const char *data, size_t size)
 int
 ml_stream_block(ml_stream *stream)
 {
-    if (!stream->blocked) {
-        stream->blocked = true;
-        if (update_events(stream) < 0) {
-            return -1;
-        }
-    }
-    return ml_stream_check_marks(stream);
+    int rc = set_blocked(stream, true);
+
+    return rc < 0 ? rc : ml_stream_check_marks(stream);
 }
 
 int

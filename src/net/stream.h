@@ -50,23 +50,23 @@ struct ml_stream {
     ml_stream *next_unflushed, **unflushed_by; /* in the loop's list, which then owns a reference to
                                                 * the owner */
     int revents;                               /* arrived, not handled yet */
-    int refused;    /* errno with which the kernel refused to watch it, 0 */
-    int read_error; /* errno that follows what was read last, 0 */
-    bool reading;   /* EV_READ wanted */
-    bool blocked;   /* EV_WRITE wanted: the socket took less than it was given */
-    bool paused;    /* sink->pause was called */
-    bool stopped;   /* for good: the marks do not matter any more */
+    int refused;      /* errno with which the kernel refused to watch it, 0 */
+    int read_error;   /* errno that follows what was read last, 0 */
+    bool reading;     /* EV_READ wanted */
+    bool blocked;     /* EV_WRITE wanted: the socket took less than it was given */
+    bool passed_over; /* what arrives while it does not read was told once */
+    bool paused;      /* sink->pause was called */
 };
 
 void ml_stream_init(ml_stream *stream, ml_base *loop, PyObject *owner, int fd, const ml_sink *sink,
                     const ml_calls *calls, int (*run)(ml_ready *));
-/* Wants or does not want to read. -1 with MemoryError. */
-int ml_stream_read(ml_stream *stream, bool on);
-/* Not interested in what arrives, until it is closed soon: stopping would cost an epoll_ctl() as
- * soon as something does. */
-void ml_stream_ignore(ml_stream *stream);
-/* Neither reads nor writes any more. -1 with MemoryError. */
-int ml_stream_stop(ml_stream *stream);
+/* Wants to read. -1 with MemoryError. */
+int ml_stream_read(ml_stream *stream);
+/* Does not want to. The kernel is told when something arrives a second time: who pauses resumes
+ * before that as often as not, and a stream that was closed is gone before. */
+void ml_stream_stop_reading(ml_stream *stream);
+/* Neither reads nor writes any more. */
+void ml_stream_stop(ml_stream *stream);
 /* Queues data, which `object` keeps in its place. -1 with an exception: MemoryError. */
 int ml_stream_queue(ml_stream *stream, PyObject *object, const char *data, size_t size);
 /* Drops what was queued last, until `len` chunks are left. */

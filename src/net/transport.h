@@ -11,11 +11,21 @@ typedef struct ml_clients ml_clients;
 
 enum { ADDR_LOCAL, ADDR_PEER };
 
+/* From one to a later one only, in life.c. */
+typedef enum ml_life {
+    ML_OPENING, /* connection_made() is still to be called */
+    ML_OPEN,
+    ML_CLOSING,        /* what is queued is still sent */
+    ML_LOST_SCHEDULED, /* connection_lost() is the next that is called */
+    ML_GONE,           /* it was, and nothing is left; or nobody can call it any more */
+} ml_life;
+
 /* What each kind of transport does in its own way. */
 typedef struct ml_transport_kind {
     ml_sink sink;
     const ml_calls *calls;
-    bool is_socket; /* has addresses; its descriptor is known to be a transport's */
+    bool is_socket;  /* has addresses; its descriptor is known to be a transport's */
+    bool write_only; /* reads to notice that the peer goes; takes no writes from close() on */
     const char *read_failed, *write_failed; /* messages */
     const char *lost_write; /* logged when the program goes on writing to what is gone */
     int (*eof)(ml_transport *self);
@@ -43,13 +53,25 @@ struct ml_transport {
     ml_stream stream;
     ml_ready lost;         /* the call of connection_lost() */
     ml_small_addr addr[2]; /* what does not fit is asked of the socket */
-    int conn_lost;         /* not 0: connection_lost() is called, or will be */
-    int lost_writes;       /* that came too late */
+    ml_life life;
+    int lost_writes; /* that came too late */
+    size_t max_size; /* bytes handed over at once */
     unsigned char addr_len[2];
-    bool made; /* connection_made() was called */
-    bool closing, eof_sent, eof_received, reading_paused, buffered;
-    bool write_closed; /* writes are dropped: a pipe's, from close() on */
+    bool eof_sent, eof_received, reading_paused, buffered;
 };
+
+static inline bool
+ml_transport_is_closing(const ml_transport *self)
+{
+    return self->life >= ML_CLOSING;
+}
+
+/* Nothing is sent any more. */
+static inline bool
+ml_transport_is_lost(const ml_transport *self)
+{
+    return self->life >= ML_LOST_SCHEDULED;
+}
 
 /* What a transport is made from: borrowed references; all but protocol may be NULL or None. */
 typedef struct ml_transport_args {
@@ -68,29 +90,40 @@ void ml_transport_forgo(ml_transport *self);
 PyObject *ml_transport_new(ml_base *loop, int fd, const ml_transport_args *args,
                            const struct sockaddr *peer, socklen_t peer_len);
 
-/* `fd` is a new file: a transport that still has the number lets go of it. */
-void ml_transport_claim(ml_base *loop, int fd);
+/* ---- life.c ------------------------------------------------------------------------------ */
 
+/* connection_made() is called now. */
+void ml_transport_opened(ml_transport *self);
+/* `fd` is a new file: a transport that still has the number ends. -1: must leave. */
+int ml_transport_claim(ml_base *loop, int fd);
 /* The user may have closed the socket object that was handed in, and its number may be another
  * connection's by now: 1 if so, and the transport is ended with OSError(EBADF); -1: must leave. */
 int ml_transport_check_owned(ml_transport *self);
-/* Stops the transport because of the exception that is set: stock's _fatal_error(). An OSError is
+/* The descriptor is not ours any more: ends the transport with the exception that is set. */
+int ml_transport_forsake(ml_transport *self);
+/* Ends the transport because of the exception that is set: stock's _fatal_error(). An OSError is
  * the network's doing, and not reported. */
 int ml_transport_fatal(ml_transport *self, const char *message);
 /* The same, and `report` says whether the exception handler hears of it. */
 int ml_transport_fail(ml_transport *self, const char *message, bool report);
+/* Ends it without waiting for what the socket does not take now. */
 int ml_transport_force_close(ml_transport *self, PyObject *exc);
 int ml_transport_close(ml_transport *self);
-/* Has connection_lost(exc) called. */
-int ml_transport_schedule_lost(ml_transport *self, PyObject *exc);
+/* The queue is empty: close() goes on, if that is what waited for it. */
+int ml_transport_all_sent(ml_transport *self);
+int ml_transport_run_lost(ml_ready *ready);
+/* Tells the server, if there is one. -1 with what that raised. */
+int ml_transport_attach_server(ml_transport *self);
+int ml_transport_detach_server(ml_transport *self);
+/* Calls moodloop._diagnostics.<name>(self) in debug mode. -1: must leave. */
+int ml_transport_log(ml_transport *self, const char *name);
+void ml_transport_finalize(ml_transport *self);
+
+/* ------------------------------------------------------------------------------------------ */
 
 int ml_transport_traverse(ml_transport *self, visitproc visit, void *arg);
 int ml_transport_clear(ml_transport *self);
-void ml_transport_finalize(ml_transport *self);
 void ml_transport_dealloc(ml_transport *self);
-
-/* Calls moodloop._diagnostics.<name>(self) in debug mode. -1: must leave. */
-int ml_transport_log(ml_transport *self, const char *name);
 
 /* Completes empty_waiter if it is time to: None, or ConnectionError once the connection is lost. */
 void ml_transport_settle_waiter(ml_transport *self);

@@ -94,7 +94,7 @@ check_writable(ml_transport *self, const char *method)
 int
 ml_transport_count_lost_write(ml_transport *self)
 {
-    if ((self->conn_lost > 0) + self->lost_writes++ < LOG_LOST_WRITES_FROM) {
+    if (ml_transport_is_lost(self) + self->lost_writes++ < LOG_LOST_WRITES_FROM) {
         return 0;
     }
     PyObject *result =
@@ -106,7 +106,8 @@ ml_transport_count_lost_write(ml_transport *self)
 static bool
 drops_writes(ml_transport *self)
 {
-    return self->conn_lost || self->write_closed || self->stream.fd < 0;
+    return ml_transport_is_lost(self) || self->stream.fd < 0 ||
+           (self->kind->write_only && ml_transport_is_closing(self));
 }
 
 bool
@@ -212,13 +213,13 @@ ml_transport_try_now(ml_transport *self)
 static PyObject *
 transport_write_eof(ml_transport *self, PyObject *Py_UNUSED(unused))
 {
-    if (self->closing || self->eof_sent) {
+    if (ml_transport_is_closing(self) || self->eof_sent) {
         Py_RETURN_NONE;
     }
     if (ml_transport_try_now(self) < 0) {
         return NULL;
     }
-    if (self->closing) { /* that found the peer gone */
+    if (ml_transport_is_closing(self)) { /* that found the peer gone */
         Py_RETURN_NONE;
     }
     self->eof_sent = true;
@@ -248,7 +249,7 @@ ml_transport_settle_waiter(ml_transport *self)
         return;
     }
     PyObject *done = PyObject_CallMethodNoArgs(waiter, self->loop->state->str.done);
-    if (done == Py_False && self->stream.fd >= 0 && !self->conn_lost) {
+    if (done == Py_False && self->stream.fd >= 0 && !ml_transport_is_lost(self)) {
         result = PyObject_CallMethodOneArg(waiter, self->loop->state->str.set_result, Py_None);
     }
     else if (done == Py_False) {
@@ -300,7 +301,7 @@ transport_make_lost_waiter(ml_transport *self, PyObject *Py_UNUSED(unused))
         return NULL;
     }
     Py_XSETREF(self->empty_waiter, Py_NewRef(waiter));
-    if (self->stream.fd < 0 || self->conn_lost) {
+    if (self->stream.fd < 0 || ml_transport_is_lost(self)) {
         ml_transport_settle_waiter(self);
     }
     return waiter;
@@ -384,30 +385,32 @@ ml_transport_py_set_write_buffer_limits(ml_transport *self, PyObject *args, PyOb
 PyObject *
 ml_transport_py_pause_reading(ml_transport *self, PyObject *Py_UNUSED(unused))
 {
-    if (self->closing || self->reading_paused) {
+    if (ml_transport_is_closing(self) || self->reading_paused) {
         Py_RETURN_NONE;
     }
     self->reading_paused = true;
-    int rc = ml_stream_read(&self->stream, false);
-    return ml_none_or_error(rc < 0 ? rc : ml_transport_log(self, "pauses_reading"));
+    ml_stream_stop_reading(&self->stream);
+    return ml_none_or_error(ml_transport_log(self, "pauses_reading"));
 }
 
 PyObject *
 ml_transport_py_resume_reading(ml_transport *self, PyObject *Py_UNUSED(unused))
 {
-    if (self->closing || !self->reading_paused) {
+    if (ml_transport_is_closing(self) || !self->reading_paused) {
         Py_RETURN_NONE;
     }
-    self->reading_paused = false;
     /* Before connection_made() it is start() that begins to read; after EOF nothing comes. */
-    int rc = self->made && !self->eof_received ? ml_stream_read(&self->stream, true) : 0;
-    return ml_none_or_error(rc < 0 ? rc : ml_transport_log(self, "resumes_reading"));
+    if (self->life == ML_OPEN && !self->eof_received && ml_stream_read(&self->stream) < 0) {
+        return NULL;
+    }
+    self->reading_paused = false;
+    return ml_none_or_error(ml_transport_log(self, "resumes_reading"));
 }
 
 PyObject *
 ml_transport_py_is_reading(ml_transport *self, PyObject *Py_UNUSED(unused))
 {
-    return PyBool_FromLong(!self->closing && !self->reading_paused);
+    return PyBool_FromLong(!ml_transport_is_closing(self) && !self->reading_paused);
 }
 
 /* ---- ending ------------------------------------------------------------------------------ */
@@ -426,7 +429,7 @@ ml_transport_py_is_closing(ml_transport *self, PyObject *Py_UNUSED(unused))
     if (ml_transport_try_now(self) < 0) {
         return NULL;
     }
-    return PyBool_FromLong(self->closing);
+    return PyBool_FromLong(ml_transport_is_closing(self));
 }
 
 /* Drops what the socket does not take now. */
@@ -478,7 +481,9 @@ ml_transport_py_set_protocol(ml_transport *self, PyObject *const *args, Py_ssize
 PyObject *
 ml_transport_repr(ml_transport *self)
 {
-    const char *state = self->closing ? " closing" : self->kind->is_socket ? "" : " open";
+    const char *state = ml_transport_is_closing(self) ? " closing"
+                        : self->kind->is_socket       ? ""
+                                                      : " open";
 
     if (self->stream.fd < 0) {
         return PyUnicode_FromFormat("<%s closed>", Py_TYPE(self)->tp_name);
@@ -531,7 +536,48 @@ transport_get_fd(ml_transport *self, void *Py_UNUSED(closure))
     return PyLong_FromLong(self->stream.fd);
 }
 
+static PyObject *
+transport_get_closing(ml_transport *self, void *Py_UNUSED(closure))
+{
+    return PyBool_FromLong(ml_transport_is_closing(self));
+}
+
+static PyObject *
+transport_get_conn_lost(ml_transport *self, void *Py_UNUSED(closure))
+{
+    return PyLong_FromLong(ml_transport_is_lost(self));
+}
+
+static PyObject *
+transport_get_max_size(ml_transport *self, void *Py_UNUSED(closure))
+{
+    return PyLong_FromSize_t(self->max_size);
+}
+
+static int
+transport_set_max_size(ml_transport *self, PyObject *value, void *Py_UNUSED(closure))
+{
+    if (value == NULL) { /* asyncio's is the class's then */
+        self->max_size = ML_SCRATCH_SIZE;
+        return 0;
+    }
+    Py_ssize_t size = PyNumber_AsSsize_t(value, NULL); /* cut to what there is */
+    if (size == -1 && PyErr_Occurred()) {
+        return -1;
+    }
+    if (size < 1) {
+        PyErr_Format(PyExc_ValueError, "max_size must be positive, not %zd", size);
+        return -1;
+    }
+    self->max_size = (size_t)size;
+    return 0;
+}
+
 PyGetSetDef ml_transport_getset[] = {
+    {"max_size", (getter)transport_get_max_size, (setter)transport_set_max_size,
+     PyDoc_STR("How many bytes are received at once at most."), NULL},
+    {"_closing", (getter)transport_get_closing, NULL, NULL, NULL},
+    {"_conn_lost", (getter)transport_get_conn_lost, NULL, NULL, NULL},
     {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, NULL, NULL},
     {"_extra", (getter)transport_get_extra, NULL, NULL, NULL},
     {"_sock", (getter)transport_get_sock, NULL, NULL, NULL},
@@ -545,10 +591,8 @@ PyGetSetDef ml_transport_getset[] = {
 PyMemberDef ml_transport_members[] = {
     {"__dictoffset__", T_PYSSIZET, offsetof(ml_transport, dict), READONLY, NULL},
     {"__weaklistoffset__", T_PYSSIZET, offsetof(ml_transport, weaklist), READONLY, NULL},
-    {"_closing", T_BOOL, offsetof(ml_transport, closing), READONLY, NULL},
     {"_paused", T_BOOL, offsetof(ml_transport, reading_paused), READONLY, NULL},
     {"_eof", T_BOOL, offsetof(ml_transport, eof_sent), READONLY, NULL},
-    {"_conn_lost", T_INT, offsetof(ml_transport, conn_lost), READONLY, NULL},
     {"_protocol_paused", T_BOOL, offsetof(ml_transport, stream.paused), READONLY, NULL},
     {NULL},
 };

@@ -69,15 +69,37 @@ class TestReading:
 
         run(main())
 
-    def test_terminal_hangs_up(self, run):
-        """EIO is how the other end of a terminal goes; it is no error of the program's."""
+    @pytest.mark.moodloop_only  # in asyncio it is an OSError, of a StreamReader too
+    @pytest.mark.parametrize("end", ["master", "slave"])
+    def test_terminal_hangs_up(self, run, end):
+        """That its other end is gone a terminal tells by EIO: the end, as of a pipe."""
+
+        def pair():
+            return pty.openpty() if end == "master" else pty.openpty()[::-1]
 
         async def main():
-            async with pipe_reader(pair=pty.openpty) as (_, p, slave):
-                slave.close()
-                exc = await p.lost
-                assert isinstance(exc, OSError) and exc.errno == errno.EIO
-                assert p.kinds == ["made", "lost"]
+            async with pipe_reader(pair=pair) as (_, p, other):
+                other.close()
+                assert await p.lost is None
+                assert p.kinds == ["made", "eof", "lost"]
+
+        run(main())
+
+    @pytest.mark.moodloop_only
+    def test_terminal_hangs_up_on_a_reader(self, run):
+        async def main():
+            master, slave = pty.openpty()
+            reader = asyncio.StreamReader()
+            pipe = os.fdopen(master, "rb", 0)
+            transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+                lambda: asyncio.StreamReaderProtocol(reader), pipe
+            )
+            os.write(slave, b"last line\n")
+            os.close(slave)
+            assert await reader.read() == b"last line\r\n"
+            assert await reader.read() == b""
+            transport.close()
+            await asyncio.sleep(0)
 
         run(main())
 
