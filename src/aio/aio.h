@@ -225,9 +225,9 @@ int ml_sockop_take(PyObject *sockop);
 
 /* ---- reading (recv.c) -------------------------------------------------------------------- */
 
-/* What there is, or the first message, up to `limit` bytes, as an exact bytes object; `expected` says
- * how many may come, `later` is as for ml_recv_stream(). NULL with *error set to an errno value, or with an
- * exception. */
+/* What there is, or the first message, up to `limit` bytes, as an exact bytes object; `expected`
+ * says how many may come, `later` is as for ml_recv_stream(). NULL with *error set to an errno
+ * value, or with an exception. */
 PyObject *ml_recv_bytes(ml_base *loop, const ml_calls *calls, int fd, size_t limit, size_t expected,
                         int *later, int *error);
 /* The same for a call of the program's on a socket of any kind: up to `limit` bytes, of which a

@@ -6,56 +6,25 @@ import os
 import weakref
 
 import pytest
-from faults import shim
 from support.loops import turns
 from support.net import BufferedRecord, Record, connected, jam, unix_pair
 from support.pipes import pipe_reader
-from support.snippet import run_snippet
-
-
-@pytest.fixture(scope="module")
-def preload(tmp_path_factory):
-    if shim.compiler() is None:
-        pytest.skip("no C compiler")
-    return {"LD_PRELOAD": str(shim.build(tmp_path_factory.mktemp("shim")))}
-
-
-def counted(preload, body):
-    """The system calls that a coroutine's body makes while the shim counts, `n` times."""
-    code = f"""
-from faults.shim import Shim
-from support.net import connected, unix_pair
-shim = Shim()
-async def main():
-    async with connected(pair=unix_pair) as (transport, protocol, peer):
-        await turns(3)
-        shim.begin()
-        {body}
-        shim.end()
-        print(shim.counts(), flush=True)
-new_loop().run_until_complete(main())
-"""
-    done = run_snippet("moodloop", code, env=preload)
-    assert done.rc == 0, done.err
-    return eval(done.out)
 
 
 class TestCost:
     @pytest.mark.moodloop_only
     @pytest.mark.parametrize("turn", ["", "await asyncio.sleep(0);"])
-    def test_pause_and_resume_are_free(self, loop_name, preload, turn):
+    def test_pause_and_resume_are_free(self, counted, turn):
         calls = counted(
-            preload,
             "for _ in range(50): "
             f"transport.pause_reading(); {turn} transport.resume_reading(); await asyncio.sleep(0)",
         )
         assert not calls.keys() - {"epoll_wait"}
 
     @pytest.mark.moodloop_only
-    def test_data_all_the_time(self, loop_name, preload):
+    def test_data_all_the_time(self, counted):
         """As a StreamReader that is full after each read."""
         calls = counted(
-            preload,
             """
         for _ in range(20):
             peer.sock.send(b"x" * 100)
@@ -70,16 +39,15 @@ class TestCost:
         assert "epoll_ctl" not in calls
 
     @pytest.mark.moodloop_only
-    def test_no_spin(self, loop_name, preload):
+    def test_no_spin(self, counted):
         calls = counted(
-            preload,
             'transport.pause_reading(); peer.sock.send(b"x"); await asyncio.sleep(0.2)',
         )
         assert calls["epoll_wait"] < 10
 
     @pytest.mark.moodloop_only
-    def test_close_tells_the_kernel_nothing(self, loop_name, preload):
-        calls = counted(preload, 'peer.sock.send(b"x"); transport.close(); await protocol.lost')
+    def test_close_tells_the_kernel_nothing(self, counted):
+        calls = counted('peer.sock.send(b"x"); transport.close(); await protocol.lost')
         assert "epoll_ctl" not in calls
 
 
