@@ -1,4 +1,5 @@
 import ast
+import os
 import socket
 
 import pytest
@@ -41,7 +42,8 @@ async def main():
         print(shim.counts(), flush=True)
 new_loop().run_until_complete(main())
 """
-        done = run_snippet(loop_name, code, env={"LD_PRELOAD": str(shim_library)})
+        first = os.environ.get("LD_PRELOAD", "")  # a sanitizer's library
+        done = run_snippet(loop_name, code, env={"LD_PRELOAD": f"{first} {shim_library}"})
         assert done.rc == 0, done.err
         return ast.literal_eval(done.out)
 
