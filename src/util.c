@@ -46,6 +46,28 @@ ml_os_error(int errnum)
 }
 
 int
+ml_grow(void *place, int *cap, size_t need, size_t item_size)
+{
+    size_t size = *cap ? (size_t)*cap : 16;
+    void *items, *old;
+
+    memcpy(&old, place, sizeof(old));
+    while (size < need) {
+        size *= 2;
+    }
+    size = size > INT_MAX ? INT_MAX : size;
+    items = size < need ? NULL : PyMem_RawRealloc(old, size * item_size);
+    if (items == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    memset((char *)items + (size_t)*cap * item_size, 0, (size - (size_t)*cap) * item_size);
+    memcpy(place, &items, sizeof(items));
+    *cap = (int)size;
+    return 0;
+}
+
+int
 ml_take_args(const char *method, const char *const *names, Py_ssize_t count, PyObject *const *args,
              Py_ssize_t nargs, PyObject *kwnames, PyObject **values)
 {
@@ -78,6 +100,13 @@ ml_take_args(const char *method, const char *const *names, Py_ssize_t count, PyO
         }
     }
     return 0;
+}
+
+int
+ml_count_args_failed(const char *method, Py_ssize_t nargs, Py_ssize_t count)
+{
+    PyErr_Format(PyExc_TypeError, "%s() takes %zd arguments (%zd given)", method, count, nargs);
+    return -1;
 }
 
 PyObject *

@@ -74,6 +74,10 @@ int ml_fd_from_object(PyObject *object);
 /* Sets OSError (or its subclass) from an errno value; returns NULL. */
 PyObject *ml_os_error(int errnum);
 
+/* Doubles an array (of PyMem_Raw) until it has room for `need` items; the new ones are zero.
+ * `place` is the address of the pointer to it. -1 with MemoryError. */
+int ml_grow(void *place, int *cap, size_t need, size_t item_size);
+
 /* For setters: -1 with AttributeError if `value` is NULL, which is a deletion. */
 int ml_no_delete(PyObject *value, const char *name);
 
@@ -83,7 +87,16 @@ int ml_no_delete(PyObject *value, const char *name);
 int ml_take_args(const char *method, const char *const *names, Py_ssize_t count,
                  PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames, PyObject **values);
 
-/* The same where there is one, borrowed; NULL with TypeError. */
+/* For METH_FASTCALL methods without keywords, whose arguments are all needed. -1 with TypeError. */
+int ml_count_args_failed(const char *method, Py_ssize_t nargs, Py_ssize_t count);
+
+static inline int
+ml_count_args(const char *method, Py_ssize_t nargs, Py_ssize_t count)
+{
+    return nargs == count ? 0 : ml_count_args_failed(method, nargs, count);
+}
+
+/* ml_take_args() where there is one, borrowed; NULL with TypeError. */
 PyObject *ml_take_arg(const char *method, const char *name, PyObject *const *args, Py_ssize_t nargs,
                       PyObject *kwnames);
 

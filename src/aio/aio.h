@@ -205,66 +205,12 @@ PyObject *ml_base_signal_map(ml_base *, PyObject *unused);
 int ml_base_signals_traverse(ml_base *self, visitproc visit, void *arg);
 void ml_base_signals_clear(ml_base *self);
 
-/* ---- sock_* (sockcalls.c, sockop.c) ------------------------------------------------------- */
-
-/* Each answers at once if the socket does, else returns a SockOp to wait for. */
-PyObject *ml_sockop_recv(ml_base *, PyObject *const *, Py_ssize_t);
-PyObject *ml_sockop_recv_into(ml_base *, PyObject *const *, Py_ssize_t);
-PyObject *ml_sockop_recvfrom(ml_base *, PyObject *const *, Py_ssize_t);
-PyObject *ml_sockop_recvfrom_into(ml_base *, PyObject *const *, Py_ssize_t);
-PyObject *ml_sockop_sendall(ml_base *, PyObject *const *, Py_ssize_t);
-PyObject *ml_sockop_sendto(ml_base *, PyObject *const *, Py_ssize_t);
-PyObject *ml_sockop_accept(ml_base *, PyObject *const *, Py_ssize_t);
-PyObject *ml_sockop_connect(ml_base *, PyObject *const *, Py_ssize_t);
-/* Connects a non-blocking TCP socket, which it takes over: a SockOp to await, or NULL with an
- * exception. `address` is for messages. */
-PyObject *ml_sockop_connect_to(ml_base *self, int fd, const struct sockaddr *to, socklen_t to_len,
-                               PyObject *address);
-/* The connected socket, which is the caller's from now on; -1 if there is none. */
-int ml_sockop_take(PyObject *sockop);
-
-/* ---- reading (recv.c) -------------------------------------------------------------------- */
-
-/* What there is, or the first message, up to `limit` bytes, as an exact bytes object; `expected`
- * says how many may come, `later` is as for ml_recv_stream(). NULL with *error set to an errno
- * value, or with an exception. */
-PyObject *ml_recv_bytes(ml_base *loop, const ml_calls *calls, int fd, size_t limit, size_t expected,
-                        int *later, int *error);
-/* The same for a call of the program's on a socket of any kind: up to `limit` bytes, of which a
- * stream may give less than there are. */
-PyObject *ml_recv_once(ml_base *loop, int fd, size_t limit, int *error);
-/* Room for so many bytes: the scratch block, or if that is too small a new bytes object, which
- * *block becomes. NULL with MemoryError. */
-char *ml_recv_room(ml_base *loop, size_t size, PyObject **block);
-/* Reads. Where data comes as fast as it is read, there is more when a read is done: then it goes on
- * until the buffer is full or nothing is left, which saves the polls and the protocol's calls in
- * between, a tenth of what receiving costs. *later becomes the errno value, if any, that follows
- * what was read; NULL reads once, as what is not a stream socket must. Bytes, or -errno. */
-ssize_t ml_recv_stream(const ml_calls *calls, int fd, char *buffer, size_t size, size_t expected,
-                       int *later);
-/* What is to be expected after a read that brought `got`: not less at once. */
-void ml_recv_expect(size_t *expected, size_t got);
-
-/* ---- what net/ gives ---------------------------------------------------------------------- */
+/* ---- what net/ does for a turn ------------------------------------------------------------ */
 
 /* Sends what is queued on streams since the last flush (net/stream.c). -1: must leave. */
 int ml_base_flush(ml_base *self);
 PyObject *ml_base_flush_method(ml_base *self, PyObject *unused);
 /* The child, too, would send what waits for the end of the callback that forks. */
 int ml_base_before_fork(void *host);
-/* _make_socket_transport(sock, protocol, waiter=None, *, extra=None, server=None, context=None),
- * the hook of BaseEventLoop.create_connection() (net/transport.c). */
-PyObject *ml_make_socket_transport(ml_base *self, PyObject *args, PyObject *kwargs);
-/* _connect(host, port): a SockOp, None if `host` is no address. _connected(op, protocol, waiter,
- * context): the transport of the connection it made (net/connect.c). */
-PyObject *ml_connect_literal(ml_base *, PyObject *const *, Py_ssize_t);
-PyObject *ml_connect_transport(ml_base *, PyObject *const *, Py_ssize_t);
-/* loop.getaddrinfo() where nothing has to be looked up (net/addrinfo.c). */
-PyObject *ml_getaddrinfo_literal(ml_base *, PyObject *const *, Py_ssize_t);
-/* _make_datagram_transport(sock, protocol, address=None, waiter=None, extra=None). */
-PyObject *ml_make_datagram_transport(ml_base *self, PyObject *args, PyObject *kwargs);
-/* _make_read_pipe_transport(pipe, protocol, waiter=None, extra=None), and for writing. */
-PyObject *ml_make_read_pipe_transport(ml_base *self, PyObject *args, PyObject *kwargs);
-PyObject *ml_make_write_pipe_transport(ml_base *self, PyObject *args, PyObject *kwargs);
 
 #endif

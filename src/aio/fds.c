@@ -36,19 +36,9 @@ find_slot(ml_base *self, int fd)
 static ml_slot *
 need_slot(ml_base *self, int fd)
 {
-    if (fd >= self->slots_cap) {
-        int cap = self->slots_cap ? self->slots_cap : 64;
-        while (cap <= fd) {
-            cap *= 2;
-        }
-        ml_slot *slots = PyMem_RawRealloc(self->slots, (size_t)cap * sizeof(*slots));
-        if (slots == NULL) {
-            PyErr_NoMemory();
-            return NULL;
-        }
-        memset(slots + self->slots_cap, 0, (size_t)(cap - self->slots_cap) * sizeof(*slots));
-        self->slots = slots;
-        self->slots_cap = cap;
+    if (fd >= self->slots_cap &&
+        ml_grow(&self->slots, &self->slots_cap, (size_t)fd + 1, sizeof(*self->slots)) < 0) {
+        return NULL;
     }
     return &self->slots[fd];
 }
@@ -83,15 +73,17 @@ unregister(ml_base *self, ml_rw *rw)
 int
 ml_base_set_transport(ml_base *self, int fd, PyObject *transport)
 {
-    ml_slot *slot = need_slot(self, fd);
-
     /* A reader or writer that was left on a number when its file was closed must not hear of the
-     * connection that has the number now. */
-    if (slot == NULL || ml_base_drop_reader(self, fd) < 0 || ml_base_drop_writer(self, fd) < 0) {
+     * connection that has the number now. What is dropped may run code, and close the loop. */
+    if (ml_base_drop_reader(self, fd) < 0 || ml_base_drop_writer(self, fd) < 0 ||
+        ml_base_check_closed(self) < 0) {
         return -1;
     }
-    self->slots[fd].transport = transport; /* what was dropped may have run code */
-    return 0;
+    ml_slot *slot = need_slot(self, fd);
+    if (slot != NULL) {
+        slot->transport = transport;
+    }
+    return slot ? 0 : -1;
 }
 
 void
@@ -299,6 +291,9 @@ ml_base_rewatch(ml_base *self, PyObject *number)
     int fd = ml_fd_from_object(number);
     ml_slot *slot = find_slot(self, fd);
 
+    if (fd < 0) {
+        return NULL;
+    }
     for (int direction = READER; slot != NULL && !self->closed && direction <= WRITER;
          direction++) {
         ml_rw *rw = slot->rw[direction];

@@ -4,6 +4,7 @@
  * members of the struct here: data descriptors win over the instance dict, so both halves see one
  * value. */
 #include "aio.h"
+#include "../net/methods.h" /* rows of the table */
 
 /* ---- errors ------------------------------------------------------------------------------ */
 

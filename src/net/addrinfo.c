@@ -1,7 +1,7 @@
 /* getaddrinfo() of what needs no look-up: numeric addresses and ports. The C library parses them,
  * told by its flags to do no more than that, so the answers are those of socket.getaddrinfo(). */
-#include "../aio/aio.h"
 #include "addr.h"
+#include "methods.h"
 
 #include <arpa/inet.h>
 #include <netdb.h>
@@ -191,11 +191,7 @@ ml_getaddrinfo_literal(ml_base *self, PyObject *const *args, Py_ssize_t nargs)
     const char *host = NULL;
     char port[8];
 
-    if (nargs != 6) {
-        PyErr_SetString(PyExc_TypeError, "_getaddrinfo_literal() takes 6 arguments");
-        return NULL;
-    }
-    if (ml_base_check_closed(self) < 0) {
+    if (ml_count_args("_getaddrinfo_literal", nargs, 6) < 0 || ml_base_check_closed(self) < 0) {
         return NULL;
     }
     if (self->debug) { /* where each look-up is logged */

@@ -1,5 +1,6 @@
 /* The sockets of EventLoop.create_connection(), for a host that is an address: made, connected and
  * handed to a transport without a socket object, which is made when somebody asks for it. */
+#include "sockop.h"
 #include "transport.h"
 
 #include <errno.h>
@@ -77,11 +78,7 @@ ml_connect_literal(ml_base *self, PyObject *const *args, Py_ssize_t nargs)
     ml_small_addr to;
     socklen_t to_len = 0;
 
-    if (nargs != 2) {
-        PyErr_SetString(PyExc_TypeError, "_connect() takes a host and a port");
-        return NULL;
-    }
-    if (ml_base_check_closed(self) < 0) {
+    if (ml_count_args("_connect", nargs, 2) < 0 || ml_base_check_closed(self) < 0) {
         return NULL;
     }
     PyObject *address = literal(args[0], args[1], &to, &to_len);
@@ -113,8 +110,11 @@ ml_connect_literal(ml_base *self, PyObject *const *args, Py_ssize_t nargs)
 PyObject *
 ml_connect_transport(ml_base *self, PyObject *const *args, Py_ssize_t nargs)
 {
-    if (nargs != 4 || !Py_IS_TYPE(args[0], self->state->SockOp)) {
-        PyErr_SetString(PyExc_TypeError, "_connected() takes a SockOp and 3 arguments");
+    if (ml_count_args("_connected", nargs, 4) < 0) {
+        return NULL;
+    }
+    if (!Py_IS_TYPE(args[0], self->state->SockOp)) {
+        PyErr_SetString(PyExc_TypeError, "_connected() takes a SockOp");
         return NULL;
     }
     ml_transport_args made = {.protocol = args[1], .waiter = args[2], .context = args[3]};

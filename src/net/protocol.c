@@ -1,5 +1,6 @@
 /* How a transport reads, and calls its protocol: Protocol.data_received, or BufferedProtocol's
  * get_buffer and buffer_updated. Methods are looked up at each call, as programs replace them. */
+#include "recv.h"
 #include "transport.h"
 
 #include <assert.h>

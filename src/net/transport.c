@@ -190,8 +190,10 @@ ml_transport_begin(ml_transport *self)
 {
     ml_base *loop = self->loop;
 
-    if (know_descriptor(self) == 0 && ml_transport_attach_server(self) == 0) {
-        if (ml_base_push_ready(loop, &self->stream.ready) == 0) {
+    if (ml_base_check_closed(loop) == 0 && know_descriptor(self) == 0 &&
+        ml_transport_attach_server(self) == 0) {
+        if (ml_base_check_closed(loop) == 0 && /* the server's method may have closed it */
+            ml_base_push_ready(loop, &self->stream.ready) == 0) {
             return (PyObject *)self;
         }
         PyObject *exc = ml_take_exception();

@@ -4,6 +4,7 @@
 #define ML_TRANSPORT_H
 
 #include "addr.h"
+#include "methods.h"
 #include "stream.h"
 
 typedef struct ml_transport ml_transport;

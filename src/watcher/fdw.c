@@ -27,15 +27,10 @@ note_changed(ml_loop *loop, int fd)
     if (loop->changed_len > 0 && loop->changed[loop->changed_len - 1] == fd) {
         return 0;
     }
-    if (loop->changed_len == loop->changed_cap) {
-        int cap = loop->changed_cap ? loop->changed_cap * 2 : 16;
-        int *changed = PyMem_RawRealloc(loop->changed, (size_t)cap * sizeof(*changed));
-        if (changed == NULL) {
-            PyErr_NoMemory();
-            return -1;
-        }
-        loop->changed = changed;
-        loop->changed_cap = cap;
+    if (loop->changed_len == loop->changed_cap &&
+        ml_grow(&loop->changed, &loop->changed_cap, (size_t)loop->changed_len + 1,
+                sizeof(*loop->changed)) < 0) {
+        return -1;
     }
     loop->changed[loop->changed_len++] = fd;
     return 0;
@@ -44,22 +39,9 @@ note_changed(ml_loop *loop, int fd)
 static int
 reserve_fd(ml_loop *loop, int fd)
 {
-    if (fd < loop->fds_cap) {
-        return 0;
-    }
-    int cap = loop->fds_cap ? loop->fds_cap : 32;
-    while (cap <= fd) {
-        cap *= 2;
-    }
-    ml_fdw **fds = PyMem_RawRealloc(loop->fds, (size_t)cap * sizeof(*fds));
-    if (fds == NULL) {
-        PyErr_NoMemory();
-        return -1;
-    }
-    memset(fds + loop->fds_cap, 0, (size_t)(cap - loop->fds_cap) * sizeof(*fds));
-    loop->fds = fds;
-    loop->fds_cap = cap;
-    return 0;
+    return fd < loop->fds_cap
+               ? 0
+               : ml_grow(&loop->fds, &loop->fds_cap, (size_t)fd + 1, sizeof(*loop->fds));
 }
 
 int

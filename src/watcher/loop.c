@@ -322,15 +322,10 @@ ml_loop_after_fork(ml_loop *self)
 int
 ml_invoking_begin(ml_loop *self)
 {
-    if (self->invoking == self->invokers_cap) {
-        int cap = self->invokers_cap ? self->invokers_cap * 2 : 4;
-        unsigned long *threads = PyMem_RawRealloc(self->invokers, (size_t)cap * sizeof(*threads));
-        if (threads == NULL) {
-            PyErr_NoMemory();
-            return -1;
-        }
-        self->invokers = threads;
-        self->invokers_cap = cap;
+    if (self->invoking == self->invokers_cap &&
+        ml_grow(&self->invokers, &self->invokers_cap, (size_t)self->invoking + 1,
+                sizeof(*self->invokers)) < 0) {
+        return -1;
     }
     self->invokers[self->invoking++] = PyThread_get_thread_ident();
     return 0;

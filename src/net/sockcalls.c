@@ -1,7 +1,9 @@
 /* The calls of sock_recv and its like. Each is tried at once; only if it would block is a SockOp
  * made (sockop.c). */
 #include "sockop.h"
-#include "../net/addr.h"
+#include "addr.h"
+#include "methods.h"
+#include "recv.h"
 
 #include <errno.h>
 #include <unistd.h>
@@ -262,11 +264,11 @@ size_argument(PyObject *object, size_t *size)
 
 /* (sock, n) */
 PyObject *
-ml_sockop_recv(ml_base *self, PyObject *const *args, Py_ssize_t Py_UNUSED(nargs))
+ml_sockop_recv(ml_base *self, PyObject *const *args, Py_ssize_t nargs)
 {
     ml_request asked = {0};
 
-    if (size_argument(args[1], &asked.size) < 0 ||
+    if (ml_count_args("_sock_recv", nargs, 2) < 0 || size_argument(args[1], &asked.size) < 0 ||
         prepare(&asked, args[0], EV_READ, attempt_recv) < 0) {
         return NULL;
     }
@@ -275,11 +277,11 @@ ml_sockop_recv(ml_base *self, PyObject *const *args, Py_ssize_t Py_UNUSED(nargs)
 
 /* (sock, n) */
 PyObject *
-ml_sockop_recvfrom(ml_base *self, PyObject *const *args, Py_ssize_t Py_UNUSED(nargs))
+ml_sockop_recvfrom(ml_base *self, PyObject *const *args, Py_ssize_t nargs)
 {
     ml_request asked = {0};
 
-    if (size_argument(args[1], &asked.size) < 0 ||
+    if (ml_count_args("_sock_recvfrom", nargs, 2) < 0 || size_argument(args[1], &asked.size) < 0 ||
         prepare(&asked, args[0], EV_READ, attempt_recvfrom) < 0) {
         return NULL;
     }
@@ -316,20 +318,24 @@ with_buffer(ml_base *self, ml_request *asked, PyObject *sock, PyObject *data, in
 
 /* (sock, buffer) */
 PyObject *
-ml_sockop_recv_into(ml_base *self, PyObject *const *args, Py_ssize_t Py_UNUSED(nargs))
+ml_sockop_recv_into(ml_base *self, PyObject *const *args, Py_ssize_t nargs)
 {
     ml_request asked = {0};
 
+    if (ml_count_args("_sock_recv_into", nargs, 2) < 0) {
+        return NULL;
+    }
     return with_buffer(self, &asked, args[0], args[1], PyBUF_WRITABLE, EV_READ, attempt_recv_into);
 }
 
 /* (sock, buffer, nbytes) */
 PyObject *
-ml_sockop_recvfrom_into(ml_base *self, PyObject *const *args, Py_ssize_t Py_UNUSED(nargs))
+ml_sockop_recvfrom_into(ml_base *self, PyObject *const *args, Py_ssize_t nargs)
 {
     ml_request asked = {0};
 
-    if (size_argument(args[2], &asked.size) < 0) {
+    if (ml_count_args("_sock_recvfrom_into", nargs, 3) < 0 ||
+        size_argument(args[2], &asked.size) < 0) {
         return NULL;
     }
     return with_buffer(self, &asked, args[0], args[1], PyBUF_WRITABLE, EV_READ,
@@ -338,18 +344,26 @@ ml_sockop_recvfrom_into(ml_base *self, PyObject *const *args, Py_ssize_t Py_UNUS
 
 /* (sock, data) */
 PyObject *
-ml_sockop_sendall(ml_base *self, PyObject *const *args, Py_ssize_t Py_UNUSED(nargs))
+ml_sockop_sendall(ml_base *self, PyObject *const *args, Py_ssize_t nargs)
 {
     ml_request asked = {0};
 
+    if (ml_count_args("_sock_sendall", nargs, 2) < 0) {
+        return NULL;
+    }
     return with_buffer(self, &asked, args[0], args[1], PyBUF_SIMPLE, EV_WRITE, attempt_sendall);
 }
 
 /* (sock, data, address) */
 PyObject *
-ml_sockop_sendto(ml_base *self, PyObject *const *args, Py_ssize_t Py_UNUSED(nargs))
+ml_sockop_sendto(ml_base *self, PyObject *const *args, Py_ssize_t nargs)
 {
-    ml_request asked = {.address = Py_NewRef(args[2])};
+    ml_request asked = {0};
+
+    if (ml_count_args("_sock_sendto", nargs, 3) < 0) {
+        return NULL;
+    }
+    asked.address = Py_NewRef(args[2]);
     PyObject *result =
         with_buffer(self, &asked, args[0], args[1], PyBUF_SIMPLE, EV_WRITE, attempt_sendto);
 
@@ -361,11 +375,12 @@ ml_sockop_sendto(ml_base *self, PyObject *const *args, Py_ssize_t Py_UNUSED(narg
 
 /* (sock,) */
 PyObject *
-ml_sockop_accept(ml_base *self, PyObject *const *args, Py_ssize_t Py_UNUSED(nargs))
+ml_sockop_accept(ml_base *self, PyObject *const *args, Py_ssize_t nargs)
 {
     ml_request asked = {0};
 
-    if (prepare(&asked, args[0], EV_READ, attempt_accept) < 0) {
+    if (ml_count_args("_sock_accept", nargs, 1) < 0 ||
+        prepare(&asked, args[0], EV_READ, attempt_accept) < 0) {
         return NULL;
     }
     return ml_sockop_try(self, &asked);
@@ -373,11 +388,12 @@ ml_sockop_accept(ml_base *self, PyObject *const *args, Py_ssize_t Py_UNUSED(narg
 
 /* (sock, address) */
 PyObject *
-ml_sockop_connect(ml_base *self, PyObject *const *args, Py_ssize_t Py_UNUSED(nargs))
+ml_sockop_connect(ml_base *self, PyObject *const *args, Py_ssize_t nargs)
 {
     ml_request asked = {0};
 
-    if (prepare(&asked, args[0], EV_WRITE, attempt_connect) < 0) {
+    if (ml_count_args("_sock_connect", nargs, 2) < 0 ||
+        prepare(&asked, args[0], EV_WRITE, attempt_connect) < 0) {
         return NULL;
     }
     asked.address = Py_NewRef(args[1]);

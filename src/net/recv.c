@@ -1,5 +1,4 @@
-/* Receiving into a bytes object of the right size. */
-#include "aio.h"
+#include "recv.h"
 
 #include <errno.h>
 

@@ -2,7 +2,7 @@
 #ifndef ML_SOCKOP_H
 #define ML_SOCKOP_H
 
-#include "aio.h"
+#include "../aio/aio.h"
 
 /* What is asked for. Lives on the C stack until it must wait. */
 typedef struct ml_request ml_request;
@@ -25,5 +25,12 @@ void ml_request_clear(ml_request *self);
 PyObject *ml_sockop_try(ml_base *loop, ml_request *asked);
 /* An operation that is to wait, though not if it is settled. Takes over the references. */
 PyObject *ml_sockop_new(ml_base *loop, ml_request *asked);
+
+/* Connects a non-blocking TCP socket, which it takes over: a SockOp to await, or NULL with an
+ * exception. `address` is for messages. */
+PyObject *ml_sockop_connect_to(ml_base *self, int fd, const struct sockaddr *to, socklen_t to_len,
+                               PyObject *address);
+/* The connected socket, which is the caller's from now on; -1 if there is none. */
+int ml_sockop_take(PyObject *sockop);
 
 #endif
