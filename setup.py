@@ -74,7 +74,7 @@ def compile_flags():
     elif switch("MOODLOOP_DEBUG"):
         flags += ["-Og", "-UNDEBUG"]
     else:
-        flags += ["-O3"]
+        flags += ["-O3", "-DNDEBUG"]
     flags += ["-Wall"]
     if switch("MOODLOOP_WERROR"):
         # Left out of -Wextra: what the slots and method tables of any extension set off.

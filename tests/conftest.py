@@ -110,6 +110,7 @@ def new_loop(loop_factory):
 
     yield new
     for loop in made:
+        hygiene.verify(loop)
         if not loop.is_closed():
             loop.close()
     made.clear()

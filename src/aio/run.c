@@ -393,6 +393,7 @@ ml_base_run(ml_base *self, PyObject *Py_UNUSED(unused))
     self->ev->host_ops = NULL;
     ev_unref(self->ev->ev);
     ml_base_track_waiting(self);
+    assert(ml_base_wrong(self) == NULL);
     Py_DECREF(self);
     return ml_none_or_error(rc);
 }

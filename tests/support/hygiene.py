@@ -38,6 +38,12 @@ def pending_handles(loop):
     return waiting
 
 
+def verify(loop):
+    """Have a loop of moodloop's look at its own lists, counts and heaps."""
+    if hasattr(loop, "_verify"):
+        loop._verify()
+
+
 def close_clean(loop):
     """Close a loop and say what was left in it."""
     if loop.is_closed():
@@ -48,5 +54,6 @@ def close_clean(loop):
         loop.call_soon(loop.stop)
         loop.run_forever()
     left += [f"handle {h!r}" for h in pending_handles(loop)]
+    verify(loop)
     loop.close()
     return left
