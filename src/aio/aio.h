@@ -149,7 +149,8 @@ bool ml_base_before_poll(void *host);
 /* loop.time(), where that is a program's own, else the time of the last poll; -inf if it failed and
  * the exception handler was told. -1: must leave. */
 int ml_base_time(ml_base *self, double *now);
-/* verify.c: what is wrong with the loop's lists, counts and heaps, or NULL; SystemError for that. */
+/* verify.c: what is wrong with the loop's lists, counts and heaps, or NULL; SystemError for that.
+ */
 const char *ml_base_wrong(ml_base *self);
 PyObject *ml_base_verify(ml_base *self, PyObject *unused);
 /* What waits in a loop that does not run can be garbage with it: the collector is told. */

@@ -7,8 +7,7 @@ is_ring(const ml_ring *ring)
 {
     bool power = (ring->cap & (ring->cap - 1)) == 0;
 
-    return power && ml_ring_len(ring) <= ring->cap &&
-           ring->mask == (ring->cap ? ring->cap - 1 : 0);
+    return power && ml_ring_len(ring) <= ring->cap && ring->mask == (ring->cap ? ring->cap - 1 : 0);
 }
 
 static bool
