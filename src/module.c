@@ -56,8 +56,8 @@ module_exec(PyObject *module)
     }
     ML_WATCHER_KINDS(X)
 #undef X
-    if (ml_stat_add_types(module, state) < 0 || ml_aio_init(module, state) < 0 ||
-        ml_add_constants(module) < 0) {
+    if (ml_stat_add_types(module, state) < 0 || ml_aio_init(state) < 0 ||
+        ml_add_aio_types(module, state) < 0 || ml_add_constants(module) < 0) {
         return -1;
     }
     return PyModule_AddStringConstant(module, "build_flags", MOODLOOP_BUILD_FLAGS);

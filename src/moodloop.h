@@ -44,7 +44,7 @@
     X(Loop, loop)        \
     X(Watcher, watcher)
 
-/* The asyncio side's, made by ml_aio_init(). */
+/* The asyncio side's, made by ml_add_aio_types(). */
 #define ML_AIO_TYPES(X)                       \
     X(LoopBase, loopbase)                     \
     X(Handle, handle)                         \
@@ -109,8 +109,10 @@ typedef struct ml_state {
 
 extern struct PyModuleDef ml_module;
 
-/* aio/init.c: the asyncio side of the module. */
-int ml_aio_init(PyObject *module, ml_state *state);
+/* types.c: the types of the asyncio side. */
+int ml_add_aio_types(PyObject *module, ml_state *state);
+/* aio/imports.c: what it keeps in the state. */
+int ml_aio_init(ml_state *state);
 int ml_aio_traverse(ml_state *state, visitproc visit, void *arg);
 void ml_aio_clear(ml_state *state);
 

@@ -132,6 +132,13 @@ int ml_base_push_ready(ml_base *self, ml_ready *ready);
 /* For libev callbacks: what they pass is put on the ring after the poll. */
 void ml_base_got_handle(ml_base *self, ml_handle *handle);
 void ml_base_got_ready(ml_base *self, ml_ready *ready);
+/* The loop's life (loop.c): on an event.Loop, its own or the program's, whose reference it takes
+ * over; and the end of it, of which get_task_factory() and the like survive the first part. */
+void ml_base_open(ml_base *self, ml_loop *ev, bool own);
+void ml_base_shut(ml_base *self);
+int ml_base_clear(ml_base *self);
+int ml_base_traverse(ml_base *self, visitproc visit, void *arg);
+void ml_base_dealloc(ml_base *self);
 /* -1 with RuntimeError 'Event loop is closed'. */
 int ml_base_check_closed(ml_base *self);
 /* Sets the exception that is set aside as stock asyncio does for a callback: 0 if the loop's
@@ -162,6 +169,8 @@ void ml_base_end_guest(ml_base *self);
 char *ml_base_scratch(ml_base *self);
 PyObject *ml_base_create_future(ml_base *self, PyObject *unused);
 PyObject *ml_base_create_task(ml_base *, PyObject *const *, Py_ssize_t, PyObject *);
+/* `module.name`, or `module` if `name` is NULL: a new reference. */
+PyObject *ml_import_name(const char *module, const char *name);
 /* Calls moodloop._diagnostics.<name>; `format` is Py_BuildValue's, for a tuple. */
 PyObject *ml_diagnose(ml_state *state, const char *name, const char *format, ...);
 

@@ -1,36 +1,11 @@
-/* The asyncio side of the module: its types, and what it needs of the standard library. */
-#include "aio.h"
-#include "../net/transport.h"
+/* The types of the asyncio side: from their specs, with asyncio's own classes as bases where
+ * programs expect those. */
+#include "aio/aio.h"
+#include "net/transport.h"
 
 #define X(Name, lower) extern PyType_Spec ml_##lower##_spec;
 ML_AIO_TYPES(X)
 #undef X
-
-/* `module.name`, or `module` if `name` is NULL: a new reference. */
-static PyObject *
-import_name(const char *module, const char *name)
-{
-    PyObject *imported = PyImport_ImportModule(module);
-
-    if (imported == NULL || name == NULL) {
-        return imported;
-    }
-    PyObject *result = PyObject_GetAttrString(imported, name);
-    Py_DECREF(imported);
-    return result;
-}
-
-static int
-import_all(ml_aio *aio)
-{
-#define X(field, module, name)                              \
-    if ((aio->field = import_name(module, name)) == NULL) { \
-        return -1;                                          \
-    }
-    ML_IMPORTS(X)
-#undef X
-    return 0;
-}
 
 static const struct {
     PyType_Spec *spec;
@@ -46,7 +21,7 @@ static const struct {
 static PyObject *
 transport_base(const char *name)
 {
-    PyObject *base = import_name("asyncio.transports", name);
+    PyObject *base = ml_import_name("asyncio.transports", name);
 
     if (base != NULL &&
         ((PyTypeObject *)base)->tp_basicsize != (Py_ssize_t)offsetof(ml_transport, dict)) {
@@ -84,16 +59,8 @@ bases_of(PyType_Spec *spec)
 }
 
 int
-ml_aio_init(PyObject *module, ml_state *state)
+ml_add_aio_types(PyObject *module, ml_state *state)
 {
-    state->aio = PyMem_RawCalloc(1, sizeof(*state->aio));
-    if (state->aio == NULL) {
-        PyErr_NoMemory();
-        return -1;
-    }
-    if (import_all(state->aio) < 0) {
-        return -1;
-    }
 #define X(Name, lower)                                                                             \
     {                                                                                              \
         PyObject *bases = bases_of(&ml_##lower##_spec);                                            \
@@ -109,48 +76,4 @@ ml_aio_init(PyObject *module, ml_state *state)
     ML_AIO_TYPES(X)
 #undef X
     return 0;
-}
-
-int
-ml_aio_traverse(ml_state *state, visitproc visit, void *arg)
-{
-    ml_aio *aio = state->aio;
-
-    if (aio != NULL) {
-#define X(field, module, name) Py_VISIT(aio->field);
-        ML_IMPORTS(X)
-#undef X
-        Py_VISIT(aio->diagnostics);
-        Py_VISIT(aio->only_context);
-    }
-    return 0;
-}
-
-static void
-free_list(ml_handle **lists, int *lens)
-{
-    for (int i = 0; i < ML_FREELIST_ARGS; i++) {
-        while (lists[i] != NULL) {
-            ml_handle *handle = lists[i];
-            lists[i] = (ml_handle *)handle->callback;
-            PyObject_GC_Del(handle);
-        }
-        lens[i] = ML_FREELIST_MAX; /* nothing is recycled from now on */
-    }
-}
-
-void
-ml_aio_clear(ml_state *state)
-{
-    ml_aio *aio = state->aio;
-
-    if (aio != NULL) {
-        free_list(aio->free_handles, aio->free_handles_len);
-        free_list(aio->free_timers, aio->free_timers_len);
-#define X(field, module, name) Py_CLEAR(aio->field);
-        ML_IMPORTS(X)
-#undef X
-        Py_CLEAR(aio->diagnostics);
-        Py_CLEAR(aio->only_context);
-    }
 }

@@ -1,0 +1,362 @@
+/* LoopBase: the C half of EventLoop, first in its MRO, before asyncio.BaseEventLoop. The type and
+ * its tables are put together here, above the layers whose functions they name.
+ *
+ * Private attributes that BaseEventLoop's Python code reads and writes (_closed, _debug, ...) are
+ * members of the struct: data descriptors win over the instance dict, so both halves see one
+ * value. */
+#include "aio/aio.h"
+#include "net/methods.h" /* rows of the table */
+
+/* ---- small methods ----------------------------------------------------------------------- */
+
+static PyObject *
+base_time(ml_base *Py_UNUSED(self), PyObject *Py_UNUSED(unused))
+{
+    return PyFloat_FromDouble(ml_monotonic());
+}
+
+static PyObject *
+base_is_running(ml_base *self, PyObject *Py_UNUSED(unused))
+{
+    return PyBool_FromLong(self->thread != 0);
+}
+
+static PyObject *
+base_is_closed(ml_base *self, PyObject *Py_UNUSED(unused))
+{
+    return PyBool_FromLong(self->closed);
+}
+
+static PyObject *
+base_get_debug(ml_base *self, void *Py_UNUSED(unused))
+{
+    return PyBool_FromLong(self->debug);
+}
+
+static PyObject *
+base_stop(ml_base *self, PyObject *Py_UNUSED(unused))
+{
+    self->stopping = true;
+    ml_base_wake(self); /* from a watcher's callback, or another thread */
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+base_check_closed(ml_base *self, PyObject *Py_UNUSED(unused))
+{
+    if (ml_base_check_closed(self) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+/* ---- life -------------------------------------------------------------------------------- */
+
+static PyObject *
+base_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
+{
+    ml_base *self = (ml_base *)type->tp_alloc(type, 0);
+
+    if (self != NULL) {
+        self->state = ml_state_of_type(type);
+        self->closed = true; /* until __init__ */
+    }
+    return (PyObject *)self;
+}
+
+/* True if time() of this object is not ours. */
+static int
+find_custom_time(ml_base *self)
+{
+    PyObject *mine = PyObject_GetAttr((PyObject *)self->state->LoopBase, self->state->str.time);
+    PyObject *method =
+        mine ? PyObject_GetAttr((PyObject *)Py_TYPE(self), self->state->str.time) : NULL;
+    PyObject *bound = method ? PyObject_GetAttr((PyObject *)self, self->state->str.time) : NULL;
+
+    if (bound != NULL) {
+        self->custom_time = method != mine || !PyCFunction_Check(bound) ||
+                            PyCFunction_GetFunction(bound) != (PyCFunction)base_time;
+    }
+    Py_XDECREF(bound);
+    Py_XDECREF(method);
+    Py_XDECREF(mine);
+    return bound ? 0 : -1;
+}
+
+/* LoopBase.__init__(ev=None) */
+static int
+base_init(ml_base *self, PyObject *args, PyObject *kwargs)
+{
+    static char *keywords[] = {"ev", NULL};
+    PyObject *ev = Py_None;
+
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O:LoopBase", keywords, &ev)) {
+        return -1;
+    }
+    if (self->ev != NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "__init__() of an event loop called twice");
+        return -1;
+    }
+    ml_loop *loop;
+    if (ev == Py_None) {
+        /* epoll by name: ev_loop_new(0) obeys LIBEV_FLAGS and falls back to poll at EMFILE */
+        loop = ml_loop_new(self->state, EVBACKEND_EPOLL | EVFLAG_NOENV);
+        if (loop == NULL) {
+            return -1;
+        }
+    }
+    else if (!PyObject_TypeCheck(ev, self->state->Loop)) {
+        PyErr_Format(PyExc_TypeError, "ev must be a moodloop.event.Loop, not %s",
+                     Py_TYPE(ev)->tp_name);
+        return -1;
+    }
+    else {
+        loop = (ml_loop *)Py_NewRef(ev);
+        if (ml_loop_check_open(loop) < 0) {
+            Py_DECREF(loop);
+            return -1;
+        }
+        if (loop->host != NULL) {
+            Py_DECREF(loop);
+            PyErr_SetString(PyExc_RuntimeError, "an asyncio loop runs on this event.Loop already");
+            return -1;
+        }
+    }
+    ml_base_open(self, loop, ev == Py_None);
+    return find_custom_time(self);
+}
+
+/* _close(): the C half of close(). The event.Loop is closed too if it is ours. */
+static PyObject *
+base_close(ml_base *self, PyObject *Py_UNUSED(unused))
+{
+    if (self->running) {
+        PyErr_SetString(PyExc_RuntimeError, "Cannot close a running event loop");
+        return NULL;
+    }
+    ml_base_shut(self);
+    Py_RETURN_NONE;
+}
+
+/* Setting or deleting `time` on the object may change the clock that timers follow. */
+static int
+base_setattro(ml_base *self, PyObject *name, PyObject *value)
+{
+    if (PyObject_GenericSetAttr((PyObject *)self, name, value) < 0) {
+        return -1;
+    }
+    PyObject *time = self->state->str.time;
+    if (PyUnicode_Check(name) && self->ev != NULL &&
+        (name == time || (PyUnicode_GET_LENGTH(name) == PyUnicode_GET_LENGTH(time) &&
+                          PyUnicode_Compare(name, time) == 0))) {
+        return find_custom_time(self);
+    }
+    return 0;
+}
+
+/* ---- attributes shared with BaseEventLoop ------------------------------------------------ */
+
+static PyObject *
+base_get_thread_id(ml_base *self, void *Py_UNUSED(closure))
+{
+    return self->thread ? PyLong_FromUnsignedLong(self->thread) : Py_NewRef(Py_None);
+}
+
+static int
+base_set_thread_id(ml_base *self, PyObject *value, void *Py_UNUSED(closure))
+{
+    unsigned long thread = 0;
+
+    if (ml_no_delete(value, "_thread_id") < 0) {
+        return -1;
+    }
+    if (value != Py_None) {
+        thread = PyLong_AsUnsignedLong(value);
+        if (thread == (unsigned long)-1 && PyErr_Occurred()) {
+            return -1;
+        }
+    }
+    self->thread = thread;
+    return 0;
+}
+
+/* A list of the handles that are ready; of the scheduled timers. Snapshots, for introspection. */
+static PyObject *
+base_ready_handles(ml_base *self, PyObject *Py_UNUSED(unused))
+{
+    PyObject *list = PyList_New(0);
+    const ml_ring *ready = &self->ready, *mail = &self->mail.ring;
+    size_t next = ready->head, letter = mail->head;
+
+    while (list != NULL && (next != ready->tail || letter != mail->tail)) {
+        uintptr_t entry;
+        if (letter != mail->tail &&
+            (next == ready->tail || (ptrdiff_t)(ml_ring_at(mail, letter + 1) - next) <= 0)) {
+            entry = ml_ring_at(mail, letter);
+            letter += 2;
+        }
+        else {
+            entry = ml_ring_at(ready, next++);
+        }
+        if (ml_entry_ready(entry) == NULL && PyList_Append(list, (PyObject *)entry) < 0) {
+            Py_CLEAR(list);
+        }
+    }
+    return list;
+}
+
+static PyObject *
+base_scheduled_handles(ml_base *self, PyObject *Py_UNUSED(unused))
+{
+    PyObject *list = PyList_New(0);
+
+    for (size_t i = 0; list != NULL && i < self->timers.len; i++) {
+        if (PyList_Append(list, (PyObject *)self->timers.items[i].timer) < 0) {
+            Py_CLEAR(list);
+        }
+    }
+    return list;
+}
+
+/* BaseEventLoop.set_debug() assigns what it was given, of any type. */
+static int
+base_set_debug(ml_base *self, PyObject *value, void *Py_UNUSED(closure))
+{
+    int debug = ml_no_delete(value, "_debug") < 0 ? -1 : PyObject_IsTrue(value);
+
+    if (debug < 0) {
+        return -1;
+    }
+    self->debug = debug;
+    return 0;
+}
+
+static PyMemberDef base_members[] = {
+    {"ev", T_OBJECT_EX, offsetof(ml_base, ev), READONLY,
+     PyDoc_STR("The moodloop.event.Loop beneath: watchers on it run inside this loop.")},
+    {"_task_factory", T_OBJECT, offsetof(ml_base, task_factory), 0, NULL},
+    {"_closed", T_BOOL, offsetof(ml_base, closed), 0, NULL},
+    {"_stopping", T_BOOL, offsetof(ml_base, stopping), 0, NULL},
+    {"_current_handle", T_OBJECT, offsetof(ml_base, current_handle), 0, NULL},
+    {"_pacer_off", T_UINT, offsetof(ml_base, pacer.off), 0, NULL},
+    {NULL},
+};
+
+static PyGetSetDef base_getset[] = {
+    {"_debug", (getter)base_get_debug, (setter)base_set_debug, NULL, NULL},
+    {"_thread_id", (getter)base_get_thread_id, (setter)base_set_thread_id, NULL, NULL},
+    {NULL},
+};
+
+/* As BaseEventLoop's of the running version. */
+#if PY_VERSION_HEX >= 0x030E0000
+#define CREATE_TASK_ARGS "$self, coro, **kwargs"
+#elif PY_VERSION_HEX >= 0x030D0300
+#define CREATE_TASK_ARGS "$self, coro, *, name=None, context=None, **kwargs"
+#else
+#define CREATE_TASK_ARGS "$self, coro, *, name=None, context=None"
+#endif
+
+#define FAST(function) ((PyCFunction)(void (*)(void))(function))
+#define KEYWORDS (METH_FASTCALL | METH_KEYWORDS)
+
+static PyMethodDef base_methods[] = {
+    {"call_soon", FAST(ml_base_call_soon_method), KEYWORDS,
+     PyDoc_STR("call_soon($self, callback, *args, context=None)\n--\n\n"
+               "Calls callback(*args) in the next turn; returns a Handle.")},
+    {"call_soon_threadsafe", FAST(ml_base_call_soon_threadsafe), KEYWORDS,
+     PyDoc_STR("call_soon_threadsafe($self, callback, *args, context=None)\n--\n\n"
+               "call_soon() for other threads and signal handlers: wakes the loop.")},
+    {"call_from_thread", FAST(ml_base_call_soon_threadsafe), KEYWORDS,
+     PyDoc_STR("call_from_thread($self, callback, *args, context=None)\n--\n\n"
+               "Another name of call_soon_threadsafe().")},
+    {"call_later", FAST(ml_base_call_later), KEYWORDS,
+     PyDoc_STR("call_later($self, delay, callback, *args, context=None)\n--\n\n"
+               "Calls callback(*args) after delay seconds; returns a TimerHandle.")},
+    {"call_at", FAST(ml_base_call_at), KEYWORDS,
+     PyDoc_STR("call_at($self, when, callback, *args, context=None)\n--\n\n"
+               "Calls callback(*args) at `when` on the clock of time(); returns a TimerHandle.")},
+    {"time", (PyCFunction)base_time, METH_NOARGS,
+     PyDoc_STR("time($self, /)\n--\n\nSeconds on the clock of time.monotonic().")},
+    {"is_running", (PyCFunction)base_is_running, METH_NOARGS,
+     PyDoc_STR("is_running($self, /)\n--\n\nTrue inside run_forever().")},
+    {"is_closed", (PyCFunction)base_is_closed, METH_NOARGS,
+     PyDoc_STR("is_closed($self, /)\n--\n\nTrue after close().")},
+    {"get_debug", (PyCFunction)base_get_debug, METH_NOARGS,
+     PyDoc_STR("get_debug($self, /)\n--\n\nTrue in debug mode.")},
+    {"stop", (PyCFunction)base_stop, METH_NOARGS,
+     PyDoc_STR("stop($self, /)\n--\n\nLets run_forever() return after the current turn.")},
+    {"create_future", (PyCFunction)ml_base_create_future, METH_NOARGS,
+     PyDoc_STR("create_future($self, /)\n--\n\nasyncio.Future(loop=self).")},
+    {"create_task", FAST(ml_base_create_task), KEYWORDS,
+     PyDoc_STR("create_task(" CREATE_TASK_ARGS ")\n--\n\n"
+               "asyncio.Task(coro, loop=self, **kwargs), or what the task factory makes.")},
+    {"add_reader", FAST(ml_base_add_reader), KEYWORDS,
+     PyDoc_STR("add_reader($self, fd, callback, *args)\n--\n\n"
+               "Calls callback(*args) whenever fd can be read.")},
+    {"add_writer", FAST(ml_base_add_writer), KEYWORDS,
+     PyDoc_STR("add_writer($self, fd, callback, *args)\n--\n\n"
+               "Calls callback(*args) whenever fd can be written.")},
+    {"remove_reader", FAST(ml_base_remove_reader), KEYWORDS,
+     PyDoc_STR("remove_reader($self, fd)\n--\n\nTrue if there was a reader.")},
+    {"remove_writer", FAST(ml_base_remove_writer), KEYWORDS,
+     PyDoc_STR("remove_writer($self, fd)\n--\n\nTrue if there was a writer.")},
+    {"_add_reader", FAST(ml_base_add_reader_unchecked), KEYWORDS, NULL},
+    {"_add_writer", FAST(ml_base_add_writer_unchecked), KEYWORDS, NULL},
+    {"_remove_reader", (PyCFunction)ml_base_remove_reader_unchecked, METH_O, NULL},
+    {"_remove_writer", (PyCFunction)ml_base_remove_writer_unchecked, METH_O, NULL},
+    {"_rewatch", (PyCFunction)ml_base_rewatch, METH_O, NULL},
+    {"_signal_start", (PyCFunction)ml_base_signal_start, METH_VARARGS, NULL},
+    {"_signal_stop", (PyCFunction)ml_base_signal_stop, METH_O, NULL},
+    {"_signal_map", (PyCFunction)ml_base_signal_map, METH_NOARGS, NULL},
+    {"_check_closed", (PyCFunction)base_check_closed, METH_NOARGS, NULL},
+    {"_ready_handles", (PyCFunction)base_ready_handles, METH_NOARGS, NULL},
+    {"_scheduled_handles", (PyCFunction)base_scheduled_handles, METH_NOARGS, NULL},
+    {"_run", (PyCFunction)ml_base_run, METH_NOARGS, NULL},
+    {"_verify", (PyCFunction)ml_base_verify, METH_NOARGS, NULL},
+    {"_flush", (PyCFunction)ml_base_flush_method, METH_NOARGS, NULL},
+    {"_attach", (PyCFunction)ml_base_attach, METH_NOARGS, NULL},
+    {"_detach", (PyCFunction)ml_base_detach, METH_NOARGS, NULL},
+    {"_close", (PyCFunction)base_close, METH_NOARGS, NULL},
+    {"_make_socket_transport", FAST(ml_make_socket_transport), METH_VARARGS | METH_KEYWORDS, NULL},
+    {"_connect", FAST(ml_connect_literal), METH_FASTCALL, NULL},
+    {"_connected", FAST(ml_connect_transport), METH_FASTCALL, NULL},
+    {"_getaddrinfo_literal", FAST(ml_getaddrinfo_literal), METH_FASTCALL, NULL},
+    {"_make_datagram_transport", FAST(ml_make_datagram_transport), METH_VARARGS | METH_KEYWORDS,
+     NULL},
+    {"_make_read_pipe_transport", FAST(ml_make_read_pipe_transport), METH_VARARGS | METH_KEYWORDS,
+     NULL},
+    {"_make_write_pipe_transport", FAST(ml_make_write_pipe_transport), METH_VARARGS | METH_KEYWORDS,
+     NULL},
+    {"_sock_recv", FAST(ml_sockop_recv), METH_FASTCALL, NULL},
+    {"_sock_recv_into", FAST(ml_sockop_recv_into), METH_FASTCALL, NULL},
+    {"_sock_recvfrom", FAST(ml_sockop_recvfrom), METH_FASTCALL, NULL},
+    {"_sock_recvfrom_into", FAST(ml_sockop_recvfrom_into), METH_FASTCALL, NULL},
+    {"_sock_sendall", FAST(ml_sockop_sendall), METH_FASTCALL, NULL},
+    {"_sock_sendto", FAST(ml_sockop_sendto), METH_FASTCALL, NULL},
+    {"_sock_accept", FAST(ml_sockop_accept), METH_FASTCALL, NULL},
+    {"_sock_connect", FAST(ml_sockop_connect), METH_FASTCALL, NULL},
+    {"__reduce__", ml_no_pickle, METH_NOARGS, NULL},
+    {NULL},
+};
+
+static PyType_Slot base_slots[] = {
+    {Py_tp_doc, PyDoc_STR("The C half of moodloop.EventLoop; not for use by itself.")},
+    {Py_tp_new, base_new},
+    {Py_tp_init, base_init},
+    {Py_tp_dealloc, ml_base_dealloc},
+    {Py_tp_traverse, ml_base_traverse},
+    {Py_tp_clear, ml_base_clear},
+    {Py_tp_setattro, base_setattro},
+    {Py_tp_methods, base_methods},
+    {Py_tp_members, base_members},
+    {Py_tp_getset, base_getset},
+    {0, NULL},
+};
+
+PyType_Spec ml_loopbase_spec = {
+    .name = "moodloop._core.LoopBase",
+    .basicsize = sizeof(ml_base),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE,
+    .slots = base_slots,
+};
