@@ -219,10 +219,12 @@ new_loop().run_until_complete(main())
 
     def test_before_a_signal_to_a_child(self, run):
         code = (
-            "import os, signal, sys\n"
-            "signal.signal(signal.SIGTERM, lambda *_: (print(os.read(0, 99)), os._exit(0)))\n"
+            "import os, signal\n"
+            "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])\n"
             "print('ready', flush=True)\n"
-            "while True: signal.pause()\n"
+            "signal.sigwait([signal.SIGTERM])\n"
+            "os.set_blocking(0, False)\n"
+            "print(os.read(0, 99))\n"
         )
 
         async def main():
