@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import builtins
 import importlib.machinery
 import importlib.util
 import io
 import os
 import pkgutil
 import platform
+import runpy
 import sys
 from collections.abc import Callable, Sequence
 from types import CodeType, ModuleType, TracebackType
-from typing import NoReturn
+from typing import Any
 
 from ._version import __version__
 
 PROG = "python -m moodloop"
+
+# What `python -m` itself calls, on every version.
+_module_details: Any = runpy._get_module_details  # type: ignore[attr-defined]
+_main_details: Any = runpy._get_main_module_details  # type: ignore[attr-defined]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -47,7 +53,7 @@ def run(argv: list[str]) -> int:
         "All else is as with 'python PROGRAM' or 'python -m PROGRAM'.",
     )
     parser.add_argument("-m", dest="module", action="store_true", help="PROGRAM names a module")
-    parser.add_argument("program", metavar="PROGRAM", help="a script, directory or zip file")
+    parser.add_argument("program", metavar="PROGRAM", help="a script, directory, zip file or '-'")
     own = parser.add_argument("args", metavar="ARGS", nargs="...", help="the program's own")
     own.required = False  # or Python 3.11 says in its error that it is
     options = parser.parse_args(argv)
@@ -55,16 +61,20 @@ def run(argv: list[str]) -> int:
     from . import install
 
     install()
+    sys.argv = ["-m" if options.module else options.program, *options.args]
+    load = _load_module if options.module else _load_path
     try:
-        if options.module:
-            sys.argv = ["-m", *options.args]
-            module, code = _load_module(options.program)
-            sys.argv[0] = module.__file__ or "-m"
-        else:
-            sys.argv = [options.program, *options.args]
-            module, code = _load_path(options.program)
+        module, program = load(options.program)
         sys.modules["__main__"] = module
-        exec(code, module.__dict__)
+        if program is None:
+            import code
+
+            code.interact(local=module.__dict__, exitmsg="")
+        else:
+            exec(program, module.__dict__)
+    except _NoProgram as exc:
+        print(f"{PROG} run: {exc}", file=sys.stderr)
+        return exc.status
     except SystemExit:
         raise
     except BaseException as exc:
@@ -135,95 +145,72 @@ def _descriptor_limit() -> str:
     return f"{soft} (at most {hard})"
 
 
-def _fail(status: int, message: str) -> NoReturn:
-    print(f"{PROG} run: {message}", file=sys.stderr)
-    raise SystemExit(status)
+class _NoProgram(Exception):
+    """There is nothing to run."""
+
+    status = 1
 
 
-def _main_module(spec: importlib.machinery.ModuleSpec | None) -> ModuleType:
-    """A fresh `__main__`, as Python makes it for a program."""
-    module = ModuleType("__main__")
-    module.__dict__.update(__builtins__=sys.modules["builtins"], __spec__=spec)
-    if spec is not None:
-        module.__package__ = spec.parent
-        module.__loader__ = spec.loader
-        module.__file__ = spec.origin
-        module.__dict__["__cached__"] = spec.cached
-    return module
-
-
-def _load_path(path: str) -> tuple[ModuleType, CodeType]:
-    """`__main__` and its code for a script, or for a directory or zip file with a __main__.py."""
-    importer = pkgutil.get_importer(path)
-    if importer is not None:
-        _set_first_path(os.path.abspath(path))
-        spec = importer.find_spec("__main__")
-        if spec is None:
-            _fail(1, f"can't find '__main__' module in {path!r}")
-        return _main_module(spec), _code_of(spec, "__main__")
-    full = os.path.abspath(path)
-    try:
-        with io.open_code(full) as file:
-            source = file.read()
-    except OSError as exc:
-        _fail(2, f"can't open file {full!r}: [Errno {exc.errno}] {exc.strerror}")
-    _set_first_path(os.path.dirname(os.path.realpath(path)))
-    module = _main_module(None)
-    module.__file__ = full
-    if full.endswith(".pyc"):
-        loader = importlib.machinery.SourcelessFileLoader("__main__", full)
-        module.__loader__ = loader
-        code = loader.get_code("__main__")
-        assert code is not None
-        return module, code
-    module.__loader__ = importlib.machinery.SourceFileLoader("__main__", full)
-    return module, compile(source, full, "exec", dont_inherit=True)
+class _NoFile(_NoProgram):
+    status = 2
 
 
 def _load_module(name: str) -> tuple[ModuleType, CodeType]:
     """`__main__` and its code for a module, or for a package's own `__main__`."""
-    spec = _find_spec(name)
-    if spec is None:
-        _fail(1, f"No module named {name}")
-    if spec.submodule_search_locations is not None:
-        package, name = name, f"{name}.__main__"
-        spec = _find_spec(name)
-        if spec is None:
-            _fail(
-                1,
-                f"No module named {name}; {package!r} is a package and cannot be directly executed",
-            )
-    return _main_module(spec), _code_of(spec, name)
+    _, spec, program = _module_details(name, _NoProgram)
+    sys.argv[0] = spec.origin
+    return _main_module(spec), program
 
 
-def _find_spec(name: str) -> importlib.machinery.ModuleSpec | None:
-    try:
-        return importlib.util.find_spec(name)
-    except (ImportError, AttributeError, TypeError, ValueError) as exc:
-        _fail(
-            1,
-            f"Error while finding module specification for {name!r} ({type(exc).__name__}: {exc})",
-        )
-
-
-def _code_of(spec: importlib.machinery.ModuleSpec, name: str) -> CodeType:
-    get_code = getattr(spec.loader, "get_code", None)
-    code: CodeType | None = get_code(name) if get_code else None
-    if code is None:
-        _fail(1, f"No code object available for {name}")
-    return code
-
-
-def _set_first_path(path: str) -> None:
-    """Replace the working directory, which `python -m` put first, as `python PROGRAM` does."""
+def _load_path(path: str) -> tuple[ModuleType, CodeType | None]:
+    """The same for what is no module. A terminal has no code: it is to be talked with."""
     if not sys.flags.safe_path:
-        sys.path[0] = path
+        del sys.path[0]  # the working directory, which `python -m` has put there
+    if path == "-":
+        return _load_stdin()
+    full = os.path.abspath(path)
+    if pkgutil.get_importer(path) is not None:  # a directory or zip file
+        sys.path.insert(0, full)
+        _, spec, program = _main_details(_NoProgram)
+        return _main_module(spec), program
+    try:
+        with io.open_code(full) as file:
+            source = file.read()
+    except OSError as exc:
+        raise _NoFile(f"can't open file {full!r}: [Errno {exc.errno}] {exc.strerror}") from None
+    if not sys.flags.safe_path:
+        sys.path.insert(0, os.path.dirname(os.path.realpath(path)))
+    module = _main_module()
+    module.__file__ = full
+    if full.endswith(".pyc"):
+        loader = importlib.machinery.SourcelessFileLoader("__main__", full)
+        module.__loader__ = loader
+        return module, loader.get_code("__main__")
+    module.__loader__ = importlib.machinery.SourceFileLoader("__main__", full)
+    return module, compile(source, full, "exec", dont_inherit=True)
+
+
+def _load_stdin() -> tuple[ModuleType, CodeType | None]:
+    if not sys.flags.safe_path:
+        sys.path.insert(0, "")
+    module = _main_module()
+    module.__file__, module.__loader__ = "<stdin>", importlib.machinery.BuiltinImporter
+    if sys.stdin.isatty():
+        return module, None
+    return module, compile(sys.stdin.buffer.read(), "<stdin>", "exec", dont_inherit=True)
+
+
+def _main_module(spec: importlib.machinery.ModuleSpec | None = None) -> ModuleType:
+    """A fresh `__main__`, as Python makes it for a program."""
+    module = ModuleType("__main__") if spec is None else importlib.util.module_from_spec(spec)
+    module.__dict__.update(__name__="__main__", __builtins__=builtins)
+    return module
 
 
 def _after_our_frames(traceback: TracebackType | None) -> TracebackType | None:
     while traceback is not None:
         name = traceback.tb_frame.f_globals.get("__name__", "")
-        if name != __name__ and name.partition(".")[0] != "importlib":
+        if name != __name__ and name.partition(".")[0] not in ("importlib", "runpy"):
             break
         traceback = traceback.tb_next
     return traceback

@@ -12,7 +12,7 @@ import pytest
 import moodloop
 
 SHOW = """\
-import json, pickle, sys
+import json, os, pickle, sys
 
 class Thing:
     pass
@@ -22,16 +22,24 @@ print(json.dumps({
     "argv": sys.argv,
     "path0": sys.path[0],
     "name": __name__,
-    "file": __file__,
+    "path": sys.path,
+    "file": globals().get("__file__"),
     "package": __package__,
     "spec": __spec__ and __spec__.name,
-    "loader": type(__loader__).__name__,
+    "loader": getattr(__loader__, "__name__", None) or type(__loader__).__name__,
     "builtins": type(__builtins__).__name__,
     "main": sys.modules["__main__"].__dict__ is globals(),
 }))
 """
 
-RUNS = [("script.py",), ("-m", "module"), ("-m", "package"), ("-m", "package.sub"), ("folder",)]
+RUNS = [
+    ("script.py",),
+    ("-m", "module"),
+    ("-m", "package"),
+    ("-m", "package.sub"),
+    ("folder",),
+    ("-",),
+]
 
 
 @pytest.fixture
@@ -40,7 +48,7 @@ def program(tmp_path):
 
     class Program:
         def write(self, code):
-            code = textwrap.dedent(code)
+            self.code = code = textwrap.dedent(code)
             for name in (
                 "script.py",
                 "module.py",
@@ -54,11 +62,11 @@ def program(tmp_path):
                 path.write_text("" if name.endswith("__init__.py") else code)
             return self
 
-        def run(self, *args):
-            return moodloop_cli("run", *args, cwd=tmp_path)
+        def run(self, *args, flags=()):
+            return python(*flags, "-m", "moodloop", "run", *args, cwd=tmp_path, input=self.code)
 
-        def python(self, *args):
-            return python(*args, cwd=tmp_path)
+        def python(self, *args, flags=()):
+            return python(*flags, *args, cwd=tmp_path, input=self.code)
 
     return Program()
 
@@ -78,13 +86,17 @@ def without_runpy(text):
     return re.sub(r'  File "<frozen runpy>".*\n', "", text)
 
 
+@pytest.mark.parametrize("flags", [(), ("-P",)], ids=["", "safe path"])
 @pytest.mark.parametrize("how", RUNS, ids=" ".join)
-def test_program_sees_what_python_shows_it(program, how):
+def test_program_sees_what_python_shows_it(program, how, flags):
     program.write(SHOW)
     args = [*how, "one", "-m", "--help", "--version", "--", "-x=1"]
-    done = program.run(*args)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == program.python(*args).stdout
+    done, reference = program.run(*args, flags=flags), program.python(*args, flags=flags)
+    assert done.returncode == reference.returncode
+    if flags and how[0] == "-m":  # where the modules are not in the path
+        assert done.stderr.split(": ", 1)[1] == reference.stderr.split(": ", 1)[1]
+    else:
+        assert (done.stdout, done.stderr) == (reference.stdout, "")
 
 
 @pytest.mark.parametrize("how", RUNS, ids=" ".join)
@@ -115,11 +127,13 @@ def test_traceback_is_pythons(program, how):
     assert done.stderr == without_runpy(reference.stderr)
 
 
-def test_syntax_error_is_pythons(program):
+@pytest.mark.parametrize("how", RUNS, ids=" ".join)
+def test_syntax_error_is_pythons(program, how):
     program.write("x = (\n")
-    done, reference = program.run("script.py"), program.python("script.py")
+    done, reference = program.run(*how), program.python(*how)
     assert done.returncode == reference.returncode == 1
-    assert done.stderr == reference.stderr
+    assert reference.stderr.endswith(done.stderr)  # with frames of importlib before, for a module
+    assert done.stderr.startswith('  File "')
 
 
 @pytest.mark.parametrize(
@@ -168,6 +182,30 @@ def test_program_that_is_not_there(tmp_path, how):
     assert "Traceback" not in done.stderr
     if how != ("package",):
         assert done.stderr.split(": ", 1)[1] == reference.stderr.split(": ", 1)[1]
+
+
+def test_terminal_is_talked_with(tmp_path):
+    """`run -` on a terminal reads line by line, as `python -` does."""
+    ours, theirs = os.openpty()
+    with (
+        open(ours, "r+b", buffering=0) as terminal,
+        subprocess.Popen(
+            [sys.executable, "-m", "moodloop", "run", "-"],
+            stdin=theirs,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            cwd=tmp_path,
+            text=True,
+        ) as child,
+    ):
+        os.close(theirs)
+        terminal.write(b"import asyncio\nprint(asyncio.new_event_loop)\n")
+        while "built-in" not in (line := child.stdout.readline()) and "function" not in line:
+            assert line
+        terminal.write(b"1/0\nraise SystemExit(7)\n")
+        out, _ = child.communicate(timeout=30)
+    assert "ZeroDivisionError" in out and "moodloop" not in out
+    assert child.returncode == 7
 
 
 def test_zip_file(tmp_path):
