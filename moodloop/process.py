@@ -11,15 +11,21 @@ import errno
 import os
 import signal
 import threading
+import time
 import weakref
 from asyncio import tasks, unix_events
 from asyncio.log import logger
 from typing import Any
 
+from . import pidfd
+
 _UnixSubprocessTransport: Any = unix_events._UnixSubprocessTransport  # type: ignore[attr-defined]
 
 # What the standard library reports when somebody else has taken the exit status.
 STATUS_UNKNOWN = 255
+
+# A stop that a tracer in this process has not taken yet is told again and again, without a wait.
+TRACED_SECONDS = 0.05
 
 
 async def make_subprocess_transport(
@@ -73,7 +79,7 @@ class SubprocessTransport(_UnixSubprocessTransport):  # type: ignore[misc]
     """An asyncio.SubprocessTransport over a subprocess.Popen."""
 
     _closed: bool
-    # The pidfd, while it is watched; None when a thread waits instead.
+    # Of the child, while it is watched; None where there is none.
     _pidfd: int | None = None
     # Calls of the protocol that wait in the loop: at first connection_made().
     _waiting_calls = 1
@@ -84,19 +90,12 @@ class SubprocessTransport(_UnixSubprocessTransport):  # type: ignore[misc]
         """See to it that _ended() is called in the loop when the child has exited."""
         self._loop._children.add(self)
         try:
-            pidfd = os.pidfd_open(self._pid)
+            # Fails on a kernel before 5.3, in a sandbox that forbids it, or if no descriptor is
+            # left; or the kernel has reaped the child already, because SIGCHLD is ignored.
+            self._pidfd = os.pidfd_open(self._pid)
+            self._loop._add_reader(self._pidfd, self._ended)  # epoll has a limit for each user
         except (AttributeError, OSError):
-            # A kernel before 5.3, a sandbox that forbids it, no descriptor left; or the kernel
-            # has reaped the child already, because SIGCHLD is ignored.
             self._watch_in_thread()
-            return
-        try:
-            self._loop._add_reader(pidfd, self._ended)
-        except OSError:  # epoll's limit for a user is reached
-            os.close(pidfd)
-            self._watch_in_thread()
-        else:
-            self._pidfd = pidfd
 
     def _watch_in_thread(self) -> None:
         try:
@@ -107,7 +106,7 @@ class SubprocessTransport(_UnixSubprocessTransport):  # type: ignore[misc]
                 daemon=True,
             ).start()
         except BaseException:
-            self._loop._children.discard(self)
+            self._unwatch()
             raise
 
     def _watched(self) -> bool:
@@ -115,9 +114,6 @@ class SubprocessTransport(_UnixSubprocessTransport):  # type: ignore[misc]
 
     def _unwatch(self) -> None:
         self._loop._children.discard(self)
-        self._stop_polling()
-
-    def _stop_polling(self) -> None:
         if self._pidfd is not None:
             self._loop._remove_reader(self._pidfd)
             os.close(self._pidfd)
@@ -129,7 +125,8 @@ class SubprocessTransport(_UnixSubprocessTransport):  # type: ignore[misc]
         returncode = self._reap(wait=True)
         if returncode is None:
             # Dead, but a debugger that traces it is told first: that may take any time.
-            self._stop_polling()
+            if self._pidfd is not None:
+                self._loop._remove_reader(self._pidfd)
             self._watch_in_thread()
             return
         self._unwatch()
@@ -140,22 +137,18 @@ class SubprocessTransport(_UnixSubprocessTransport):  # type: ignore[misc]
 
         From the moment the child is reaped its pid may be another process's, so it is here, in
         the loop's thread, that it happens and becomes known. The lock keeps a Popen.wait() of
-        another thread from guessing a status when it comes second; `wait` says to wait for it.
+        another thread from guessing a status when it comes second; `wait` says to wait for it,
+        which is short: that thread waits no more either.
         """
         proc = self._proc
-        if not proc._waitpid_lock.acquire(wait):
+        if not self._can_be_reaped() or not proc._waitpid_lock.acquire(wait):
             return None
         try:
             if proc.returncode is None:
                 try:
                     pid, status = os.waitpid(proc.pid, os.WNOHANG)
                 except ChildProcessError:
-                    logger.warning(
-                        "child process pid %d exit status already read:  will report returncode %d",
-                        proc.pid,
-                        STATUS_UNKNOWN,
-                    )
-                    proc.returncode = STATUS_UNKNOWN
+                    proc.returncode = self._status_that_others_took()
                 else:
                     if pid:
                         proc.returncode = os.waitstatus_to_exitcode(status)
@@ -163,6 +156,23 @@ class SubprocessTransport(_UnixSubprocessTransport):  # type: ignore[misc]
             return returncode
         finally:
             proc._waitpid_lock.release()
+
+    def _can_be_reaped(self) -> bool:
+        try:
+            return self._proc.returncode is not None or _has_exited(self._pid, os.WNOHANG)
+        except ChildProcessError:  # somebody has done it
+            return True
+
+    def _status_that_others_took(self) -> int:
+        status = None if self._pidfd is None else pidfd.exit_status(self._pidfd)
+        if status is not None:
+            return os.waitstatus_to_exitcode(status)
+        logger.warning(
+            "child process pid %d exit status already read:  will report returncode %d",
+            self._pid,
+            STATUS_UNKNOWN,
+        )
+        return STATUS_UNKNOWN
 
     def _process_exited(self, returncode: int) -> None:
         try:
@@ -266,9 +276,9 @@ class SubprocessTransport(_UnixSubprocessTransport):  # type: ignore[misc]
         if self._loop.get_debug():
             logger.warning("Close running child process: kill %r", self)
         try:
-            self._proc.kill()
-        except (ProcessLookupError, PermissionError):
-            pass  # gone meanwhile, or it runs as another user
+            self.kill()  # Popen's own takes a stop of a traced child for its end
+        except PermissionError:
+            pass  # it runs as another user
 
     def _close_pipes(self) -> None:
         for protocol in self._pipes.values():
@@ -294,9 +304,20 @@ def _nothing() -> None:
     pass
 
 
+def _has_exited(pid: int, options: int = 0) -> bool:
+    """Whether a child has; it stays unreaped. ChildProcessError if there is no such child.
+
+    A stop of a child that this process itself traces comes here too, whatever is asked for: it is
+    no end, and left for the tracer to take.
+    """
+    found = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | options)
+    return found is not None and found.si_code in (os.CLD_EXITED, os.CLD_KILLED, os.CLD_DUMPED)
+
+
 def _wait_in_thread(pid: int, child: weakref.ref[SubprocessTransport]) -> None:
     try:
-        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        while not _has_exited(pid):
+            time.sleep(TRACED_SECONDS)
     except ChildProcessError:
         pass
     transport = child()

@@ -2,9 +2,12 @@
 
 import asyncio
 import contextlib
+import ctypes
 import errno
+import fcntl
 import os
 import signal
+import struct
 import subprocess
 import sys
 import threading
@@ -15,6 +18,8 @@ import pytest
 from support import hygiene
 from support.leaks import growth
 from support.loops import ASYNCIO, PY314, TIMEOUT, drive, turns, until
+
+from moodloop import pidfd
 
 PIPE = subprocess.PIPE
 
@@ -396,7 +401,29 @@ class TestExit:
             assert any("will report returncode 255" in m for m in log())
 
     @pytest.mark.moodloop_only
-    def test_status_unknown_is_told(self, run, log):
+    @pytest.mark.parametrize("code", [3, -signal.SIGKILL, -signal.SIGSEGV])
+    def test_status_that_the_kernel_tells(self, run, log, code):
+        """Somebody has reaped the child, and a pidfd knows how it ended."""
+
+        async def main():
+            transport, protocol = await asyncio.get_running_loop().subprocess_exec(
+                Child, "sh", "-c", f"read _; {f'exit {code}' if code > 0 else f'kill {code} $$'}"
+            )
+            transport.get_pipe_transport(0).write(b"go\n")
+            await turns()
+            os.waitpid(transport.get_pid(), 0)
+            assert await protocol.exited == code
+            await protocol.lost
+            transport.close()
+
+        need_pidfd_info()
+        run(main())
+        assert log() == []
+
+    @pytest.mark.moodloop_only
+    def test_status_unknown_is_told(self, run, log, monkeypatch):
+        monkeypatch.setattr(pidfd, "_PIDFD_GET_INFO", 0)  # a kernel before Linux 6.15
+
         async def main():
             async with sleeping() as (transport, protocol):
                 os.kill(transport.get_pid(), signal.SIGKILL)
@@ -470,21 +497,104 @@ class TestExit:
         loop.remove_signal_handler(signal.SIGCHLD)
 
     @pytest.mark.moodloop_only
-    def test_sigchld_ignored(self, snippet):
-        """The kernel reaps the child at once, so nobody can know its status."""
-        done = snippet("""
+    @pytest.mark.parametrize("told", [False, True])
+    def test_sigchld_ignored(self, snippet, told):
+        """The kernel reaps the child at once: its pidfd alone knows its status, from 6.15 on."""
+        if told:
+            need_pidfd_info()
+        done = snippet(f"""
+            from moodloop import pidfd
             signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+            if not {told}:
+                pidfd._PIDFD_GET_INFO = 0
 
             async def main():
-                process = await asyncio.create_subprocess_exec("sh", "-c", "exit 3")
-                return await process.wait()
+                process = await asyncio.create_subprocess_exec("cat", stdin=-1)
+                process.stdin.close()
+                killed = await asyncio.create_subprocess_exec("cat", stdin=-1)
+                killed.kill()
+                return await process.wait(), await killed.wait()
 
             loop = new_loop()
             print(drive(loop, main()))
             loop.close()
         """)
-        assert done.out == "255\n", done.err
-        assert "will report returncode 255" in done.err
+        assert done.out == ("(0, -9)\n" if told else "(255, 255)\n"), done.err
+        assert ("will report returncode 255" in done.err) is not told
+
+
+def need_pidfd_info():
+    with subprocess.Popen(["true"]) as child:
+        fd = os.pidfd_open(child.pid)
+    try:
+        if pidfd.exit_status(fd) is None:
+            pytest.skip("the kernel tells it from Linux 6.15 on")
+    finally:
+        os.close(fd)
+
+
+@pytest.mark.moodloop_only
+class TestPidfd:
+    """What is made of the kernel's answers, whichever kernel it is."""
+
+    MASK, STATUS = struct.Struct("=Q"), struct.Struct("=i")
+
+    @pytest.fixture
+    def kernel(self, monkeypatch):
+        """Has the kernel answer with the masks and the exit status, or with an error."""
+
+        def kernel(*masks, status=0):
+            masks = iter(masks)
+
+            def ioctl(fd, request, info):
+                # PIDFD_GET_INFO as x86, ARM and RISC-V have it
+                assert request == 0xC040FF0B and len(info) == 64
+                assert self.MASK.unpack_from(info) == (8,)
+                mask = next(masks)
+                if mask is None:
+                    raise OSError(errno.ENOTTY, os.strerror(errno.ENOTTY))
+                self.MASK.pack_into(info, 0, mask)
+                self.STATUS.pack_into(info, 60, status)
+
+            monkeypatch.setattr(fcntl, "ioctl", ioctl)
+
+        return kernel
+
+    @pytest.fixture
+    def fd(self):
+        """A child's that has ended, and is reaped."""
+        with subprocess.Popen(["true"]) as child:
+            fd = os.pidfd_open(child.pid)
+        yield fd
+        os.close(fd)
+
+    @pytest.mark.parametrize("status", [0, 3 << 8, signal.SIGKILL, 0x80 | signal.SIGSEGV])
+    def test_told(self, kernel, fd, status):
+        kernel(12, status=status)
+        assert pidfd.exit_status(fd) == status
+
+    def test_told_a_moment_later(self, kernel, fd):
+        kernel(7, 15, status=7 << 8)
+        assert pidfd.exit_status(fd) == 7 << 8
+
+    def test_never_told(self, kernel, fd):
+        """Of Linux 6.13: the call is there, and no such answer."""
+        kernel(7, 7)
+        assert pidfd.exit_status(fd) is None
+
+    def test_no_such_call(self, kernel, fd):
+        kernel(None)
+        assert pidfd.exit_status(fd) is None
+
+    def test_not_ended(self, kernel):
+        with subprocess.Popen(["sleep", "1000"]) as child:
+            fd = os.pidfd_open(child.pid)
+            try:
+                kernel(7)
+                assert pidfd.exit_status(fd) is None
+            finally:
+                os.close(fd)
+                child.kill()
 
 
 class TestThreadsAndLoops:
@@ -818,19 +928,87 @@ class TestWithoutPidfd:
         monkeypatch.setattr(os, "pidfd_open", lambda pid: os.open("/etc/passwd", os.O_RDONLY))
         assert run(result("sh", "-c", "echo x; exit 3")) == (3, b"x\n", b"")
 
-    def test_a_debugger_is_told_first(self, run, monkeypatch):
-        """The child is dead, yet its status cannot be had until then."""
-        waitpid, asked = os.waitpid, []
 
-        def not_yet(pid, options):
-            asked.append(pid)
-            return waitpid(pid, options) if len(asked) > 1 else (0, 0)
+PTRACE_TRACEME, PTRACE_SEIZE = 0, 0x4206
+libc = ctypes.CDLL(None, use_errno=True)
+
+# It looks at the child's end only when told, and is seen to have begun.
+DEBUGGER = f"""
+import ctypes, os, sys
+pid = int(sys.argv[1])
+if ctypes.CDLL(None).ptrace({PTRACE_SEIZE}, pid, None, None):
+    sys.exit("not allowed")
+print("traces", flush=True)
+input()
+os.waitpid(pid, 0)
+"""
+
+
+@contextlib.contextmanager
+def traced(pid):
+    """A debugger traces the process; a function that lets go of one that has ended."""
+    with subprocess.Popen([sys.executable, "-c", DEBUGGER, str(pid)], stdin=PIPE, stdout=PIPE) as p:
+        if p.stdout.readline() != b"traces\n":
+            pytest.skip("no process may trace another one here")
+        yield lambda: (p.stdin.write(b"\n"), p.stdin.flush())
+
+
+@pytest.mark.moodloop_only
+class TestTraced:
+    @pytest.mark.parametrize("pidfds", [True, False])
+    @pytest.mark.parametrize("popen_waits", [False, True])
+    def test_a_debugger_is_told_first(self, loop, run, monkeypatch, log, pidfds, popen_waits):
+        """The child is dead, yet its status cannot be had until then; the loop goes on."""
+        if not pidfds:
+            forbid(monkeypatch, errno.ENOSYS)
 
         async def main():
             async with sleeping() as (transport, protocol):
-                monkeypatch.setattr(os, "waitpid", not_yet)
-                os.kill(transport.get_pid(), signal.SIGTERM)
-                assert await protocol.exited == -signal.SIGTERM
-                assert len(asked) == 2
+                popen = transport.get_extra_info("subprocess")
+                with traced(popen.pid) as let_go:
+                    if popen_waits:
+                        waiting = loop.run_in_executor(None, popen.wait)
+                        await until(popen._waitpid_lock.locked)
+                    transport.kill()
+                    await asyncio.sleep(0.05)  # it has not ended, however long
+                    assert protocol.events == ["made"]
+                    let_go()
+                    assert await protocol.exited == -signal.SIGKILL
+                    if popen_waits:
+                        assert await waiting == -signal.SIGKILL
+                        await loop.shutdown_default_executor()
 
         run(main())
+        assert log() == []
+
+    @pytest.mark.parametrize("pidfds", [True, False])
+    def test_by_this_process(self, run, monkeypatch, log, pidfds):
+        """Its stops are no end, and the tracer's to take."""
+        if not pidfds:
+            forbid(monkeypatch, errno.ENOSYS)
+
+        async def main():
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # of fork() with threads
+                transport, protocol = await asyncio.get_running_loop().subprocess_exec(
+                    Child,
+                    "sleep",
+                    "1000",
+                    stdin=None,
+                    stdout=None,
+                    stderr=None,
+                    preexec_fn=lambda: libc.ptrace(PTRACE_TRACEME, 0, None, None),
+                )
+            pid = transport.get_pid()
+            stop = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+            assert stop.si_code == os.CLD_TRAPPED
+            await turns(10)
+            assert protocol.events == ["made"]
+            assert transport._reap(wait=True) is None
+            assert os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) == stop
+            transport.close()
+            assert await protocol.exited == -signal.SIGKILL
+            await protocol.lost
+
+        run(main())
+        assert log() == []
