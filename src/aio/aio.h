@@ -88,7 +88,8 @@ struct ml_base {
     ml_precise precise;
     ml_pacer pacer;
     PyObject *empty_context; /* see context.h */
-    bool empty_entered;      /* a callback is in it */
+    PyObject **entered_slot; /* of the callback that runs in one of these, and which; or NULL */
+    PyObject *entered;
     PyObject *current_handle;
     PyObject *task_factory;  /* NULL: none */
     PyObject *loop_keywords; /* {"loop": self}, made on first use */

@@ -23,29 +23,38 @@ ml_context_capture(bool *failed)
     return copy;
 }
 
-/* Enters *slot's context, which a NULL slot then has until ml_context_leave(); returns it (new
- * reference) for that, or NULL on error. */
+/* What the callback runs in that was entered last with a NULL slot becomes its own. */
+static inline void
+ml_context_claim(ml_base *loop)
+{
+    if (*loop->entered_slot == NULL) {
+        *loop->entered_slot = Py_NewRef(loop->entered);
+    }
+}
+
+/* Enters *slot's context; returns it (new reference) for ml_context_leave, or NULL on error. */
 static inline PyObject *
 ml_context_enter(ml_base *loop, PyObject **slot)
 {
-    if (*slot == NULL) {
-        if (loop->empty_context == NULL || loop->empty_entered) {
-            *slot = PyContext_New();
-            if (loop->empty_context == NULL) {
-                loop->empty_context = Py_XNewRef(*slot);
-                loop->empty_entered = *slot != NULL;
-            }
-        }
-        else {
-            *slot = Py_NewRef(loop->empty_context);
-            loop->empty_entered = true;
-        }
-        if (*slot == NULL) {
+    PyObject *context = *slot;
+
+    if (context == NULL) {
+        context = loop->empty_context;
+        loop->empty_context = NULL; /* ours alone while it is entered */
+        if (context == NULL && (context = PyContext_New()) == NULL) {
             return NULL;
         }
+        if (loop->entered_slot != NULL) { /* one callback runs another */
+            ml_context_claim(loop);
+        }
+        loop->entered_slot = slot;
+        loop->entered = context;
     }
-    PyObject *context = Py_NewRef(*slot);
+    else {
+        Py_INCREF(context);
+    }
     if (PyContext_Enter(context) < 0) {
+        loop->entered_slot = loop->entered_slot == slot ? NULL : loop->entered_slot;
         Py_DECREF(context);
         return NULL;
     }
@@ -59,15 +68,16 @@ ml_context_leave(ml_base *loop, PyObject **slot, PyObject *context)
     if (PyContext_Exit(context) < 0) {
         ml_unraisable((PyObject *)loop);
     }
-    if (context == loop->empty_context) {
-        Py_ssize_t ours = 2 + (*slot == context); /* the loop's and the one that is stolen */
-        loop->empty_entered = false;
-        if (Py_REFCNT(context) > ours || PyObject_Size(context) > 0) {
-            Py_CLEAR(loop->empty_context); /* the callback's own, from now on */
+    if (loop->entered_slot == slot) {
+        loop->entered_slot = NULL;
+    }
+    if (*slot == NULL) {
+        if (Py_REFCNT(context) == 1 && loop->empty_context == NULL && PyObject_Size(context) == 0) {
+            loop->empty_context = context;
+            return;
         }
-        else if (*slot == context) {
-            Py_CLEAR(*slot);
-        }
+        *slot = context;
+        return;
     }
     Py_DECREF(context);
 }

@@ -1,5 +1,6 @@
 /* Handle and TimerHandle as Python sees them: methods, attributes, comparison. */
 #include "aio.h"
+#include "context.h"
 
 /* ---- Handle ------------------------------------------------------------------------------- */
 
@@ -37,6 +38,9 @@ handle_run(ml_handle *handle, PyObject *Py_UNUSED(unused))
 static PyObject *
 handle_get_context(ml_handle *handle, void *Py_UNUSED(closure))
 {
+    if (handle->loop->entered_slot == &handle->context) {
+        ml_context_claim(handle->loop);
+    }
     if (handle->context == NULL && (handle->context = PyContext_New()) == NULL) {
         return NULL;
     }

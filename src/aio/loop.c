@@ -164,7 +164,6 @@ ml_base_shut(ml_base *self)
         }
     }
     Py_CLEAR(self->empty_context);
-    self->empty_entered = false;
     Py_CLEAR(self->current_handle);
     Py_CLEAR(self->loop_keywords);
 }
