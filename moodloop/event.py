@@ -15,6 +15,7 @@ from typing import TypeVar as _TypeVar
 
 from . import _core
 from ._core import *  # noqa: F403  (types, functions and constants: see the stub)
+from ._version import __version__ as __version__
 
 _F = _TypeVar("_F", bound=_Callable[..., _Any])
 

@@ -331,7 +331,7 @@ class EventLoop(Internals, asyncio.BaseEventLoop):  # type: ignore[misc]
 
     # ---- servers -------------------------------------------------------------------------
 
-    create_unix_server = stdlib.create_unix_server
+    create_unix_server = stdlib.create_unix_server  # type: ignore[assignment]
 
     def _start_serving(
         self,

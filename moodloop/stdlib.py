@@ -8,6 +8,11 @@ these names moves.
 
 from __future__ import annotations
 
+import functools
+import os
+import socket
+import struct
+import sys
 from asyncio import CancelledError, constants, tasks, unix_events
 from typing import Any
 
@@ -16,7 +21,6 @@ from . import _core
 _Unix: Any = unix_events._UnixSelectorEventLoop
 
 create_unix_connection = _Unix.create_unix_connection
-create_unix_server = _Unix.create_unix_server
 check_signal = _Unix._check_signal
 sock_sendfile_native = _Unix._sock_sendfile_native
 sock_sendfile_native_impl = _Unix._sock_sendfile_native_impl
@@ -27,6 +31,26 @@ sock_add_cancellation_callback = _Unix._sock_add_cancellation_callback
 _StreamTransport: Any = _core.StreamTransport
 _StreamTransport._start_tls_compatible = True
 _StreamTransport._sendfile_compatible = constants._SendfileMode.TRY_NATIVE
+
+
+@functools.wraps(_Unix.create_unix_server)
+async def create_unix_server(
+    loop: Any, protocol_factory: Any, path: Any = None, *, sock: Any = None, **options: Any
+) -> Any:
+    if sys.version_info >= (3, 13) and sock is not None and _listens_for_another(sock):
+        options.setdefault("cleanup_socket", False)
+    return await _Unix.create_unix_server(loop, protocol_factory, path, sock=sock, **options)
+
+
+def _listens_for_another(sock: socket.socket) -> bool:
+    """Whether systemd or a parent made it listen, who will want its path after this server."""
+    if sock.family != socket.AF_UNIX or not sock.getsockopt(
+        socket.SOL_SOCKET, socket.SO_ACCEPTCONN
+    ):
+        return False
+    credentials = struct.Struct("3i")  # of the process that called listen(), see unix(7)
+    found = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, credentials.size)
+    return bool(credentials.unpack(found)[0] != os.getpid())
 
 
 async def sendfile_over(loop: Any, transport: Any, send: Any, *args: Any) -> int:

@@ -4,6 +4,8 @@ import asyncio
 import os
 import socket
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -151,6 +153,37 @@ class TestPaths:
                 server, _ = await served(path)
                 os.unlink(path)
                 await finish(server)
+
+            run(main())
+
+        @pytest.mark.moodloop_only
+        @pytest.mark.parametrize("asked", [False, True])
+        def test_another_process_listened(self, run, path, asked):
+            """As systemd hands sockets over: the path is not this server's to look at or unlink."""
+            with socket.socket(socket.AF_UNIX) as sock:
+                sock.bind(path)
+                listen = f"import socket; socket.socket(fileno={sock.fileno()}).listen()"
+                subprocess.run([sys.executable, "-c", listen], pass_fds=[sock.fileno()], check=True)
+
+                async def main():
+                    options = {"cleanup_socket": True} if asked else {}
+                    server, protocols = await served(None, sock=sock, **options)
+                    await exchange(path, protocols, server)
+                    await finish(server)
+
+                run(main())
+            assert os.path.exists(path) is not asked
+
+        @pytest.mark.parametrize("listens", [False, True])
+        def test_socket_of_this_process(self, run, path, listens):
+            async def main():
+                with socket.socket(socket.AF_UNIX) as sock:
+                    sock.bind(path)
+                    if listens:
+                        sock.listen()
+                    server, _ = await served(None, sock=sock)
+                    await finish(server)
+                    assert not os.path.exists(path)
 
             run(main())
 

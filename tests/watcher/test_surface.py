@@ -224,3 +224,8 @@ def test_factories(loop, name, spelling):
     assert type(made) is type(like) and made.loop is loop
     assert (made.callback, made.data, made.priority) == (print, 5, 1)
     assert not made.active and not made.pending and made.ref
+
+
+def test_version():
+    """As mood.event has it."""
+    assert event.__version__ == moodloop.__version__
