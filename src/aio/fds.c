@@ -356,6 +356,7 @@ register_handle(ml_base *self, PyObject *fileobj, int fd, int direction, ml_hand
             return -1;
         }
         rw->loop = self;
+        rw->fdw.hosts = true;
         rw->refused = (ml_ready){.run = rw_refused, .owner = (PyObject *)self};
         slot->rw[direction] = rw;
     }

@@ -104,10 +104,12 @@ ml_base_attach(ml_base *self, PyObject *Py_UNUSED(unused))
     if (ml_loop_check_thread(self->ev) < 0) { /* our callbacks would run there, as if in no loop */
         return NULL;
     }
+    if (ml_loop_serve(self->ev, &guest_ops) < 0) {
+        return NULL;
+    }
     self->running = self->guest = true;
     self->sleeping = true; /* from here on another thread's calls wake the loop */
     self->woken = false;
-    self->ev->host_ops = &guest_ops;
     count(self, ml_base_has_work(self) || ml_timers_next(&self->timers) < Py_HUGE_VAL);
     Py_RETURN_NONE;
 }
@@ -119,7 +121,7 @@ ml_base_end_guest(ml_base *self)
         return;
     }
     count(self, false);
-    self->ev->host_ops = NULL;
+    ml_loop_serve(self->ev, NULL);
     self->running = self->guest = self->sleeping = false;
     ml_base_track_waiting(self);
 }

@@ -8,6 +8,7 @@ ml_held_init(ml_held *held, PyObject *owner, ml_io_cb cb, void (*dead)(ml_loop *
 {
     *held = (ml_held){.owner = owner};
     ml_fdw_init(&held->fdw, cb, dead, fd, 0);
+    held->fdw.hosts = true;
 }
 
 static void

@@ -376,10 +376,13 @@ ml_base_run(ml_base *self, PyObject *Py_UNUSED(unused))
     if (ml_interrupt_begin(self->ev) < 0) {
         return NULL;
     }
+    if (ml_loop_serve(self->ev, &runner_ops) < 0) {
+        ml_interrupt_end(self->ev);
+        return NULL;
+    }
     Py_INCREF(self);
     ev_ref(self->ev->ev); /* the poll waits even if nothing is registered */
     self->running = true;
-    self->ev->host_ops = &runner_ops;
     ml_pacer_begin(&self->pacer);
     int rc = 0;
     do {
@@ -390,7 +393,7 @@ ml_base_run(ml_base *self, PyObject *Py_UNUSED(unused))
     } while (rc == 0 && !self->stopping);
     ml_interrupt_end(self->ev); /* before: it hands over signals */
     self->running = false;
-    self->ev->host_ops = NULL;
+    ml_loop_serve(self->ev, NULL);
     ev_unref(self->ev->ev);
     ml_base_track_waiting(self);
     assert(ml_base_wrong(self) == NULL);

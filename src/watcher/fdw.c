@@ -36,12 +36,40 @@ note_changed(ml_loop *loop, int fd)
     return 0;
 }
 
+/* What is left on the descriptor is told to the kernel at the next poll; if this cannot be noted
+ * for want of memory, the entry before it mostly covers it. */
+static void
+note_stopped(ml_loop *loop, int fd)
+{
+    if (note_changed(loop, fd) < 0) {
+        PyErr_Clear();
+    }
+}
+
 static int
 reserve_fd(ml_loop *loop, int fd)
 {
     return fd < loop->fds_cap
                ? 0
                : ml_grow(&loop->fds, &loop->fds_cap, (size_t)fd + 1, sizeof(*loop->fds));
+}
+
+static bool
+rests(const ml_loop *loop, const ml_fdw *fdw)
+{
+    return fdw->hosts && loop->resting;
+}
+
+static int
+begin(ml_loop *loop, ml_fdw *fdw)
+{
+    if (note_changed(loop, fdw->ev.fd) < 0) {
+        return -1;
+    }
+    /* ev_io_set, unlike ev_io_modify, marks the descriptor as possibly another open file. */
+    ev_io_set(&fdw->ev, fdw->ev.fd, fdw->ev.events & (EV_READ | EV_WRITE));
+    ev_io_start(loop->ev, &fdw->ev);
+    return 0;
 }
 
 int
@@ -53,12 +81,9 @@ ml_fdw_start(ml_loop *loop, ml_fdw *fdw)
         return 0;
     }
     ml_fdw_unlink(loop, fdw);
-    if (reserve_fd(loop, fd) < 0 || note_changed(loop, fd) < 0) {
+    if (reserve_fd(loop, fd) < 0 || (!rests(loop, fdw) && begin(loop, fdw) < 0)) {
         return -1;
     }
-    /* ev_io_set, unlike ev_io_modify, marks the descriptor as possibly another open file. */
-    ev_io_set(&fdw->ev, fd, fdw->ev.events & (EV_READ | EV_WRITE));
-    ev_io_start(loop->ev, &fdw->ev);
     fdw->next = loop->fds[fd];
     loop->fds[fd] = fdw;
     return 0;
@@ -98,11 +123,7 @@ ml_fdw_stop(ml_loop *loop, ml_fdw *fdw)
     if (ev_backend(loop->ev) == EVBACKEND_EPOLL && loop->fds[fd] == NULL) {
         return; /* of the last one on a descriptor epoll is told nothing: libev leaves it there */
     }
-    /* What is left on the descriptor is told to the kernel at the next poll; if this cannot be
-     * noted for want of memory, the entry before it mostly covers it. */
-    if (note_changed(loop, fd) < 0) {
-        PyErr_Clear();
-    }
+    note_stopped(loop, fd);
 }
 
 int
@@ -139,6 +160,39 @@ ml_fdw_recheck(ml_loop *loop, ml_fdw *fdw)
     if (ev_is_active(&fdw->ev) && note_changed(loop, fdw->ev.fd) < 0) {
         PyErr_Clear(); /* as in ml_fdw_stop() */
     }
+}
+
+void
+ml_fdw_rest(ml_loop *loop)
+{
+    loop->resting = true;
+    for (int fd = 0; fd < loop->fds_cap; fd++) {
+        for (ml_fdw *fdw = loop->fds[fd]; fdw != NULL; fdw = fdw->next) {
+            if (fdw->hosts && ev_is_active(&fdw->ev)) {
+                ev_io_stop(loop->ev, &fdw->ev);
+                note_stopped(loop, fd);
+            }
+        }
+    }
+}
+
+int
+ml_fdw_resume(ml_loop *loop)
+{
+    if (!loop->resting) {
+        return 0;
+    }
+    bool failed = ml_reserve_check() < 0;
+    for (int fd = 0; !failed && fd < loop->fds_cap; fd++) {
+        for (ml_fdw *fdw = loop->fds[fd]; !failed && fdw != NULL; fdw = fdw->next) {
+            failed = rests(loop, fdw) && !ev_is_active(&fdw->ev) && begin(loop, fdw) < 0;
+        }
+    }
+    loop->resting = false;
+    if (failed) {
+        ml_fdw_rest(loop);
+    }
+    return failed ? -1 : 0;
 }
 
 /* 0, or the errno for which libev would abort(): a closed descriptor; the loop's own epoll
@@ -313,11 +367,18 @@ ml_fdw_refused(ml_loop *loop)
     ev_async_start(loop->ev, &loop->wake);
     ev_unref(loop->ev);
     for (int fd = 0; fd < loop->fds_cap; fd++) {
-        if (loop->fds[fd] == NULL || ev_is_active(&loop->fds[fd]->ev)) {
+        ml_fdw *first = loop->fds[fd];
+        while (first != NULL && rests(loop, first)) {
+            first = first->next;
+        }
+        if (first == NULL || ev_is_active(&first->ev)) {
             continue;
         }
         int error = try_register(loop, fd);
         for (ml_fdw *fdw = loop->fds[fd]; error == 0 && fdw != NULL; fdw = fdw->next) {
+            if (rests(loop, fdw)) {
+                continue;
+            }
             ev_clear_pending(loop->ev, &fdw->ev);
             ev_io_set(&fdw->ev, fd, fdw->ev.events & (EV_READ | EV_WRITE));
             ev_io_start(loop->ev, &fdw->ev);

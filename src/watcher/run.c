@@ -370,6 +370,19 @@ outcome(ml_loop *loop)
 }
 
 int
+ml_loop_serve(ml_loop *loop, const ml_host_ops *ops)
+{
+    if (ops != NULL && ml_fdw_resume(loop) < 0) {
+        return -1;
+    }
+    loop->host_ops = ops;
+    if (ops == NULL && loop->depth > 0) { /* in a run of the program's, which goes on without */
+        ml_fdw_rest(loop);
+    }
+    return 0;
+}
+
+int
 ml_loop_run(ml_loop *loop, int flags, bool blocking)
 {
     if (ml_loop_check_open(loop) < 0 || ml_loop_check_thread(loop) < 0) {
@@ -380,6 +393,9 @@ ml_loop_run(ml_loop *loop, int flags, bool blocking)
     }
     if (loop->reset_due && ml_probe_descriptors(NULL) < 0) { /* libev would try for ever */
         return -1;
+    }
+    if (loop->host != NULL && loop->host_ops == NULL && !loop->resting) {
+        ml_fdw_rest(loop);
     }
     loop->syserr_count = 0;
     bool was_blocking = loop->blocking;

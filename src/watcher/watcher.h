@@ -22,6 +22,7 @@ typedef struct ml_inotify ml_inotify;
 struct ml_fdw {
     ev_io ev;     /* ev.data is the owner's; ev.fd and ev.events as libev keeps them */
     ml_fdw *next; /* the others on this descriptor */
+    bool hosts;   /* the host's: rests in a run without it */
     /* Called when the descriptor is found closed (ml_fdw_check()) or cannot be registered
      * (ml_fdw_refused()), after the ev_io was stopped; the loop's `dead_errno` says why. No Python
      * code may run in it. */
@@ -39,6 +40,11 @@ void ml_fdw_stop(ml_loop *loop, ml_fdw *fdw);
  * stop, init, start: the kernel is told only if the descriptor's mask really changed. Only for a
  * descriptor that is known to be the same open file as before. */
 int ml_fdw_modify(ml_loop *loop, ml_fdw *fdw, int events);
+/* Those of the host rest from a run on in which nobody would serve them: they would be reported
+ * again and again, and keep it going. What is started meanwhile rests, too. */
+void ml_fdw_rest(ml_loop *loop);
+/* The host is about to run. -1 with MemoryError, and then they still rest. */
+int ml_fdw_resume(ml_loop *loop);
 void ml_fdw_check(ml_loop *loop);
 /* Only for the descriptors that changed, which the next ml_fdw_check() looks at again. */
 void ml_fdw_check_changed(ml_loop *loop);
@@ -160,7 +166,7 @@ struct ml_loop {
     unsigned int invoked;         /* ev_iteration() when events were last invoked */
 
     /* descriptors */
-    ml_fdw **fds; /* by number: the active ml_fdw's of it */
+    ml_fdw **fds; /* by number: the active ml_fdw's of it, and those that rest */
     int fds_cap;
     int *changed; /* descriptors to look at before the next poll */
     int changed_len, changed_cap;
@@ -178,6 +184,7 @@ struct ml_loop {
     /* The asyncio loop on top, or NULL, and while it runs its functions. */
     void *host;
     const ml_host_ops *host_ops;
+    bool resting; /* see ml_fdw_rest() */
 
     double io_interval, timeout_interval;
     bool suspended;
@@ -218,6 +225,9 @@ void ml_invoking_end(ml_loop *loop);
 #define ML_RUN_ACTIVE 1 /* watchers are left */
 #define ML_RUN_BROKEN 2 /* it was told to end */
 int ml_loop_run(ml_loop *loop, int flags, bool blocking);
+/* The host begins to serve its descriptors in the runs that follow, or with NULL no longer does. -1
+ * with MemoryError, and it does not. */
+int ml_loop_serve(ml_loop *loop, const ml_host_ops *ops);
 /* ev_break, from inside of a run and in its thread. */
 void ml_loop_break(ml_loop *loop, int how);
 
