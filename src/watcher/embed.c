@@ -411,8 +411,8 @@ static const ml_kind ml_embed_kind = {
 
 /* ---- Python's view ----------------------------------------------------------------------- */
 
-/* The exception is this loop's too, as with a nested start(): else a callback that is not fatal
- * would swallow it. */
+/* The exception is this loop's too, as with a nested start(): else a callback that is not fatal and
+ * does not catch it would swallow it. */
 static PyObject *
 embed_sweep(ml_embed *self, PyObject *Py_UNUSED(unused))
 {
@@ -424,10 +424,7 @@ embed_sweep(ml_embed *self, PyObject *Py_UNUSED(unused))
     int rc = run_other(self);
 
     if (rc == -1 && !elsewhere && loop->depth > 0 && loop->exc == NULL) {
-        PyObject *exc = ml_take_exception();
-        ml_raise(Py_NewRef(exc));
-        ml_loop_set_aside(loop, (PyObject *)self);
-        ml_raise(exc);
+        ml_loop_hand_out(loop, ml_take_exception());
     }
     Py_DECREF((PyObject *)loop);
     return ml_none_or_error(rc);

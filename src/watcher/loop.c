@@ -477,6 +477,7 @@ loop_traverse(ml_loop *self, visitproc visit, void *arg)
     Py_VISIT(self->callback);
     Py_VISIT(self->data);
     Py_VISIT(self->exc);
+    Py_VISIT(self->handed);
     for (ml_watcher *watcher = self->held; watcher != NULL; watcher = watcher->next) {
         Py_VISIT(watcher);
     }
@@ -492,6 +493,7 @@ loop_clear(ml_loop *self)
     Py_CLEAR(self->callback);
     Py_CLEAR(self->data);
     Py_CLEAR(self->exc);
+    Py_CLEAR(self->handed);
     return 0;
 }
 

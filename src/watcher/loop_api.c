@@ -89,18 +89,10 @@ loop_invoke(ml_loop *self, PyObject *Py_UNUSED(unused))
     if (ml_invoking_begin(self) < 0) {
         return NULL;
     }
+    bool nothing_before = self->exc == NULL;
     ev_invoke_pending(self->ev);
     ml_invoking_end(self);
-    if (self->exc == NULL) {
-        Py_RETURN_NONE;
-    }
-    PyObject *exc = Py_NewRef(self->exc);
-    if (self->depth == 0) {
-        Py_CLEAR(self->exc);
-        ml_feed_again(self);
-    }
-    ml_raise(exc);
-    return NULL;
+    return ml_none_or_error(nothing_before ? ml_loop_raise_aside(self) : 0);
 }
 
 static PyObject *

@@ -103,10 +103,13 @@ invoke_pending(struct ev_loop *ev)
     }
     if (loop->callback != NULL && loop->exc == NULL && ev_pending_count(ev) > cleared) {
         PyObject *callback = Py_NewRef(loop->callback); /* it may replace itself */
+        PyObject *handed = loop->handed;
+        loop->handed = NULL;
         PyObject *result = PyObject_CallOneArg(callback, (PyObject *)loop);
         if (result == NULL) {
             ml_loop_set_aside(loop, callback);
         }
+        Py_XSETREF(loop->handed, handed);
         Py_XDECREF(result);
         Py_DECREF(callback);
     }
@@ -138,7 +141,7 @@ invoke_pending(struct ev_loop *ev)
         loop->break_how = 0;
     }
     if (loop->exc != NULL || loop->syserr) {
-        ml_loop_break(loop, EVBREAK_ALL);
+        ev_break(ev, EVBREAK_ALL);
     }
 }
 
@@ -206,12 +209,12 @@ ml_loop_set_aside(ml_loop *loop, PyObject *source)
     if (loop->exc == NULL) {
         loop->exc = exc;
         if (loop->ev != NULL) {
-            ml_loop_break(loop, EVBREAK_ALL);
+            ev_break(loop->ev, EVBREAK_ALL);
             ml_loop_changed(loop);
         }
         return;
     }
-    if (loop->exc == exc) { /* it came up through a nested run */
+    if (loop->exc == exc) { /* a start() that could not even begin raised it */
         Py_DECREF(exc);
         return;
     }
@@ -249,12 +252,13 @@ is_fatal(ml_loop *loop, PyObject *callback)
     return fatal;
 }
 
-/* True if the exception that is set ends the run already: a nested start() raised it. */
+/* True if the exception that is set has ended a run within this callback: as that was not caught,
+ * it ends this one, too. */
 static bool
 came_up(ml_loop *loop)
 {
     PyObject *exc = ml_take_exception();
-    bool same = exc == loop->exc;
+    bool same = exc == loop->exc || exc == loop->handed;
 
     ml_raise(exc);
     return same;
@@ -274,17 +278,29 @@ ml_loop_report(ml_loop *loop, PyObject *callback)
     }
 }
 
-int
-ml_loop_raise_aside(ml_loop *loop, bool nothing_before)
+void
+ml_loop_hand_out(ml_loop *loop, PyObject *exc)
 {
-    if (!nothing_before || loop->exc == NULL) {
-        return 0;
-    }
-    PyObject *exc = Py_NewRef(loop->exc);
-    if (loop->depth == 0) {
-        Py_CLEAR(loop->exc);
+    if (loop->depth > 0 && !ml_loop_runs_elsewhere(loop)) {
+        Py_XSETREF(loop->handed, Py_NewRef(exc));
     }
     ml_raise(exc);
+}
+
+int
+ml_loop_raise_aside(ml_loop *loop)
+{
+    PyObject *exc = loop->exc;
+
+    if (exc == NULL) {
+        return 0;
+    }
+    loop->exc = NULL;
+    if (loop->ev != NULL) {
+        ml_feed_again(loop);
+        ev_break(loop->ev, loop->broken); /* what else it was told, or nothing */
+    }
+    ml_loop_hand_out(loop, exc);
     return -1;
 }
 
@@ -292,7 +308,9 @@ void
 ml_loop_call(ml_loop *loop, PyObject *callback, PyObject *first, int revents)
 {
     PyObject *result = NULL, *number = PyLong_FromLong(revents);
+    PyObject *handed = loop->handed; /* to the callback that this one is called in, if any */
 
+    loop->handed = NULL;
     Py_INCREF(callback); /* it may replace itself */
     if (number != NULL) {
         PyObject *args[] = {first, number};
@@ -302,6 +320,7 @@ ml_loop_call(ml_loop *loop, PyObject *callback, PyObject *first, int revents)
     if (result == NULL) {
         ml_loop_report(loop, callback);
     }
+    Py_XSETREF(loop->handed, handed);
     Py_XDECREF(result);
     Py_DECREF(callback);
 }
@@ -345,28 +364,13 @@ ml_aside_take(ml_loop *loop, ml_watcher *watcher)
 static int
 outcome(ml_loop *loop)
 {
-    if (loop->depth == 0 && loop->aside_len > 0) {
-        ml_feed_again(loop);
-    }
-    if (loop->syserr) { /* nested runs are left with this, too */
+    if (loop->syserr) {
         int error = loop->syserr;
         loop->syserr = 0;
         ml_os_error(error);
         ml_loop_set_aside(loop, (PyObject *)loop);
     }
-    if (loop->exc != NULL) {
-        /* Nested runs are all left with it; the outermost one hands it out for good. */
-        PyObject *exc = loop->exc;
-        if (loop->depth > 0) {
-            Py_INCREF(exc);
-        }
-        else {
-            loop->exc = NULL;
-        }
-        ml_raise(exc);
-        return -1;
-    }
-    return 0;
+    return ml_loop_raise_aside(loop);
 }
 
 int
@@ -388,8 +392,12 @@ ml_loop_run(ml_loop *loop, int flags, bool blocking)
     if (ml_loop_check_open(loop) < 0 || ml_loop_check_thread(loop) < 0) {
         return -1;
     }
-    if (loop->exc != NULL) {
-        return outcome(loop);
+    if (loop->exc != NULL) { /* a run that is about to end with it keeps it */
+        if (loop->depth == 0) {
+            return ml_loop_raise_aside(loop);
+        }
+        ml_raise(Py_NewRef(loop->exc));
+        return -1;
     }
     if (loop->reset_due && ml_probe_descriptors(NULL) < 0) { /* libev would try for ever */
         return -1;

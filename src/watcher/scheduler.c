@@ -205,7 +205,7 @@ restart(ml_scheduler *self)
     }
     if (exc != NULL) {
         report(loop, reschedule, exc);
-        rc = ml_loop_raise_aside(loop, nothing_before);
+        rc = nothing_before ? ml_loop_raise_aside(loop) : 0;
     }
     else if (taken) {
         PyErr_SetString(loop->state->Error, "another thread gave the watcher another loop");

@@ -132,6 +132,7 @@ struct ml_loop {
     unsigned long *invokers; /* threads inside of invoke() and the like: see ml_invoking_begin() */
     int invoking, invokers_cap;
     PyObject *exc;      /* what ends the run, set aside until ev_run has returned */
+    PyObject *handed;   /* what ended a run within the callback that runs now, which may catch it */
     ml_watcher **aside; /* watchers whose events came after `exc`: fed again after ev_run */
     int *aside_revents;
     Py_ssize_t aside_len, aside_cap;
@@ -259,8 +260,9 @@ PyObject *ml_loop_repr(ml_loop *loop);
  * it; -1 with OSError if it cannot have two. */
 int ml_probe_descriptors(int *next);
 void ml_run_init(ml_loop *loop); /* sets libev's hooks on a new loop */
-/* Ends the run with the exception that is set: all nested ev_runs are left, and the outermost
- * ml_loop_run() raises it. A second one meanwhile goes to sys.unraisablehook. */
+/* Ends the run with the exception that is set: ml_loop_run() raises it, and if nobody catches it
+ * around a nested one, so do those around that. A second one meanwhile goes to sys.unraisablehook.
+ */
 void ml_loop_set_aside(ml_loop *loop, PyObject *source);
 /* Makes the events that were set aside pending again. */
 void ml_feed_again(ml_loop *loop);
@@ -274,9 +276,11 @@ void ml_loop_balance(ml_loop *loop);
 void ml_loop_call(ml_loop *loop, PyObject *callback, PyObject *first, int revents);
 /* The second half of that, for the exception that is set. */
 void ml_loop_report(ml_loop *loop, PyObject *callback);
-/* After calls outside of libev, whose caller can take an exception: -1 with what was set aside if
- * nothing was before. Inside of a run it ends that, too. */
-int ml_loop_raise_aside(ml_loop *loop, bool nothing_before);
+/* Raises what was set aside, -1, if anything was, to a caller that may catch it; else, if that is
+ * inside of a run, the run ends with it. */
+int ml_loop_raise_aside(ml_loop *loop);
+/* The second half of that: raises `exc` (stolen). */
+void ml_loop_hand_out(ml_loop *loop, PyObject *exc);
 
 /* Between these two, a signal to the process ends the loop's poll at once, although CPython's C
  * handler only sets a flag (it may run just before the poll, or in another thread): the signal

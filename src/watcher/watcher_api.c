@@ -58,7 +58,7 @@ watcher_invoke(ml_watcher *self, PyObject *arg)
         ml_loop_call(loop, self->callback, (PyObject *)self, revents);
     }
     ml_invoking_end(loop);
-    int rc = ml_loop_raise_aside(loop, nothing_before);
+    int rc = nothing_before ? ml_loop_raise_aside(loop) : 0;
     Py_DECREF(loop);
     return ml_none_or_error(rc);
 }

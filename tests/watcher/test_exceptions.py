@@ -106,10 +106,7 @@ def test_event_set_aside_can_be_stopped(loop, unraisable):
             later[2].__init__(loop, outer)
 
     fire(loop, outer)
-    with pytest.raises(ZeroDivisionError):
-        loop.start()
-    assert [w.pending for w in later] == [False, False, True]
-    loop.start()
+    loop.start()  # the exception was caught
     assert seen == [2]
 
 
@@ -128,8 +125,6 @@ def test_event_set_aside_is_taken_back_by_reset(loop, kind):
         assert later.active and not later.pending
 
     fire(loop, outer)
-    with pytest.raises(Odd):
-        loop.start()
     loop.start(event.EVRUN_NOWAIT)
     assert seen == []
 
@@ -152,6 +147,126 @@ def test_nested_runs_end_with_the_same_one(loop):
         loop.start()
     assert depths == [5, 4, 3, 2, 1]
     assert loop.start() is False
+
+
+@pytest.mark.parametrize("catcher", [1, 2, 3])
+def test_what_is_caught_around_a_nested_run_is_not_raised_again(loop, catcher, unraisable):
+    """Runs within it have ended; those around it go on, with all that was pending."""
+    told, depths = [], []
+
+    def nest(watcher, revents):
+        depth = loop.depth
+        loop.prepare(lambda w, r: told.append(depth)).feed(1)
+        fire(loop, nest if depth < 3 else event.fatal(raises))
+        if depth == catcher:
+            with pytest.raises(Odd):
+                loop.start()
+        else:
+            try:
+                loop.start()
+            finally:
+                depths.append(depth)
+
+    fire(loop, nest)
+    assert loop.start() is False
+    assert depths == [*range(3, catcher, -1), *range(catcher - 1, 0, -1)]
+    assert sorted(told) == [1, 2, 3] and unraisable == []
+
+
+@pytest.mark.parametrize("second", [Odd, KeyboardInterrupt])
+def test_another_one_in_place_of_it(loop, second, unraisable):
+    """It is judged by itself: one of a callback that is not fatal is reported."""
+
+    def outer(watcher, revents):
+        fire(loop, event.fatal(lambda w, r: 1 / 0))
+        try:
+            loop.start()
+        except ZeroDivisionError:
+            raise second
+
+    fire(loop, outer)
+    if second is Odd:
+        assert loop.start() is False
+        assert [type(e) for e, _ in unraisable] == [Odd]
+    else:
+        with pytest.raises(second):
+            loop.start()
+    assert loop.start() is False
+
+
+def test_a_run_while_it_is_on_its_way(loop):
+    """It still ends the run around, though what ran meanwhile was no part of it."""
+
+    def outer(watcher, revents):
+        fire(loop, event.fatal(raises))
+        try:
+            loop.start()
+        finally:
+            fire(loop, lambda w, r: None)
+            loop.start()
+
+    fire(loop, outer)
+    with pytest.raises(Odd):
+        loop.start()
+    assert loop.start() is False
+
+
+@pytest.mark.parametrize("how", [event.EVBREAK_ONE, event.EVBREAK_ALL])
+def test_caught_beside_a_stop(loop, how):
+    """What the run was told by stop() holds."""
+    late = loop.timer(3600, 0, lambda w, r: None)
+    late.start()
+
+    def inner(watcher, revents):
+        if how == event.EVBREAK_ALL:
+            loop.stop(how)
+        raise Odd
+
+    def outer(watcher, revents):
+        if how == event.EVBREAK_ONE:
+            loop.stop(how)
+        fire(loop, event.fatal(inner))
+        with pytest.raises(Odd):
+            loop.start()
+
+    fire(loop, outer)
+    assert loop.start() is True
+    late.stop()
+
+
+@pytest.mark.parametrize("caught", [True, False])
+@pytest.mark.parametrize("way", ["watcher.invoke", "loop.invoke", "embed.sweep", "embedded"])
+def test_other_ways_to_run_it_inside_of_a_run(loop, way, caught, unraisable):
+    other = event.Loop()
+    embed = loop.embed(other, lambda w, r: None)
+    bomb = loop.prepare(event.fatal(raises))
+
+    def run():
+        if way == "watcher.invoke":
+            bomb.invoke(1)
+        elif way == "loop.invoke":
+            bomb.feed(1)
+            loop.invoke()
+        else:
+            fire(other, event.fatal(raises))
+            embed.sweep() if way == "embed.sweep" else other.start()
+
+    def outer(watcher, revents):
+        if caught:
+            with pytest.raises(Odd):
+                run()
+        else:
+            run()
+
+    ends = not caught and way != "embedded"  # another loop's run is a call like any other
+    fire(loop, outer)
+    if ends:
+        with pytest.raises(Odd):
+            loop.start()
+    else:
+        loop.start()
+    assert [type(e) for e, _ in unraisable] == ([] if caught or ends else [Odd])
+    other.close()
 
 
 def test_invoke_raises(loop):

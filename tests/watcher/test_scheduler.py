@@ -324,15 +324,20 @@ def test_fatal_ones(loop, how):
 
 
 def test_fatal_from_a_callback(loop):
-    """start() raises it there, and the run ends with it whether it is caught or not."""
+    """start() raises it there, and the run ends with it where it is not caught."""
     watcher = loop.scheduler(event.fatal(lambda w, now: 1 / 0), nothing)
 
-    def callback(timer, revents):
+    def caught(timer, revents):
         with pytest.warns(RuntimeWarning), pytest.raises(ZeroDivisionError):
             watcher.start()
 
-    loop.timer(0, 0, callback).start()
-    loop.timer(3600, 0, nothing).start()
+    def uncaught(timer, revents):
+        with pytest.warns(RuntimeWarning):
+            watcher.start()
+
+    loop.timer(0, 0, caught).start()
+    loop.start()
+    loop.timer(0, 0, uncaught).start()
     with pytest.raises(ZeroDivisionError):
         loop.start()
 
