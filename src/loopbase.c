@@ -314,7 +314,7 @@ static PyMethodDef base_methods[] = {
     {"_scheduled_handles", (PyCFunction)base_scheduled_handles, METH_NOARGS, NULL},
     {"_run", (PyCFunction)ml_base_run, METH_NOARGS, NULL},
     {"_verify", (PyCFunction)ml_base_verify, METH_NOARGS, NULL},
-    {"_flush", (PyCFunction)ml_base_flush_method, METH_NOARGS, NULL},
+    {"_flush", (PyCFunction)ml_base_flush, METH_NOARGS, NULL},
     {"_attach", (PyCFunction)ml_base_attach, METH_NOARGS, NULL},
     {"_detach", (PyCFunction)ml_base_detach, METH_NOARGS, NULL},
     {"_close", (PyCFunction)base_close, METH_NOARGS, NULL},

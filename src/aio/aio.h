@@ -9,6 +9,7 @@
 #include "../watcher/watcher.h" /* first: Python.h comes before the system's headers */
 
 #include "../sys/sock.h"
+#include "after.h"
 #include "handle.h"
 #include "held.h"
 #include "pacer.h"
@@ -96,11 +97,11 @@ struct ml_base {
     ml_waiter *waiters;      /* threads in ml_handle_settle() */
     ml_slot *slots;          /* by descriptor */
     int slots_cap;
-    ml_sig *signals;             /* list */
-    uint64_t step;               /* counts callbacks: which of them a stream wrote in */
-    struct ml_stream *unflushed; /* streams with queued writes that were not tried yet */
-    ml_held *held;               /* list */
-    PyObject *scratch;           /* bytes, ML_SCRATCH_SIZE; nobody else has it: see recv.c */
+    ml_sig *signals;   /* list */
+    uint64_t step;     /* counts callbacks */
+    ml_after *after;   /* list */
+    ml_held *held;     /* list */
+    PyObject *scratch; /* bytes, ML_SCRATCH_SIZE; nobody else has it: see recv.c */
 };
 
 /* Something is ready, or was brought by a poll whose turn an exception kept from coming. */
@@ -218,13 +219,5 @@ PyObject *ml_base_signal_stop(ml_base *, PyObject *arg);
 PyObject *ml_base_signal_map(ml_base *, PyObject *unused);
 int ml_base_signals_traverse(ml_base *self, visitproc visit, void *arg);
 void ml_base_signals_clear(ml_base *self);
-
-/* ---- what net/ does for a turn ------------------------------------------------------------ */
-
-/* Sends what is queued on streams since the last flush (net/stream.c). -1: must leave. */
-int ml_base_flush(ml_base *self);
-PyObject *ml_base_flush_method(ml_base *self, PyObject *unused);
-/* The child, too, would send what waits for the end of the callback that forks. */
-int ml_base_before_fork(void *host);
 
 #endif

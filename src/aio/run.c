@@ -272,17 +272,6 @@ run_watched(ml_base *self, uintptr_t entry)
     return rc;
 }
 
-/* What a callback or a task's step wrote, after what was its first, goes out when it returns, in
- * one call for each stream: to wait for the end of the batch, so that peers get their answers all
- * at once, cost a tenth of the requests per second of a server with 10 clients. */
-static int
-flush_writes(ml_base *self, int rc)
-{
-    PyObject *exc = rc < 0 ? ml_take_exception() : NULL;
-
-    return ml_raise_again(exc, ml_base_flush(self), (PyObject *)self);
-}
-
 /* Runs what is ready now; what that makes ready waits for the next turn. */
 static int
 run_batch(ml_base *self)
@@ -311,8 +300,9 @@ run_batch(ml_base *self)
         }
         self->step++;
         rc = self->debug ? run_watched(self, entry) : run_entry(entry);
-        if (self->unflushed != NULL) {
-            rc = flush_writes(self, rc);
+        if (self->after != NULL) {
+            PyObject *exc = rc < 0 ? ml_take_exception() : NULL;
+            rc = ml_raise_again(exc, ml_base_run_after(self), (PyObject *)self);
         }
     }
     self->in_batch = false;

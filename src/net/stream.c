@@ -2,7 +2,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <pythread.h>
 
 /* One sendmsg takes at most this many chunks; more gain nothing measurable. */
 #define MAX_PARTS 64
@@ -42,7 +41,12 @@ stream_dead(ml_loop *loop, ml_fdw *fdw)
 
     stream->refused = loop->dead_errno;
     ml_base_got_ready(stream->loop, &stream->ready);
-    ml_loop_wake(loop); /* the poll comes next */
+}
+
+static int
+stream_after(ml_after *after)
+{
+    return ml_stream_flush(ML_CONTAINER_OF(after, ml_stream, after));
 }
 
 void
@@ -57,6 +61,7 @@ ml_stream_init(ml_stream *stream, ml_base *loop, PyObject *owner, int fd, const 
                           .low = 16384,
                           .cap = 1};
     stream->ready = (ml_ready){.run = run, .owner = owner};
+    stream->after = (ml_after){.run = stream_after, .owner = owner};
     stream->queue = &stream->first;
     ml_held_init(&stream->held, owner, stream_event, stream_dead, fd);
 }
@@ -220,38 +225,6 @@ ml_stream_discard(ml_stream *stream)
 
 /* ---- sending ----------------------------------------------------------------------------- */
 
-static void
-list(ml_stream *stream)
-{
-    ml_stream **head = &stream->loop->unflushed;
-
-    if (ml_stream_untried(stream)) {
-        return;
-    }
-    stream->next_unflushed = *head;
-    stream->unflushed_by = head;
-    if (*head != NULL) {
-        (*head)->unflushed_by = &stream->next_unflushed;
-    }
-    *head = stream;
-    Py_INCREF(stream->ready.owner);
-}
-
-static void
-unlist(ml_stream *stream)
-{
-    if (!ml_stream_untried(stream)) {
-        return;
-    }
-    *stream->unflushed_by = stream->next_unflushed;
-    if (stream->next_unflushed != NULL) {
-        stream->next_unflushed->unflushed_by = stream->unflushed_by;
-    }
-    stream->unflushed_by = NULL;
-    assert(Py_REFCNT(stream->ready.owner) > 1); /* the caller has its own */
-    Py_DECREF(stream->ready.owner);
-}
-
 static ssize_t
 send_queue(ml_stream *stream)
 {
@@ -325,7 +298,7 @@ ml_stream_flush(ml_stream *stream)
     PyObject *owner = Py_NewRef(stream->ready.owner);
     int rc = 0;
 
-    unlist(stream);
+    ml_after_remove(&stream->after);
     if (stream->queued > 0 && stream->fd >= 0 && (rc = stream->sink->gone(stream)) == 0) {
         note_sending(stream);
         int error = stream->sink->send ? stream->sink->send(stream) : send_all(stream);
@@ -388,45 +361,14 @@ ml_stream_queued(ml_stream *stream)
         int rc = ml_stream_flush(stream);
         return rc < 0 ? rc : ml_stream_check_marks(stream);
     }
-    list(stream);
+    ml_after_add(stream->loop, &stream->after);
     return 0;
-}
-
-/* When a callback has returned. One stream's failure does not keep the others waiting. */
-int
-ml_base_flush(ml_base *self)
-{
-    int rc = 0;
-
-    while (self->unflushed != NULL) {
-        ml_stream *stream = self->unflushed;
-        PyObject *owner = Py_NewRef(stream->ready.owner);
-        PyObject *exc = rc < 0 ? ml_take_exception() : NULL;
-        rc = ml_raise_again(exc, ml_stream_flush(stream), owner);
-        Py_DECREF(owner);
-    }
-    return rc;
-}
-
-/* LoopBase._flush(): before what others are to see after what was written. */
-PyObject *
-ml_base_flush_method(ml_base *self, PyObject *Py_UNUSED(unused))
-{
-    return ml_none_or_error(ml_base_flush(self));
-}
-
-int
-ml_base_before_fork(void *host)
-{
-    ml_base *self = host;
-
-    return self->thread == PyThread_get_thread_ident() ? ml_base_flush(self) : 0;
 }
 
 void
 ml_stream_detach(ml_stream *stream)
 {
-    unlist(stream);
+    ml_after_remove(&stream->after);
     stream->reading = stream->blocked = false;
     if (stream->fd >= 0) {
         stream->fd = -1;

@@ -41,15 +41,14 @@ struct ml_stream {
     const ml_calls *calls;
     ml_chunk *queue; /* a ring would save moves that do not happen: it is mostly emptied whole */
     uint32_t head, len, cap;
-    int fd;                                    /* -1 once closed */
-    ml_chunk first;                            /* the queue while one chunk is enough */
-    size_t queued;                             /* bytes, and the sink's `overhead` for each chunk */
-    size_t high, low;                          /* water marks, bytes */
-    size_t expected;                           /* how many bytes a read may bring */
-    uint64_t step;                             /* the loop's, in which it was last sent to */
-    ml_stream *next_unflushed, **unflushed_by; /* in the loop's list, which then owns a reference to
-                                                * the owner */
-    int revents;                               /* arrived, not handled yet */
+    int fd;           /* -1 once closed */
+    ml_chunk first;   /* the queue while one chunk is enough */
+    size_t queued;    /* bytes, and the sink's `overhead` for each chunk */
+    size_t high, low; /* water marks, bytes */
+    size_t expected;  /* how many bytes a read may bring */
+    uint64_t step;    /* the loop's, in which it was last sent to */
+    ml_after after;   /* sends what was queued in this callback */
+    int revents;      /* arrived, not handled yet */
     int refused;      /* errno with which the kernel refused to watch it, 0 */
     int read_error;   /* errno that follows what was read last, 0 */
     bool reading;     /* EV_READ wanted */
@@ -96,7 +95,7 @@ int ml_stream_traverse(ml_stream *stream, visitproc visit, void *arg);
 static inline bool
 ml_stream_untried(const ml_stream *stream)
 {
-    return stream->unflushed_by != NULL;
+    return ml_after_is_due(&stream->after);
 }
 
 #endif

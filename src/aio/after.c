@@ -1,0 +1,64 @@
+/* The list of what is done when a callback has returned. */
+#include "aio.h"
+
+#include <pythread.h>
+
+void
+ml_after_add(ml_base *loop, ml_after *after)
+{
+    if (after->by != NULL) {
+        return;
+    }
+    after->next = loop->after;
+    after->by = &loop->after;
+    if (after->next != NULL) {
+        after->next->by = &after->next;
+    }
+    loop->after = after;
+    Py_INCREF(after->owner);
+}
+
+void
+ml_after_remove(ml_after *after)
+{
+    if (after->by == NULL) {
+        return;
+    }
+    *after->by = after->next;
+    if (after->next != NULL) {
+        after->next->by = after->by;
+    }
+    after->by = NULL;
+    assert(Py_REFCNT(after->owner) > 1);
+    Py_DECREF(after->owner);
+}
+
+int
+ml_base_run_after(ml_base *loop)
+{
+    int rc = 0;
+
+    while (loop->after != NULL) {
+        ml_after *after = loop->after;
+        PyObject *owner = Py_NewRef(after->owner);
+        PyObject *exc = rc < 0 ? ml_take_exception() : NULL;
+        ml_after_remove(after);
+        rc = ml_raise_again(exc, after->run(after), owner);
+        Py_DECREF(owner);
+    }
+    return rc;
+}
+
+PyObject *
+ml_base_flush(ml_base *loop, PyObject *Py_UNUSED(unused))
+{
+    return ml_none_or_error(ml_base_run_after(loop));
+}
+
+int
+ml_base_before_fork(void *host)
+{
+    ml_base *loop = host;
+
+    return loop->thread == PyThread_get_thread_ident() ? ml_base_run_after(loop) : 0;
+}
