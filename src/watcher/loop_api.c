@@ -186,18 +186,22 @@ loop_ref(ml_loop *self, PyObject *Py_UNUSED(unused))
 static int
 reasons(ml_loop *self)
 {
-    int count = self->refs;
+    int count = self->counted;
 
-    for (ml_watcher *watcher = self->held; watcher != NULL; watcher = watcher->next) {
-        count += ev_is_active(ml_watcher_ev(watcher)) && !watcher->unrefd;
+    /* A one-shot that libev has stopped is not known as such before it tells its event. */
+    if (ev_pending_count(self->ev) > 0) {
+        count = 0;
+        for (ml_watcher *watcher = self->held; watcher != NULL; watcher = watcher->next) {
+            count += ev_is_active(ml_watcher_ev(watcher)) && !watcher->unrefd;
+        }
     }
-    return count;
+    return count + self->refs;
 }
 
 void
 ml_loop_balance(ml_loop *self)
 {
-    for (int count = reasons(self); count < 0; count++) {
+    for (int count = self->counted + self->refs; count < 0; count++) {
         self->refs++;
         ev_ref(self->ev);
     }

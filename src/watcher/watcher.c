@@ -72,9 +72,13 @@ void
 ml_watcher_sync(ml_watcher *self)
 {
     ev_watcher *ev = ml_watcher_ev(self);
-    bool active = ev_is_active(ev);
+    bool active = ev_is_active(ev), silent = self->no_ref || self->kind->uncounted;
 
-    if (self->unrefd != (active && (self->no_ref || self->kind->uncounted))) {
+    if (self->counted != (active && !silent)) {
+        self->counted = !self->counted;
+        self->loop->counted += self->counted ? 1 : -1;
+    }
+    if (self->unrefd != (active && silent)) {
         self->unrefd = !self->unrefd;
         if (self->unrefd) {
             ev_unref(self->loop->ev);

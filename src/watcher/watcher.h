@@ -190,6 +190,7 @@ struct ml_loop {
     double io_interval, timeout_interval;
     bool suspended;
     int refs; /* net ref() minus unref() by the user */
+    int counted; /* watchers that are */
 };
 
 /* Makes a loop from C, for aio/: `flags` go to ev_loop_new as they are. NULL with an exception. */
@@ -386,6 +387,7 @@ struct ml_watcher {
     ml_watcher *prev, *next; /* loop->held while `held` */
     bool held;
     bool no_ref; /* ref=False: does not keep the loop alive */
+    bool counted; /* in loop->counted: a reason for it to run, when last looked at */
     bool unrefd; /* that (or `uncounted`), and libev has been told, as it is active */
     bool aside;  /* in loop->aside, which counts as pending */
     int error;   /* errno behind an EV_ERROR, 0 if there is none */
