@@ -273,12 +273,21 @@ put_reader_first(ml_base *self, const ml_rw *rw)
     }
 }
 
+/* If the descriptor was closed without remove_reader() stock asyncio hears no more of it either;
+ * the registration stays until it is removed or replaced. */
 static void
-rw_event(struct ev_loop *Py_UNUSED(loop), ev_io *ev, int Py_UNUSED(revents))
+rw_event(struct ev_loop *Py_UNUSED(loop), ev_io *ev, int revents)
 {
     ml_rw *rw = ML_CONTAINER_OF(ev, ml_rw, fdw.ev);
 
-    if (rw->handle != NULL) {
+    if (revents & EV_ERROR) {
+        int error = ml_fdw_error(rw->loop->ev, &rw->fdw);
+        if (error != EBADF) {
+            rw->error = error ? error : EIO;
+            ml_base_got_ready(rw->loop, &rw->refused);
+        }
+    }
+    else if (rw->handle != NULL && !ml_fdw_is_closed(rw->loop->ev, &rw->fdw)) {
         ml_base_got_handle(rw->loop, rw->handle);
         put_reader_first(rw->loop, rw);
     }
@@ -327,19 +336,6 @@ rw_refused(ml_ready *ready)
     return told ? 0 : ml_base_handle_error(rw->loop, "logging failed", NULL, NULL);
 }
 
-/* If the descriptor was closed without remove_reader() stock asyncio hears no more of it either;
- * the registration stays until it is removed or replaced. */
-static void
-rw_dead(ml_loop *loop, ml_fdw *fdw)
-{
-    ml_rw *rw = ML_CONTAINER_OF(fdw, ml_rw, fdw);
-
-    if (loop->dead_errno != EBADF) {
-        rw->error = loop->dead_errno;
-        ml_base_got_ready(rw->loop, &rw->refused);
-    }
-}
-
 static int
 register_handle(ml_base *self, PyObject *fileobj, int fd, int direction, ml_handle *handle)
 {
@@ -364,7 +360,7 @@ register_handle(ml_base *self, PyObject *fileobj, int fd, int direction, ml_hand
     PyObject *old_fileobj = rw->fileobj;
     /* Started anew even if one was active: the number may be another open file by now. */
     ml_fdw_stop(self->ev, &rw->fdw);
-    ml_fdw_init(&rw->fdw, rw_event, rw_dead, fd, direction == READER ? EV_READ : EV_WRITE);
+    ml_fdw_init(&rw->fdw, rw_event, fd, direction == READER ? EV_READ : EV_WRITE);
     rw->handle = NULL;
     rw->fileobj = NULL;
     rw->error = 0;

@@ -4,10 +4,10 @@
 #include <assert.h>
 
 void
-ml_held_init(ml_held *held, PyObject *owner, ml_io_cb cb, void (*dead)(ml_loop *, ml_fdw *), int fd)
+ml_held_init(ml_held *held, PyObject *owner, ml_io_cb cb, int fd)
 {
     *held = (ml_held){.owner = owner};
-    ml_fdw_init(&held->fdw, cb, dead, fd, 0);
+    ml_fdw_init(&held->fdw, cb, fd, 0);
     held->fdw.hosts = true;
 }
 

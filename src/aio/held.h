@@ -17,8 +17,7 @@ struct ml_held {
     ml_held *next, **by; /* in loop->held, which then owns a reference; `by` is NULL if not */
 };
 
-void ml_held_init(ml_held *held, PyObject *owner, ml_io_cb cb, void (*dead)(ml_loop *, ml_fdw *),
-                  int fd);
+void ml_held_init(ml_held *held, PyObject *owner, ml_io_cb cb, int fd);
 /* Watches for these events from now on and keeps the owner; for none it lets go of both, and the
  * caller must have a reference of its own. A closed loop watches nothing. -1 with MemoryError, and
  * then nothing has changed. */

@@ -16,23 +16,21 @@
 /* The most that is spent looking for one timer. */
 #define LEAD_MAX 50e-6
 
+/* An error: somebody closed it, or has its number now: go on without. Or the kernel has no room to
+ * watch it: then it is still ours. */
 static void
-fired(struct ev_loop *Py_UNUSED(ev), ev_io *io, int Py_UNUSED(revents))
+fired(struct ev_loop *ev, ev_io *io, int revents)
 {
+    ml_precise *self = ML_CONTAINER_OF(io, ml_precise, io.ev);
     uint64_t count; /* EAGAIN: set anew meanwhile */
 
-    ML_CONTAINER_OF(io, ml_precise, io.ev)->fired = read(io->fd, &count, sizeof(count)) > 0;
-}
-
-/* Somebody closed it, or has its number now: go on without. Or the kernel has no room to watch it:
- * then it is still ours. */
-static void
-gone(ml_loop *loop, ml_fdw *fdw)
-{
-    ml_precise *self = ML_CONTAINER_OF(fdw, ml_precise, io);
-
-    ev_ref(loop->ev);
-    if (loop->dead_errno == ENOSPC || loop->dead_errno == ENOMEM) {
+    if (!(revents & EV_ERROR)) {
+        self->fired = read(io->fd, &count, sizeof(count)) > 0;
+        return;
+    }
+    int error = ml_fdw_error(ev_userdata(ev), &self->io);
+    ev_ref(ev);
+    if (error == ENOSPC || error == ENOMEM) {
         close(self->fd);
     }
     self->fd = -1;
@@ -79,7 +77,7 @@ begin(ml_base *loop, ml_precise *self)
     if (self->fd < 0) {
         return;
     }
-    ml_fdw_init(&self->io, fired, gone, self->fd, EV_READ);
+    ml_fdw_init(&self->io, fired, self->fd, EV_READ);
     if (ml_fdw_start(loop->ev, &self->io) < 0) {
         PyErr_Clear();
         close(self->fd);

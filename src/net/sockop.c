@@ -41,27 +41,21 @@ stop(ml_sockop *self)
     }
 }
 
+/* If the socket was closed while somebody waits for it, that waits on until cancelled, as stock. */
 static void
-op_event(struct ev_loop *Py_UNUSED(loop), ev_io *ev, int Py_UNUSED(revents))
+op_event(struct ev_loop *Py_UNUSED(loop), ev_io *ev, int revents)
 {
     ml_sockop *self = ML_CONTAINER_OF(ev, ml_sockop, held.fdw.ev);
 
-    ml_base_got_ready(self->loop, &self->ready);
-}
-
-/* If the socket was closed while somebody waits for it, that waits on until cancelled, as stock. */
-static void
-op_dead(ml_loop *loop, ml_fdw *fdw)
-{
-    ml_sockop *self = ML_CONTAINER_OF(fdw, ml_sockop, held.fdw);
-
-    if (loop->dead_errno == EBADF) {
+    if (revents & EV_ERROR) {
+        self->refused = ml_fdw_error(self->loop->ev, &self->held.fdw);
+    }
+    if (self->refused == EBADF) {
+        self->refused = 0;
         self->request.owned = false; /* the number will be somebody else's */
+        return;
     }
-    else {
-        self->refused = loop->dead_errno;
-        ml_base_got_ready(self->loop, &self->ready);
-    }
+    ml_base_got_ready(self->loop, &self->ready);
 }
 
 static int
@@ -162,7 +156,7 @@ ml_sockop_new(ml_base *loop, ml_request *asked)
     self->request = *asked;
     self->connected = -1;
     self->ready = (ml_ready){.run = op_run, .owner = (PyObject *)self};
-    ml_held_init(&self->held, (PyObject *)self, op_event, op_dead, asked->fd);
+    ml_held_init(&self->held, (PyObject *)self, op_event, asked->fd);
     self->future = ml_base_create_future(loop, NULL);
     if (self->future == NULL || ml_base_check_closed(loop) < 0 || ml_reserve_check() < 0 ||
         (asked->settled ? ml_base_push_ready(loop, &self->ready)

@@ -20,6 +20,12 @@ stream_event(struct ev_loop *Py_UNUSED(loop), ev_io *ev, int revents)
     ml_stream *stream = ML_CONTAINER_OF(ev, ml_stream, held.fdw.ev);
     int events = wanted(stream), unwanted = revents & (EV_READ | EV_WRITE) & ~events;
 
+    if (revents & EV_ERROR) { /* somebody closed the descriptor, or no memory to watch it */
+        int error = ml_fdw_error(stream->loop->ev, &stream->held.fdw);
+        stream->refused = error ? error : EIO;
+        ml_base_got_ready(stream->loop, &stream->ready);
+        return;
+    }
     /* While data comes all the time there is a poll between a pause and its end. */
     if (unwanted == EV_READ && !stream->passed_over) {
         stream->passed_over = true;
@@ -27,20 +33,10 @@ stream_event(struct ev_loop *Py_UNUSED(loop), ev_io *ev, int revents)
     else if (unwanted && ml_held_watch(&stream->held, stream->loop, events) < 0) {
         PyErr_Clear(); /* the next poll tells the same */
     }
-    if (revents & (events | EV_ERROR)) {
+    if (revents & events) {
         stream->revents |= revents;
         ml_base_got_ready(stream->loop, &stream->ready);
     }
-}
-
-/* Somebody closed the descriptor under us, or it cannot be watched for want of memory. */
-static void
-stream_dead(ml_loop *loop, ml_fdw *fdw)
-{
-    ml_stream *stream = ML_CONTAINER_OF(fdw, ml_stream, held.fdw);
-
-    stream->refused = loop->dead_errno;
-    ml_base_got_ready(stream->loop, &stream->ready);
 }
 
 static int
@@ -63,7 +59,7 @@ ml_stream_init(ml_stream *stream, ml_base *loop, PyObject *owner, int fd, const 
     stream->ready = (ml_ready){.run = run, .owner = owner};
     stream->after = (ml_after){.run = stream_after, .owner = owner};
     stream->queue = &stream->first;
-    ml_held_init(&stream->held, owner, stream_event, stream_dead, fd);
+    ml_held_init(&stream->held, owner, stream_event, fd);
 }
 
 /* Brings the ev_io in line with `reading` and `blocked`: see ml_stream_stop_reading(). */

@@ -79,11 +79,10 @@ embed_io_event(struct ev_loop *ev, ev_io *io, int revents)
 {
     ml_embed *self = io->data;
 
-    if (revents & EV_ERROR) { /* libev has stopped it, as select() found it closed */
-        ml_fdw_unlink(self->base.loop, &self->io);
+    if (revents & EV_ERROR) {
         ev_ref(ev); /* it was unref'd while active */
-        self->base.error = fcntl(io->fd, F_GETFD) < 0 ? errno : 0;
-        ev_feed_event(ev, &self->ev, EV_ERROR);
+        self->base.error = ml_fdw_error(self->base.loop, &self->io);
+        ml_watcher_event(ev, (ev_watcher *)&self->ev, EV_ERROR);
         return;
     }
     ev_feed_event(ev, &self->ev, EV_EMBED);
@@ -135,16 +134,6 @@ embed_prepare_event(struct ev_loop *ev, ev_prepare *prepare, int Py_UNUSED(reven
     }
 }
 
-static void
-embed_dead(ml_loop *loop, ml_fdw *fdw)
-{
-    ml_embed *self = fdw->ev.data;
-
-    ev_ref(loop->ev); /* it was unref'd while active */
-    self->base.error = loop->dead_errno;
-    ml_watcher_error(&self->base);
-}
-
 /* ---- its parts --------------------------------------------------------------------------- */
 
 /* The descriptor of a backend is in no API, but what an ev_embed watches. Leaves the ev_embed
@@ -173,7 +162,7 @@ start_io(ml_embed *self, int fd)
         return -1;
     }
     self->io.ev.data = self;
-    ml_fdw_init(&self->io, embed_io_event, embed_dead, fd, EV_READ);
+    ml_fdw_init(&self->io, embed_io_event, fd, EV_READ);
     ev_set_priority(&self->io.ev, ev_priority(&self->ev));
     if (ml_fdw_start(loop, &self->io) < 0) {
         return -1;

@@ -2,6 +2,7 @@
 #include "watcher.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/stat.h>
@@ -9,14 +10,15 @@
 #include <unistd.h>
 
 void
-ml_fdw_init(ml_fdw *fdw, ml_io_cb cb, void (*dead)(ml_loop *, ml_fdw *), int fd, int events)
+ml_fdw_init(ml_fdw *fdw, ml_io_cb cb, int fd, int events)
 {
     void *data = fdw->ev.data;
 
     ev_io_init(&fdw->ev, cb, fd, events);
     fdw->ev.data = data;
     fdw->next = NULL;
-    fdw->dead = dead;
+    fdw->error = 0;
+    fdw->heard = 0;
 }
 
 /* Notes a descriptor for ml_fdw_check(). */
@@ -268,21 +270,51 @@ foresee_backend_fd(ml_loop *loop)
     }
 }
 
-/* Takes all watchers off a descriptor that libev would abort at. */
+/* Takes all watchers off a descriptor, and tells them why. */
 static void
-check_fd(ml_loop *loop, int fd)
+drop_all(ml_loop *loop, int fd, int error)
 {
-    if (fd >= loop->fds_cap || loop->fds[fd] == NULL ||
-        (loop->dead_errno = examine(loop, fd)) == 0) {
-        return;
-    }
-    /* One at a time: dead() can free others of the chain, and the chain itself. */
+    /* One at a time: a callback can free others of the chain, and the chain itself. */
     while (loop->ev != NULL && fd < loop->fds_cap && loop->fds[fd] != NULL) {
         ml_fdw *fdw = loop->fds[fd];
         loop->fds[fd] = fdw->next;
         fdw->next = NULL;
         ev_io_stop(loop->ev, &fdw->ev);
-        fdw->dead(loop, fdw);
+        fdw->error = error;
+        ev_cb (&fdw->ev)(loop->ev, &fdw->ev, EV_ERROR);
+    }
+}
+
+int
+ml_fdw_error(ml_loop *loop, ml_fdw *fdw)
+{
+    int error = fdw->error;
+
+    fdw->error = 0;
+    ml_fdw_unlink(loop, fdw); /* if it comes from libev, which with select() gives no reason */
+    return error ? error : fcntl(fdw->ev.fd, F_GETFD) < 0 ? errno : 0;
+}
+
+bool
+ml_fdw_drop_closed(ml_loop *loop, ml_fdw *fdw)
+{
+    int fd = fdw->ev.fd;
+
+    if (fcntl(fd, F_GETFD) >= 0 || errno != EBADF) {
+        return false;
+    }
+    drop_all(loop, fd, EBADF);
+    return true;
+}
+
+/* One at which libev would abort? */
+static void
+check_fd(ml_loop *loop, int fd)
+{
+    int error = fd >= loop->fds_cap || loop->fds[fd] == NULL ? 0 : examine(loop, fd);
+
+    if (error != 0) {
+        drop_all(loop, fd, error);
     }
 }
 
@@ -383,13 +415,8 @@ ml_fdw_refused(ml_loop *loop)
             ev_io_set(&fdw->ev, fd, fdw->ev.events & (EV_READ | EV_WRITE));
             ev_io_start(loop->ev, &fdw->ev);
         }
-        while (error != 0 && fd < loop->fds_cap && loop->fds[fd] != NULL) {
-            ml_fdw *fdw = loop->fds[fd];
-            loop->fds[fd] = fdw->next;
-            fdw->next = NULL;
-            ev_clear_pending(loop->ev, &fdw->ev);
-            loop->dead_errno = error;
-            fdw->dead(loop, fdw);
+        if (error != 0) {
+            drop_all(loop, fd, error);
         }
     }
 }

@@ -231,20 +231,10 @@ ml_inotify_end(ml_loop *loop)
         return;
     }
     int fd = loop->inotify->fdw.ev.fd;
-    ev_ref(loop->ev); /* it was unref'd while active */
-    ml_fdw_stop(loop, &loop->inotify->fdw);
+    ev_ref(loop->ev);                       /* it was unref'd while active */
+    ml_fdw_stop(loop, &loop->inotify->fdw); /* if it is: the kernel may not have taken it */
     if (!ml_fd_is_lost(fd)) {
         close(fd);
-    }
-    lose(loop);
-}
-
-static void
-inotify_dead(ml_loop *loop, ml_fdw *fdw)
-{
-    ev_ref(loop->ev);
-    if (loop->dead_errno != EBADF) { /* else the number may be anybody's by now */
-        close(fdw->ev.fd);
     }
     lose(loop);
 }
@@ -287,7 +277,7 @@ begin(ml_loop *loop)
     ml_inotify *inotify = PyMem_RawCalloc(1, sizeof(*inotify));
     int fd = inotify ? inotify_init1(IN_CLOEXEC | IN_NONBLOCK) : -1;
     if (fd >= 0) {
-        ml_fdw_init(&inotify->fdw, inotify_event, inotify_dead, fd, EV_READ);
+        ml_fdw_init(&inotify->fdw, inotify_event, fd, EV_READ);
         if (ml_reserve_check() == 0 && ml_fdw_start(loop, &inotify->fdw) == 0) {
             ev_unref(loop->ev);
             loop->inotify = inotify;

@@ -7,16 +7,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-static void
-wakeup_dead(ml_loop *loop, ml_fdw *Py_UNUSED(fdw))
-{
-    ev_ref(loop->ev); /* it was unref'd while active */
-    if (loop->dead_errno == EBADF) {
-        /* The numbers may be anybody's by now: they are not closed. */
-        loop->wakeup_fds[0] = loop->wakeup_fds[1] = -1;
-    }
-}
-
 /* CPython's C handler has written signal numbers: take them out, so that the poll does not end for
  * them again, and pass them on to whoever had the wakeup fd before. The handlers themselves run in
  * invoke_pending(). */
@@ -41,7 +31,7 @@ take_numbers(ml_loop *loop)
             continue; /* full or closed: CPython's handler would only warn, too */
         }
     }
-    if (got < 0 && errno != EAGAIN && errno != EBADF) { /* EBADF: see wakeup_dead() */
+    if (got < 0 && errno != EAGAIN && errno != EBADF) { /* EBADF: see wakeup_event() */
         ml_os_error(errno);
         ml_unraisable((PyObject *)loop);
     }
@@ -52,13 +42,15 @@ wakeup_event(struct ev_loop *Py_UNUSED(ev), ev_io *io, int revents)
 {
     ml_loop *loop = ML_CONTAINER_OF(io, ml_loop, wakeup_io.ev);
 
-    if (revents & EV_ERROR) { /* select() finds it closed: libev has stopped it */
-        ml_fdw_unlink(loop, &loop->wakeup_io);
-        loop->dead_errno = EBADF;
-        wakeup_dead(loop, &loop->wakeup_io);
+    if (!(revents & EV_ERROR)) {
+        take_numbers(loop);
         return;
     }
-    take_numbers(loop);
+    ev_ref(loop->ev); /* it was unref'd while active */
+    if (ml_fdw_error(loop, &loop->wakeup_io) == EBADF) {
+        /* The numbers may be anybody's by now: they are not closed. */
+        loop->wakeup_fds[0] = loop->wakeup_fds[1] = -1;
+    }
 }
 
 static int
@@ -144,7 +136,7 @@ ml_interrupt_begin(ml_loop *loop)
         ml_interrupt_end(loop);
         return -1;
     }
-    ml_fdw_init(&loop->wakeup_io, wakeup_event, wakeup_dead, loop->wakeup_fds[0], EV_READ);
+    ml_fdw_init(&loop->wakeup_io, wakeup_event, loop->wakeup_fds[0], EV_READ);
     if (ml_fdw_start(loop, &loop->wakeup_io) < 0) {
         ml_interrupt_end(loop);
         return -1;

@@ -10,22 +10,15 @@ typedef struct ml_io {
 } ml_io;
 
 static void
-io_dead(ml_loop *loop, ml_fdw *fdw)
-{
-    ml_watcher *self = fdw->ev.data;
-
-    self->error = loop->dead_errno;
-    ml_watcher_error(self);
-}
-
-/* libev tells of an error without its reason, which with select() is a closed descriptor. */
-static void
 io_event(struct ev_loop *loop, ev_io *ev, int revents)
 {
-    ml_watcher *self = ev->data;
+    ml_io *self = ev->data;
 
-    if ((revents & EV_ERROR) && fcntl(ev->fd, F_GETFD) < 0) {
-        self->error = errno;
+    if (revents & EV_ERROR) {
+        self->base.error = ml_fdw_error(self->base.loop, &self->fdw);
+    }
+    else if (ml_fdw_is_closed(self->base.loop, &self->fdw)) {
+        return;
     }
     ml_watcher_event(loop, (ev_watcher *)ev, revents);
 }
@@ -61,7 +54,7 @@ io_set(ml_watcher *base, PyObject *const *args)
     ev_watcher *ev = ml_watcher_ev(base);
     int pending = ev_is_pending(ev) ? ev_clear_pending(base->loop->ev, ev) : 0;
     int priority = ev_priority(ev);
-    ml_fdw_init(&self->fdw, io_event, io_dead, fd, events);
+    ml_fdw_init(&self->fdw, io_event, fd, events);
     ev_set_priority(ev, priority);
     if (pending) {
         ev_feed_event(base->loop->ev, ev, pending);

@@ -64,8 +64,8 @@ fire(ml_once *once, int revents)
         ev_timer_start(loop->ev, &once->timer);
         return;
     }
-    if (revents & EV_ERROR) { /* libev gives no reason; with select() it is a closed descriptor */
-        fail(once, fcntl(once->fdw.ev.fd, F_GETFD) < 0 ? errno : 0);
+    if (revents & EV_ERROR) {
+        fail(once, ml_fdw_error(loop, &once->fdw));
         return;
     }
     PyObject *callback = once->callback;
@@ -88,12 +88,6 @@ once_timer(struct ev_loop *Py_UNUSED(ev), ev_timer *timer, int Py_UNUSED(revents
 {
     ml_once *once = ML_CONTAINER_OF(timer, ml_once, timer);
     fire(once, once->late ? once->late : EV_TIMER);
-}
-
-static void
-once_dead(ml_loop *loop, ml_fdw *fdw)
-{
-    fail((ml_once *)fdw, loop->dead_errno);
 }
 
 void
@@ -171,7 +165,7 @@ ml_loop_once(ml_loop *loop, PyObject *args, PyObject *kwargs)
     }
     once->loop = loop;
     once->callback = Py_NewRef(callback);
-    ml_fdw_init(&once->fdw, once_io, once_dead, fd < 0 ? 0 : fd, events);
+    ml_fdw_init(&once->fdw, once_io, fd < 0 ? 0 : fd, events);
     ev_timer_init(&once->timer, once_timer, timeout, 0.);
     once->next = loop->onces;
     if (once->next != NULL) {

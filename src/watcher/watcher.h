@@ -23,15 +23,29 @@ struct ml_fdw {
     ev_io ev;     /* ev.data is the owner's; ev.fd and ev.events as libev keeps them */
     ml_fdw *next; /* the others on this descriptor */
     bool hosts;   /* the host's: rests in a run without it */
-    /* Called when the descriptor is found closed (ml_fdw_check()) or cannot be registered
-     * (ml_fdw_refused()), after the ev_io was stopped; the loop's `dead_errno` says why. No Python
-     * code may run in it. */
-    void (*dead)(ml_loop *loop, ml_fdw *fdw);
+    int error;    /* for ml_fdw_error() */
+    unsigned int heard;
 };
 
+/* With EV_ERROR if the descriptor was found closed or the kernel does not take it: the ev_io was
+ * stopped, and that may be outside of the events' turn, just before a poll, so that it must run no
+ * code of users. */
 typedef void (*ml_io_cb)(struct ev_loop *, ev_io *, int);
 
-void ml_fdw_init(ml_fdw *fdw, ml_io_cb cb, void (*dead)(ml_loop *, ml_fdw *), int fd, int events);
+void ml_fdw_init(ml_fdw *fdw, ml_io_cb cb, int fd, int events);
+/* In a callback for EV_ERROR: the errno behind it, 0 if libev has found none. */
+int ml_fdw_error(ml_loop *loop, ml_fdw *fdw);
+/* For callbacks whose owner may have closed the descriptor while a copy of it lives: the kernel
+ * goes on to tell of that, and libev takes it for the number. True if it was so; then the callback
+ * was called with EV_ERROR, and returns. One event of many is looked at. */
+bool ml_fdw_drop_closed(ml_loop *loop, ml_fdw *fdw);
+
+static inline bool
+ml_fdw_is_closed(ml_loop *loop, ml_fdw *fdw)
+{
+    return ++fdw->heard % 256 == 0 && ml_fdw_drop_closed(loop, fdw);
+}
+
 /* (Re)starts it; always announces the descriptor as new to libev, since its number may have been
  * reused. -1 with MemoryError. No-op if active. */
 int ml_fdw_start(ml_loop *loop, ml_fdw *fdw);
@@ -58,7 +72,7 @@ bool ml_fd_is_lost(int fd);
 void ml_fdw_recheck(ml_loop *loop, ml_fdw *fdw);
 /* For a poll that begins with events pending: libev could not register a descriptor. */
 void ml_fdw_refused(ml_loop *loop);
-/* For one that libev stopped by itself (EV_ERROR): stopped here too. */
+/* Takes one that is not active off the descriptor. */
 void ml_fdw_unlink(ml_loop *loop, ml_fdw *fdw);
 
 /* ---- memory kept back for libev (reserve.c) ---------------------------------------------- */
@@ -146,7 +160,6 @@ struct ml_loop {
     pid_t pid;          /* the process that libev knows of */
     bool backend_moved; /* ... and it has to be looked for after that poll */
     bool fork_due;      /* this is a forked child, and its Fork watchers do not know yet */
-    int dead_errno;     /* why, while dead() is called */
     bool stale;         /* changed since its last poll, of which the kernel is not told yet */
 
     ml_embed *embeds;    /* the Embed watchers of other loops for this one; borrowed */
@@ -189,7 +202,7 @@ struct ml_loop {
 
     double io_interval, timeout_interval;
     bool suspended;
-    int refs; /* net ref() minus unref() by the user */
+    int refs;    /* net ref() minus unref() by the user */
     int counted; /* watchers that are */
 };
 
@@ -386,11 +399,11 @@ struct ml_watcher {
     PyObject *weaklist;
     ml_watcher *prev, *next; /* loop->held while `held` */
     bool held;
-    bool no_ref; /* ref=False: does not keep the loop alive */
+    bool no_ref;  /* ref=False: does not keep the loop alive */
     bool counted; /* in loop->counted: a reason for it to run, when last looked at */
-    bool unrefd; /* that (or `uncounted`), and libev has been told, as it is active */
-    bool aside;  /* in loop->aside, which counts as pending */
-    int error;   /* errno behind an EV_ERROR, 0 if there is none */
+    bool unrefd;  /* that (or `uncounted`), and libev has been told, as it is active */
+    bool aside;   /* in loop->aside, which counts as pending */
+    int error;    /* errno behind an EV_ERROR, 0 if there is none */
 };
 
 static inline ev_watcher *

@@ -460,6 +460,26 @@ def test_once_on_a_descriptor_that_is_closed(any_loop, running):
         os.close(number)
 
 
+def test_io_on_a_descriptor_that_is_closed_but_has_a_copy(any_loop):
+    """epoll goes on telling of it: that ends, as for one without a copy, with the error."""
+    loop, pipe = any_loop, os.pipe()
+    fd = os.dup(pipe[0])
+    told = []
+    watcher = loop.io(fd, event.EV_READ, lambda *args: told.append(args))
+    watcher.start()
+    loop.start(event.EVRUN_NOWAIT)
+    os.write(pipe[1], b"x")
+    os.close(fd)
+    with pytest.raises(OSError) as caught:
+        while len(told) < 1000:
+            loop.start(event.EVRUN_NOWAIT)
+    assert caught.value.errno == errno.EBADF
+    assert not watcher.active
+    assert loop.start() is False
+    for number in pipe:
+        os.close(number)
+
+
 def test_once(any_loop):
     loop, seen = any_loop, []
     read, write = os.pipe()
