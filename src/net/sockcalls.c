@@ -52,12 +52,36 @@ attempt_recv(ml_base *loop, ml_request *self, bool *again)
     return bytes;
 }
 
+/* The program's buffer, to write to: exported for a system call, and not while its outcome is
+ * waited for, as the program may give it another size meanwhile. */
+static int export(ml_request *self, Py_buffer *view)
+{
+    if (PyObject_GetBuffer(self->data, view, PyBUF_WRITABLE) < 0) {
+        if (PyErr_ExceptionMatches(PyExc_BufferError)) {
+            PyErr_Format(PyExc_TypeError, "a read-write bytes-like object is required, not '%s'",
+                         Py_TYPE(self->data)->tp_name);
+        }
+        return -1;
+    }
+    if (self->size > (size_t)view->len) {
+        PyBuffer_Release(view);
+        PyErr_SetString(PyExc_ValueError, "nbytes is greater than the length of the buffer");
+        return -1;
+    }
+    return 0;
+}
+
 static PyObject *
 attempt_recv_into(ml_base *Py_UNUSED(loop), ml_request *self, bool *again)
 {
-    return self->size == 0
-               ? PyLong_FromLong(0)
-               : count_or_error(ml_sock_recv(self->fd, self->buffer.buf, self->size), again);
+    Py_buffer view;
+
+    if (export(self, &view) < 0) {
+        return NULL;
+    }
+    ssize_t got = view.len == 0 ? 0 : ml_sock_recv(self->fd, view.buf, (size_t)view.len);
+    PyBuffer_Release(&view);
+    return count_or_error(got, again);
 }
 
 /* For address families that only the socket module can print. */
@@ -113,9 +137,16 @@ attempt_recvfrom_into(ml_base *loop, ml_request *self, bool *again)
     }
     struct sockaddr_storage from;
     socklen_t from_len = sizeof(from);
-    ssize_t got = ml_sock_recvfrom(self->fd, self->buffer.buf, self->size, (struct sockaddr *)&from,
-                                   &from_len);
-
+    Py_buffer view;
+    if (export(self, &view) < 0) {
+        return NULL;
+    }
+    if (self->size == 0) { /* all of it as it was when the call was made */
+        self->size = (size_t)view.len;
+    }
+    ssize_t got =
+        ml_sock_recvfrom(self->fd, view.buf, self->size, (struct sockaddr *)&from, &from_len);
+    PyBuffer_Release(&view);
     if (got < 0) {
         return count_or_error(got, again);
     }
@@ -123,16 +154,21 @@ attempt_recvfrom_into(ml_base *loop, ml_request *self, bool *again)
     return address ? Py_BuildValue("(nN)", (Py_ssize_t)got, address) : NULL;
 }
 
+/* One call for each readiness: a short write means full, and who reads as fast as this writes shall
+ * not keep the loop. */
 static PyObject *
 attempt_sendall(ml_base *Py_UNUSED(loop), ml_request *self, bool *again)
 {
-    while (self->done < self->size) {
-        ssize_t sent =
-            ml_sock_send(self->fd, (char *)self->buffer.buf + self->done, self->size - self->done);
-        if (sent < 0) {
-            return count_or_error(sent, again);
-        }
-        self->done += (size_t)sent;
+    size_t left = (size_t)self->buffer.len - self->done;
+    ssize_t sent = ml_sock_send(self->fd, (char *)self->buffer.buf + self->done, left);
+
+    if (sent < 0) {
+        return count_or_error(sent, again);
+    }
+    self->done += (size_t)sent;
+    if ((size_t)sent < left) {
+        *again = true;
+        return NULL;
     }
     Py_RETURN_NONE;
 }
@@ -288,31 +324,16 @@ ml_sockop_recvfrom(ml_base *self, PyObject *const *args, Py_ssize_t nargs)
     return ml_sockop_try(self, &asked);
 }
 
+/* For a call with the program's data or buffer. */
 static PyObject *
-with_buffer(ml_base *self, ml_request *asked, PyObject *sock, PyObject *data, int flags, int events,
-            PyObject *(*attempt)(ml_base *, ml_request *, bool *))
+with_data(ml_base *self, ml_request *asked, PyObject *sock, PyObject *data, int events,
+          PyObject *(*attempt)(ml_base *, ml_request *, bool *))
 {
-    if (PyObject_GetBuffer(data, &asked->buffer, flags) < 0) {
-        if (flags == PyBUF_WRITABLE && PyErr_ExceptionMatches(PyExc_BufferError)) {
-            PyErr_Format(PyExc_TypeError, "a read-write bytes-like object is required, not '%s'",
-                         Py_TYPE(data)->tp_name);
-        }
-        return NULL;
-    }
-    asked->data = Py_NewRef(data);
-    size_t length = (size_t)asked->buffer.len;
-    if (asked->size == 0) {
-        asked->size = length;
-    }
-    if (asked->size > length) {
-        PyErr_SetString(PyExc_ValueError, "nbytes is greater than the length of the buffer");
-        ml_request_clear(asked);
-        return NULL;
-    }
     if (prepare(asked, sock, events, attempt) < 0) {
         ml_request_clear(asked);
         return NULL;
     }
+    asked->data = Py_NewRef(data);
     return ml_sockop_try(self, asked);
 }
 
@@ -325,7 +346,7 @@ ml_sockop_recv_into(ml_base *self, PyObject *const *args, Py_ssize_t nargs)
     if (ml_count_args("_sock_recv_into", nargs, 2) < 0) {
         return NULL;
     }
-    return with_buffer(self, &asked, args[0], args[1], PyBUF_WRITABLE, EV_READ, attempt_recv_into);
+    return with_data(self, &asked, args[0], args[1], EV_READ, attempt_recv_into);
 }
 
 /* (sock, buffer, nbytes) */
@@ -338,8 +359,7 @@ ml_sockop_recvfrom_into(ml_base *self, PyObject *const *args, Py_ssize_t nargs)
         size_argument(args[2], &asked.size) < 0) {
         return NULL;
     }
-    return with_buffer(self, &asked, args[0], args[1], PyBUF_WRITABLE, EV_READ,
-                       attempt_recvfrom_into);
+    return with_data(self, &asked, args[0], args[1], EV_READ, attempt_recvfrom_into);
 }
 
 /* (sock, data) */
@@ -348,10 +368,11 @@ ml_sockop_sendall(ml_base *self, PyObject *const *args, Py_ssize_t nargs)
 {
     ml_request asked = {0};
 
-    if (ml_count_args("_sock_sendall", nargs, 2) < 0) {
+    if (ml_count_args("_sock_sendall", nargs, 2) < 0 ||
+        PyObject_GetBuffer(args[1], &asked.buffer, PyBUF_SIMPLE) < 0) {
         return NULL;
     }
-    return with_buffer(self, &asked, args[0], args[1], PyBUF_SIMPLE, EV_WRITE, attempt_sendall);
+    return with_data(self, &asked, args[0], args[1], EV_WRITE, attempt_sendall);
 }
 
 /* (sock, data, address) */
@@ -364,13 +385,7 @@ ml_sockop_sendto(ml_base *self, PyObject *const *args, Py_ssize_t nargs)
         return NULL;
     }
     asked.address = Py_NewRef(args[2]);
-    PyObject *result =
-        with_buffer(self, &asked, args[0], args[1], PyBUF_SIMPLE, EV_WRITE, attempt_sendto);
-
-    if (result == NULL && asked.sock == NULL) {
-        Py_CLEAR(asked.address);
-    }
-    return result;
+    return with_data(self, &asked, args[0], args[1], EV_WRITE, attempt_sendto);
 }
 
 /* (sock,) */

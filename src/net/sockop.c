@@ -20,9 +20,7 @@ typedef struct ml_sockop {
 void
 ml_request_clear(ml_request *self)
 {
-    if (self->data != NULL) {
-        PyBuffer_Release(&self->buffer);
-    }
+    PyBuffer_Release(&self->buffer);
     Py_CLEAR(self->data);
     Py_CLEAR(self->sock);
     Py_CLEAR(self->address);

@@ -10,8 +10,8 @@ struct ml_request {
     /* The system call: a result, NULL with an exception, or NULL with *again if it would block. */
     PyObject *(*attempt)(ml_base *loop, ml_request *self, bool *again);
     PyObject *sock, *address; /* owned once in a SockOp */
-    PyObject *data;           /* what `buffer` is of; NULL if there is none */
-    Py_buffer buffer;
+    PyObject *data;           /* to send or receive into; NULL if there is none */
+    Py_buffer buffer;         /* of data that is sent in several calls */
     size_t size, done;
     int fd, events;
     int error;    /* of a connection whose outcome is known before it is waited for: errno, or 0 */

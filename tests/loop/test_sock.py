@@ -702,3 +702,76 @@ def test_one_message_at_a_time(loop, run, sockets, kind):
         return [len(await loop.sock_recv(b, 200_000)) for _ in range(3)]
 
     assert run(main()) == [70_000, 10, 60_000]
+
+
+class TestBufferOfTheProgram:
+    """While it waits a call has no hold on the buffer that it was given."""
+
+    @pytest.mark.parametrize("receive", ["sock_recv_into", "sock_recvfrom_into"])
+    def test_resized_meanwhile(self, loop, run, sockets, receive):
+        a, b = sockets(socket.SOCK_DGRAM)
+        buffer = bytearray(3)
+
+        async def main():
+            task = loop.create_task(getattr(loop, receive)(b, buffer))
+            await turns()
+            buffer.extend(b"more")
+            a.send(b"received")
+            result = await task
+            return result if receive == "sock_recv_into" else result[0]
+
+        count = run(main())
+        assert count == (7 if receive == "sock_recv_into" else 3)
+        assert buffer[:count] == b"received"[:count]
+
+    def test_too_small_by_then(self, loop, run, sockets):
+        a, b = sockets(socket.SOCK_DGRAM)
+        buffer = bytearray(8)
+
+        async def main():
+            task = loop.create_task(loop.sock_recvfrom_into(b, buffer, 8))
+            await turns()
+            del buffer[2:]
+            a.send(b"received")
+            with pytest.raises(ValueError, match="nbytes is greater"):
+                await task
+
+        run(main())
+
+    @pytest.mark.parametrize("receive", ["sock_recv_into", "sock_recvfrom_into"])
+    @pytest.mark.parametrize("buffer", [b"read-only", 5, "text"])
+    def test_no_buffer(self, loop, run, sockets, receive, buffer):
+        _, b = sockets(socket.SOCK_DGRAM)
+
+        async def main():
+            with pytest.raises(TypeError):
+                await getattr(loop, receive)(b, buffer)
+
+        run(main())
+
+
+def test_sendall_to_a_fast_reader_leaves_the_loop_its_turns(loop, run, sockets):
+    a, b = sockets()
+    b.setblocking(True)
+    size = 64 << 20
+    ticks = []
+
+    def read():
+        got, room = 0, bytearray(1 << 20)
+        while got < size:
+            got += b.recv_into(room)
+
+    def tick():
+        ticks.append(1)
+        handle[0] = loop.call_soon(tick)
+
+    async def main():
+        reading = loop.run_in_executor(None, read)
+        handle[0] = loop.call_soon(tick)
+        await loop.sock_sendall(a, bytes(size))
+        handle[0].cancel()
+        await reading
+
+    handle = [None]
+    run(main())
+    assert len(ticks) > 50
