@@ -20,7 +20,8 @@ typedef struct ml_child {
 #define BUCKETS 64
 static struct {
     ev_signal signal; /* SIGCHLD, while a watcher is active */
-    int active;
+    int active, traced;
+    bool unseen;   /* some child has something to tell, and may not have been asked for */
     bool due_left; /* some could not be asked for: a watcher has not told of the last one yet */
     ml_child *by_pid[BUCKETS];
 } children;
@@ -86,19 +87,54 @@ ask(struct ev_loop *ev, int pid)
 
 /* Some child that has something to tell, not reaped yet; 0 if there is none. */
 static int
-find_any(void)
+find_any(bool traced)
 {
     siginfo_t info = {.si_pid = 0};
-    int trace = is_traced(0) ? WSTOPPED | WCONTINUED : 0;
+    int trace = traced ? WSTOPPED | WCONTINUED : 0;
 
     return waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT | trace) < 0 ? 0 : info.si_pid;
+}
+
+static bool
+is_watched(int pid)
+{
+    ml_child *child = *bucket(pid);
+
+    while (child != NULL && child->ev.pid != pid) {
+        child = child->chain;
+    }
+    return child != NULL;
+}
+
+/* Asks for those that the kernel names, one after the other: two calls for each, however many are
+ * watched. It goes on naming one that is not reaped here, for which the ones behind it cannot be
+ * seen: then all that are watched are due. */
+static void
+ask_for_named(struct ev_loop *ev)
+{
+    bool told = true;
+    int pid = 0;
+
+    children.unseen = false;
+    while (told && (pid = find_any(children.traced > 0)) != 0) {
+        if (is_busy(0) || is_busy(pid)) {
+            children.unseen = true;
+            return;
+        }
+        told = (is_watched(pid) || is_watched(0)) && ask(ev, pid);
+    }
+    for (int i = 0; i < BUCKETS && pid != 0; i++) {
+        for (ml_child *child = children.by_pid[i]; child != NULL; child = child->chain) {
+            child->due = true;
+        }
+    }
 }
 
 /* One event at a time for each watcher; the rest stays with the kernel until that was told. */
 static void
 ask_for_due(struct ev_loop *ev)
 {
-    children.due_left = false;
+    children.due_left = children.unseen;
     for (int i = 0; i < BUCKETS; i++) {
         for (ml_child *child = children.by_pid[i]; child != NULL; child = child->chain) {
             int pid = child->ev.pid;
@@ -106,7 +142,7 @@ ask_for_due(struct ev_loop *ev)
                 continue;
             }
             if (pid == 0) {
-                pid = find_any();
+                pid = find_any(is_traced(0));
             }
             child->due = pid != 0 && (is_busy(0) || is_busy(pid));
             if (pid != 0 && !child->due && ask(ev, pid)) {
@@ -120,10 +156,8 @@ ask_for_due(struct ev_loop *ev)
 static void
 sigchld_event(struct ev_loop *ev, ev_signal *Py_UNUSED(signal), int revents)
 {
-    for (int i = 0; i < BUCKETS && (revents & EV_SIGNAL); i++) {
-        for (ml_child *child = children.by_pid[i]; child != NULL; child = child->chain) {
-            child->due = true;
-        }
+    if (children.unseen || (revents & EV_SIGNAL)) {
+        ask_for_named(ev);
     }
     ask_for_due(ev);
 }
@@ -195,6 +229,7 @@ child_start(ml_watcher *base)
         ev_unref(loop->ev);
     }
     children.active++;
+    children.traced += self->ev.flags & 1;
     ev_child_start(loop->ev, &self->ev);
     self->chain = *bucket(self->ev.pid);
     *bucket(self->ev.pid) = self;
@@ -219,6 +254,7 @@ child_stop(ml_watcher *base)
     *place = self->chain;
     self->chain = NULL;
     ev_child_stop(loop->ev, &self->ev);
+    children.traced -= self->ev.flags & 1;
     if (--children.active == 0) {
         ev_ref(loop->ev);
         ml_signal_stop(loop, &children.signal);

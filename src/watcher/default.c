@@ -18,20 +18,26 @@ ml_default_loop_made(void)
 
 /* libev's own SIGCHLD watcher calls waitpid(-1) and so reaps every child of the process: it is
  * stopped for good, and child.c does its work for Child watchers. It is in no API, but the next one
- * in the list of a watcher that is started after it. */
-static void
-detach_child(struct ev_loop *ev)
+ * in the list of a watcher that is started after it. False if it is not: then SIGCHLD is still
+ * libev's, which with its last watcher gives a signal back to the system. */
+static bool
+detach_child(struct ev_loop *ev, const struct sigaction *before)
 {
     ev_signal probe;
+    struct sigaction now;
 
     ev_signal_init(&probe, NULL, SIGCHLD);
     ev_signal_start(ev, &probe);
     ev_signal *child = (ev_signal *)probe.next;
-    if (child != NULL) {
+    bool found = child != NULL && child->signum == SIGCHLD;
+    if (found) {
         ev_ref(ev); /* libev unref'd it */
         ev_signal_stop(ev, child);
     }
     ev_signal_stop(ev, &probe);
+    sigaction(SIGCHLD, NULL, &now);
+    /* with a signalfd it never had a handler */
+    return found && (now.sa_handler == SIG_DFL || now.sa_handler == before->sa_handler);
 }
 
 /* libev takes SIGCHLD for it at once: it is given back, until a Child watcher
@@ -57,12 +63,11 @@ ml_default_create(ml_loop *self, unsigned int flags)
     }
     sigaction(SIGCHLD, NULL, &before);
     struct ev_loop *ev = ev_default_loop(flags);
-    if (ev != NULL && !made) {
-        detach_child(ev);
-    }
+    bool detached = ev != NULL && (made || detach_child(ev, &before));
     sigaction(SIGCHLD, &before, NULL);
-    if (ev == NULL) {
-        PyErr_SetString(self->state->Error, "could not create loop, bad 'flags'?");
+    if (!detached) {
+        PyErr_SetString(self->state->Error, ev ? "this libev does not give SIGCHLD back"
+                                               : "could not create loop, bad 'flags'?");
         return -1;
     }
     the_default.made = self->is_default = true;

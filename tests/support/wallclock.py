@@ -63,9 +63,10 @@ def compiler():
     return shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
 
 
-def build(directory):
-    """The environment in which a snippet that begins with PRELUDE can jump() in time."""
+def build(directory, source=SOURCE):
+    """The environment in which a snippet that begins with PRELUDE can jump() in time; or with
+    another library preloaded."""
     library = os.path.join(directory, "wallclock.so")
     command = [compiler(), "-shared", "-fPIC", "-o", library, "-x", "c", "-", "-ldl"]
-    subprocess.run(command, input=SOURCE, text=True, check=True)
+    subprocess.run(command, input=source, text=True, check=True)
     return {"LD_PRELOAD": f"{os.environ.get('LD_PRELOAD', '')} {library}".strip()}

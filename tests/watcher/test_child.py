@@ -3,6 +3,7 @@
 import textwrap
 
 import pytest
+from support import wallclock
 
 from moodloop import event
 
@@ -406,3 +407,88 @@ def test_references_and_exit(on_epoll):
         print("ok")
         """
     assert on_epoll(code) == "ok"
+
+
+COUNTS = r"""
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <sys/wait.h>
+
+static int waits;
+
+int waits_so_far(void)
+{
+    return waits;
+}
+
+pid_t waitpid(pid_t pid, int *status, int options)
+{
+    waits++;
+    return ((pid_t (*)(pid_t, int *, int))dlsym(RTLD_NEXT, "waitpid"))(pid, status, options);
+}
+
+int waitid(idtype_t type, id_t id, siginfo_t *info, int options)
+{
+    waits++;
+    return ((int (*)(idtype_t, id_t, siginfo_t *, int))dlsym(RTLD_NEXT, "waitid"))(
+        type, id, info, options);
+}
+"""
+
+
+@pytest.mark.skipif(not wallclock.compiler(), reason="no C compiler to count calls with")
+@pytest.mark.parametrize("kind", ["exact", "traced", "any"])
+def test_calls_for_each_child_are_few(on_epoll, tmp_path, kind):
+    """However many are watched: not one for each of them whenever one ends."""
+    code = f"""
+        import ctypes
+        waits = ctypes.CDLL(None).waits_so_far
+        seen = []
+        def callback(w, r):
+            seen.append(w.rpid)
+            if w.pid: w.stop()
+            if pids: end(pids.pop())
+            elif {kind!r} == "any" or not loop.watchers(): loop.stop()
+        ends = {{}}
+        def end(pid): os.close(ends.pop(pid))
+        pids = []
+        for _ in range(100):
+            r, w = os.pipe()
+            pid = os.fork()
+            if pid == 0:
+                os.close(w)
+                for other in ends.values(): os.close(other)
+                os.read(r, 1); os._exit(0)
+            os.close(r)
+            ends[pid] = w
+            pids.append(pid)
+        if {kind!r} == "any":
+            watchers = [loop.child(0, False, callback)]
+        else:
+            watchers = [loop.child(pid, {kind!r} == "traced", callback) for pid in pids]
+        for w in watchers: w.start()
+        loop.start(EVRUN_NOWAIT)
+        before, count = waits(), len(pids)
+        end(pids.pop())
+        loop.start()
+        assert len(seen) == count, len(seen)
+        assert waits() - before < 10 * count, waits() - before
+        """
+    library = wallclock.build(tmp_path, COUNTS)
+    on_epoll(code, env=library)
+
+
+def test_behind_a_child_that_somebody_else_reaps(on_default):
+    """The kernel goes on naming the one that ended first."""
+    code = """
+        first = spawn(3); gone(first)
+        seen = []
+        pids = [spawn(n) for n in range(5)]
+        for pid in pids:
+            loop.child(pid, False, lambda w, r: (seen.append((w.rpid, code(w))), w.stop())).start()
+        loop.start()
+        assert sorted(seen) == sorted((pid, n) for n, pid in enumerate(pids)), seen
+        assert os.waitpid(first, 0)[0] == first
+        print("ok")
+        """
+    assert on_default(code) == "ok"
