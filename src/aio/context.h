@@ -27,8 +27,8 @@ ml_context_capture(bool *failed)
 static inline void
 ml_context_claim(ml_base *loop)
 {
-    if (*loop->entered_slot == NULL) {
-        *loop->entered_slot = Py_NewRef(loop->entered);
+    if (*loop->contexts.entered_slot == NULL) {
+        *loop->contexts.entered_slot = Py_NewRef(loop->contexts.entered);
     }
 }
 
@@ -39,22 +39,23 @@ ml_context_enter(ml_base *loop, PyObject **slot)
     PyObject *context = *slot;
 
     if (context == NULL) {
-        context = loop->empty_context;
-        loop->empty_context = NULL; /* ours alone while it is entered */
+        context = loop->contexts.empty;
+        loop->contexts.empty = NULL; /* ours alone while it is entered */
         if (context == NULL && (context = PyContext_New()) == NULL) {
             return NULL;
         }
-        if (loop->entered_slot != NULL) { /* one callback runs another */
+        if (loop->contexts.entered_slot != NULL) { /* one callback runs another */
             ml_context_claim(loop);
         }
-        loop->entered_slot = slot;
-        loop->entered = context;
+        loop->contexts.entered_slot = slot;
+        loop->contexts.entered = context;
     }
     else {
         Py_INCREF(context);
     }
     if (PyContext_Enter(context) < 0) {
-        loop->entered_slot = loop->entered_slot == slot ? NULL : loop->entered_slot;
+        loop->contexts.entered_slot =
+            loop->contexts.entered_slot == slot ? NULL : loop->contexts.entered_slot;
         Py_DECREF(context);
         return NULL;
     }
@@ -68,12 +69,13 @@ ml_context_leave(ml_base *loop, PyObject **slot, PyObject *context)
     if (PyContext_Exit(context) < 0) {
         ml_unraisable((PyObject *)loop);
     }
-    if (loop->entered_slot == slot) {
-        loop->entered_slot = NULL;
+    if (loop->contexts.entered_slot == slot) {
+        loop->contexts.entered_slot = NULL;
     }
     if (*slot == NULL) {
-        if (Py_REFCNT(context) == 1 && loop->empty_context == NULL && PyObject_Size(context) == 0) {
-            loop->empty_context = context;
+        if (Py_REFCNT(context) == 1 && loop->contexts.empty == NULL &&
+            PyObject_Size(context) == 0) {
+            loop->contexts.empty = context;
             return;
         }
         *slot = context;

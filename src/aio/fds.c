@@ -30,17 +30,17 @@ struct ml_slot {
 static ml_slot *
 find_slot(ml_base *self, int fd)
 {
-    return fd >= 0 && fd < self->slots_cap ? &self->slots[fd] : NULL;
+    return fd >= 0 && fd < self->fds.cap ? &self->fds.slots[fd] : NULL;
 }
 
 static ml_slot *
 need_slot(ml_base *self, int fd)
 {
-    if (fd >= self->slots_cap &&
-        ml_grow(&self->slots, &self->slots_cap, (size_t)fd + 1, sizeof(*self->slots)) < 0) {
+    if (fd >= self->fds.cap &&
+        ml_grow(&self->fds.slots, &self->fds.cap, (size_t)fd + 1, sizeof(*self->fds.slots)) < 0) {
         return NULL;
     }
-    return &self->slots[fd];
+    return &self->fds.slots[fd];
 }
 
 PyObject *
@@ -225,9 +225,9 @@ fd_argument(PyObject *fileobj, int *fd)
 static int
 find_fileobj(ml_base *self, PyObject *fileobj)
 {
-    for (int fd = 0; fd < self->slots_cap; fd++) {
+    for (int fd = 0; fd < self->fds.cap; fd++) {
         for (int direction = READER; direction <= WRITER; direction++) {
-            ml_rw *rw = self->slots[fd].rw[direction];
+            ml_rw *rw = self->fds.slots[fd].rw[direction];
             if (rw != NULL && rw->fileobj == fileobj) {
                 return fd;
             }
@@ -516,11 +516,11 @@ ml_base_remove_writer_unchecked(ml_base *self, PyObject *fileobj)
 int
 ml_base_slots_traverse(ml_base *self, visitproc visit, void *arg)
 {
-    for (int fd = 0; fd < self->slots_cap; fd++) {
+    for (int fd = 0; fd < self->fds.cap; fd++) {
         for (int direction = READER; direction <= WRITER; direction++) {
-            if (self->slots[fd].rw[direction] != NULL) {
-                Py_VISIT(self->slots[fd].rw[direction]->handle);
-                Py_VISIT(self->slots[fd].rw[direction]->fileobj);
+            if (self->fds.slots[fd].rw[direction] != NULL) {
+                Py_VISIT(self->fds.slots[fd].rw[direction]->handle);
+                Py_VISIT(self->fds.slots[fd].rw[direction]->fileobj);
             }
         }
     }
@@ -530,11 +530,11 @@ ml_base_slots_traverse(ml_base *self, visitproc visit, void *arg)
 void
 ml_base_slots_clear(ml_base *self)
 {
-    ml_slot *slots = self->slots;
-    int cap = self->slots_cap;
+    ml_slot *slots = self->fds.slots;
+    int cap = self->fds.cap;
 
-    self->slots = NULL;
-    self->slots_cap = 0;
+    self->fds.slots = NULL;
+    self->fds.cap = 0;
     for (int fd = 0; fd < cap; fd++) {
         for (int direction = READER; direction <= WRITER; direction++) {
             ml_rw *rw = slots[fd].rw[direction];

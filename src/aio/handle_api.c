@@ -38,7 +38,7 @@ handle_run(ml_handle *handle, PyObject *Py_UNUSED(unused))
 static PyObject *
 handle_get_context(ml_handle *handle, void *Py_UNUSED(closure))
 {
-    if (handle->loop->entered_slot == &handle->context) {
+    if (handle->loop->contexts.entered_slot == &handle->context) {
         ml_context_claim(handle->loop);
     }
     if (handle->context == NULL && (handle->context = PyContext_New()) == NULL) {

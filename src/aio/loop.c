@@ -163,7 +163,7 @@ ml_base_shut(ml_base *self)
             ml_unraisable((PyObject *)self);
         }
     }
-    Py_CLEAR(self->empty_context);
+    Py_CLEAR(self->contexts.empty);
     Py_CLEAR(self->current_handle);
     Py_CLEAR(self->loop_keywords);
 }
@@ -181,7 +181,7 @@ ml_base_traverse(ml_base *self, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(self->ev);
-    Py_VISIT(self->empty_context);
+    Py_VISIT(self->contexts.empty);
     Py_VISIT(self->current_handle);
     Py_VISIT(self->task_factory);
     Py_VISIT(self->loop_keywords);

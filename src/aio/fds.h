@@ -1,0 +1,40 @@
+/* add_reader, add_writer, and who owns a descriptor (fds.c). */
+#ifndef ML_FDS_H
+#define ML_FDS_H
+
+#include "../watcher/watcher.h"
+
+typedef struct ml_base ml_base;
+
+typedef struct ml_slot ml_slot;
+
+typedef struct ml_fds {
+    ml_slot *slots; /* by descriptor */
+    int cap;
+} ml_fds;
+
+PyObject *ml_base_add_reader(ml_base *, PyObject *const *, Py_ssize_t, PyObject *);
+PyObject *ml_base_add_writer(ml_base *, PyObject *const *, Py_ssize_t, PyObject *);
+PyObject *ml_base_add_reader_unchecked(ml_base *, PyObject *const *, Py_ssize_t, PyObject *);
+PyObject *ml_base_add_writer_unchecked(ml_base *, PyObject *const *, Py_ssize_t, PyObject *);
+PyObject *ml_base_remove_reader(ml_base *, PyObject *const *, Py_ssize_t, PyObject *);
+PyObject *ml_base_remove_writer(ml_base *, PyObject *const *, Py_ssize_t, PyObject *);
+PyObject *ml_base_remove_reader_unchecked(ml_base *, PyObject *);
+PyObject *ml_base_remove_writer_unchecked(ml_base *, PyObject *);
+PyObject *ml_base_rewatch(ml_base *, PyObject *);
+/* The transport that owns a socket's descriptor: borrowed, for the "is used by transport" check. */
+int ml_base_set_transport(ml_base *self, int fd, PyObject *transport);
+void ml_base_unset_transport(ml_base *self, int fd, PyObject *transport);
+/* The one a descriptor is known by, borrowed, or NULL. */
+PyObject *ml_base_transport_of(ml_base *self, int fd);
+/* While `shared`, sock_* may use the descriptor all the same. */
+void ml_base_share_transport(ml_base *self, int fd, bool shared);
+/* Cancels a reader, a writer, that was left on a number: it is another file's now. */
+int ml_base_drop_reader(ml_base *self, int fd);
+int ml_base_drop_writer(ml_base *self, int fd);
+/* -1 with RuntimeError 'File descriptor N is used by transport ...'. */
+int ml_base_check_fd(ml_base *self, PyObject *fileobj, int fd);
+int ml_base_slots_traverse(ml_base *self, visitproc visit, void *arg);
+void ml_base_slots_clear(ml_base *self);
+
+#endif
