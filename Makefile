@@ -72,6 +72,7 @@ build: $(EDITABLE) ## build the extension in place; only what has changed is com
 lint: $(call extra,lint) ## ruff, clang-format and a build with warnings as errors
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	tools/check-source
 	@echo clang-format --dry-run --Werror src benchmarks tests
 	@$(VENV)/bin/clang-format --dry-run --Werror $(C_FILES)
 	MOODLOOP_WERROR=1 $(PY) setup.py -q build_ext --build-lib build/werror

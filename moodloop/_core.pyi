@@ -673,14 +673,11 @@ class Stat(Watcher):
     @property
     def interval(self) -> float:
         """In seconds; start() raises what is above 0 but below 0.1074891 to that."""
-    @property
-    def follow(self) -> bool:
-        """Whether a symbolic link at the end of the path stands for what it leads to; False.
+    follow: bool
+    """Whether a symbolic link at the end of the path stands for what it leads to; False.
 
-        Settable; Error while active.
-        """
-    @follow.setter
-    def follow(self, follow: bool) -> None: ...
+    Settable; Error while active.
+    """
     @property
     def current(self) -> Statdata | None:
         """What is known; None before start() or stat()."""

@@ -72,8 +72,67 @@ acquire_gil(struct ev_loop *ev) EV_NOEXCEPT
     loop->polled = true;
 }
 
-/* Runs in each iteration: the pending events; then Python's signal handlers; last, just before
- * libev tells the kernel about changed descriptors, the look at those. */
+/* libev has found a fork, or makes its backend anew: how many events were cleared, which are for us
+ * only and nothing that the hook is called for. */
+static unsigned int
+note_new_backend(ml_loop *loop)
+{
+    unsigned int cleared = 1;
+
+    ev_clear_pending(loop->ev, &loop->forked);
+    /* Not only after ev_loop_fork(): also when epoll reports a descriptor that was closed, as it
+     * does while a child has a copy of it. That is no fork for those that watch for one. */
+    if (!loop->fork_told && loop->pid == getpid()) {
+        cleared += ml_fork_clear(loop);
+    }
+    loop->pid = getpid();
+    loop->reset_due = loop->backend_moved = loop->check_all = true;
+    loop->fork_due = false;
+    return cleared;
+}
+
+/* The program's hook, which is to call loop.invoke(). */
+static void
+call_hook(ml_loop *loop)
+{
+    PyObject *callback = Py_NewRef(loop->callback); /* it may replace itself */
+    PyObject *handed = loop->handed;
+
+    loop->handed = NULL;
+    PyObject *result = PyObject_CallOneArg(callback, (PyObject *)loop);
+    if (result == NULL) {
+        ml_loop_set_aside(loop, callback);
+    }
+    Py_XSETREF(loop->handed, handed);
+    Py_XDECREF(result);
+    Py_DECREF(callback);
+}
+
+/* The last look before libev tells the kernel about changed descriptors, and polls. All that runs
+ * before can give the host work: so whatever runs in an ev_run is covered. */
+static void
+look_before_poll(ml_loop *loop, bool before_poll)
+{
+    if (loop->swept && loop->again) { /* not to sleep, but to give them another turn */
+        ml_loop_wake(loop);
+    }
+    loop->swept = false;
+    ml_fdw_check(loop);
+    if (loop->blocking && loop->host_ops != NULL && (before_poll || loop->host_ops->turn != NULL) &&
+        loop->host_ops->before_poll(loop->host)) {
+        ml_loop_wake(loop);
+    }
+    if (loop->break_how) {
+        ml_loop_break(loop, loop->break_how);
+        loop->break_how = 0;
+    }
+    if (loop->exc != NULL || loop->syserr) {
+        ev_break(loop->ev, EVBREAK_ALL);
+    }
+}
+
+/* Runs in each iteration: the pending events; then Python's signal handlers; then a guest's turn.
+ */
 static void
 invoke_pending(struct ev_loop *ev)
 {
@@ -88,30 +147,11 @@ invoke_pending(struct ev_loop *ev)
     if (loop->refused) {
         ml_fdw_refused(loop);
     }
-    if (ev_is_pending(&loop->forked)) { /* for us only: nothing that the hook is called for */
-        ev_clear_pending(ev, &loop->forked);
-        cleared++;
-        /* Not only after ev_loop_fork(): also when epoll reports a descriptor that was closed, as
-         * it does while a child has a copy of it. That is no fork for those that watch for one. */
-        if (!loop->fork_told && loop->pid == getpid()) {
-            cleared += ml_fork_clear(loop);
-        }
-        loop->pid = getpid();
-        loop->reset_due = loop->backend_moved = true;
-        loop->check_all = true;
-        loop->fork_due = false;
+    if (ev_is_pending(&loop->forked)) {
+        cleared = note_new_backend(loop);
     }
     if (loop->callback != NULL && loop->exc == NULL && ev_pending_count(ev) > cleared) {
-        PyObject *callback = Py_NewRef(loop->callback); /* it may replace itself */
-        PyObject *handed = loop->handed;
-        loop->handed = NULL;
-        PyObject *result = PyObject_CallOneArg(callback, (PyObject *)loop);
-        if (result == NULL) {
-            ml_loop_set_aside(loop, callback);
-        }
-        Py_XSETREF(loop->handed, handed);
-        Py_XDECREF(result);
-        Py_DECREF(callback);
+        call_hook(loop);
     }
     else { /* with a hook and nothing pending, that frees the slots of what was cleared above */
         ev_invoke_pending(ev);
@@ -126,23 +166,7 @@ invoke_pending(struct ev_loop *ev)
         loop->polled = false;
         loop->host_ops->turn(loop->host, polled);
     }
-    if (loop->swept && loop->again) { /* not to sleep, but to give them another turn */
-        ml_loop_wake(loop);
-    }
-    loop->swept = false;
-    ml_fdw_check(loop);
-    /* Last, as all of the above can give the host work: whatever runs in an ev_run is covered. */
-    if (loop->blocking && loop->host_ops != NULL && (before_poll || loop->host_ops->turn != NULL) &&
-        loop->host_ops->before_poll(loop->host)) {
-        ml_loop_wake(loop);
-    }
-    if (loop->break_how) {
-        ml_loop_break(loop, loop->break_how);
-        loop->break_how = 0;
-    }
-    if (loop->exc != NULL || loop->syserr) {
-        ev_break(ev, EVBREAK_ALL);
-    }
+    look_before_poll(loop, before_poll);
 }
 
 void
