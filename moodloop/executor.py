@@ -35,7 +35,7 @@ def is_plain(executor: Any) -> bool:
 def submit(loop: Any, executor: Any, func: Callable[..., Any], args: tuple[Any, ...]) -> Any:
     """The future of func(*args) in a thread of a plain executor; None if that takes no more."""
     answer = loop.create_future()
-    work = _Work(loop, answer, func, args)
+    work = Work(loop, answer, func, args)
     with executor._shutdown_lock, _global_lock:
         if executor._broken or executor._shutdown or thread._shutdown:
             return None
@@ -44,7 +44,7 @@ def submit(loop: Any, executor: Any, func: Callable[..., Any], args: tuple[Any, 
     return answer
 
 
-class _Work:
+class Work:
     """What the pool's threads run, and what the pool calls its future."""
 
     __slots__ = ("_answer", "_args", "_func", "_loop")
@@ -72,7 +72,7 @@ class _Work:
     # ---- as the future that the pool cancels or fails when it ends -----------------------
 
     @property
-    def future(self) -> _Work:
+    def future(self) -> Work:
         return self
 
     def cancel(self) -> None:

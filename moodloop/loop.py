@@ -15,9 +15,7 @@ import socket
 import sys
 import threading
 import warnings
-import weakref
 from asyncio import constants, events
-from asyncio.base_events import _check_ssl_socket  # type: ignore[attr-defined]
 from asyncio.log import logger
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -34,11 +32,11 @@ from . import (
 from . import event as _event
 from . import executor as _executor
 from .internals import Internals
+from .resolver import Names, Resolver
+from .sockets import Sockets, SocketTransport
 
-_Socket = socket.socket
 
-
-class EventLoop(Internals, asyncio.BaseEventLoop):  # type: ignore[misc]
+class EventLoop(Sockets, Names, Internals, asyncio.BaseEventLoop):  # type: ignore[misc]
     """An asyncio event loop on libev; see asyncio's documentation for the methods.
 
     `ev` hands in a moodloop.event.Loop to run on; without it the loop makes its own, with the
@@ -60,9 +58,11 @@ class EventLoop(Internals, asyncio.BaseEventLoop):  # type: ignore[misc]
         "_default_executor",
         "_exception_handler",
         "_executor_shutdown_called",
+        "_has_own_executor",
         "_internal_fds",
         "_listeners",
         "_old_agen_hooks",
+        "_resolver",
         "_timer_cancelled_count",
         "_tls_memory",
         "_unix_server_sockets",
@@ -70,6 +70,8 @@ class EventLoop(Internals, asyncio.BaseEventLoop):  # type: ignore[misc]
     )
 
     def __init__(self, ev: _event.Loop | None = None) -> None:
+        self._resolver = Resolver()  # first: it may refuse
+        self._has_own_executor = False
         _core.LoopBase.__init__(self, ev)
         asyncio.BaseEventLoop.__init__(self)
         self._listeners: dict[socket.socket, _core.Listener] = {}
@@ -158,6 +160,7 @@ class EventLoop(Internals, asyncio.BaseEventLoop):  # type: ignore[misc]
         self._close_signals()
         process.abandon(self._children)
         asyncio.BaseEventLoop.close(self)
+        self._resolver.close()
         self._listeners.clear()
         self._close()
 
@@ -209,73 +212,6 @@ class EventLoop(Internals, asyncio.BaseEventLoop):  # type: ignore[misc]
 
     _check_signal = stdlib.check_signal
 
-    # ---- sockets: C tries at once; only what must wait is awaited -------------------------
-
-    def _check_sock(self, sock: socket.socket) -> None:
-        """Called where `type(sock) is not _Socket or self._debug`."""
-        _check_ssl_socket(sock)
-        if not hasattr(sock, "fileno"):
-            raise AttributeError(f"a socket is needed, not {type(sock).__name__!r}")
-        if self._debug and sock.gettimeout() != 0:
-            raise ValueError("the socket must be non-blocking")
-
-    async def sock_recv(self, sock: socket.socket, n: int) -> bytes:
-        """Receive up to n bytes; b"" at EOF. The socket must be non-blocking."""
-        if type(sock) is not _Socket or self._debug:
-            self._check_sock(sock)
-        op = self._sock_recv(sock, n)
-        return op if type(op) is bytes else await op
-
-    async def sock_recv_into(self, sock: socket.socket, buf: Any) -> int:
-        """Receive into a writable buffer; the number of bytes."""
-        if type(sock) is not _Socket or self._debug:
-            self._check_sock(sock)
-        op = self._sock_recv_into(sock, buf)
-        return op if type(op) is int else await op
-
-    async def sock_recvfrom(self, sock: socket.socket, bufsize: int) -> tuple[bytes, Any]:
-        """Receive a datagram of up to bufsize bytes; (data, address)."""
-        if type(sock) is not _Socket or self._debug:
-            self._check_sock(sock)
-        op = self._sock_recvfrom(sock, bufsize)
-        return op if type(op) is tuple else await op
-
-    async def sock_recvfrom_into(
-        self, sock: socket.socket, buf: Any, nbytes: int = 0
-    ) -> tuple[int, Any]:
-        """Receive a datagram into a buffer; (number of bytes, address).
-
-        ValueError if nbytes is larger than the buffer.
-        """
-        if type(sock) is not _Socket or self._debug:
-            self._check_sock(sock)
-        op = self._sock_recvfrom_into(sock, buf, nbytes)
-        return op if type(op) is tuple else await op
-
-    async def sock_sendall(self, sock: socket.socket, data: Any) -> None:
-        """Send all of a bytes-like object."""
-        if type(sock) is not _Socket or self._debug:
-            self._check_sock(sock)
-        op = self._sock_sendall(sock, data)
-        if op is not None:
-            await op
-
-    async def sock_sendto(self, sock: socket.socket, data: Any, address: Any) -> int:
-        """Send a datagram; the number of bytes."""
-        if type(sock) is not _Socket or self._debug:
-            self._check_sock(sock)
-        op = self._sock_sendto(sock, data, address)
-        return op if type(op) is int else await op
-
-    async def sock_accept(self, sock: socket.socket) -> tuple[socket.socket, Any]:
-        """Accept a connection: (non-blocking socket, address)."""
-        if type(sock) is not _Socket or self._debug:
-            self._check_sock(sock)
-        op = self._sock_accept(sock)
-        return op if type(op) is tuple else await op
-
-    sock_connect = connect.sock_connect
-
     # ---- threads -------------------------------------------------------------------------
 
     def run_in_executor(  # type: ignore[override]
@@ -296,32 +232,7 @@ class EventLoop(Internals, asyncio.BaseEventLoop):  # type: ignore[misc]
             future = super().run_in_executor(executor, func, *args)
         return future
 
-    # ---- names ---------------------------------------------------------------------------
-
-    async def getaddrinfo(
-        self,
-        host: str | bytes | None,
-        port: int | str | bytes | None,
-        *,
-        family: int = 0,
-        type: int = 0,
-        proto: int = 0,
-        flags: int = 0,
-    ) -> list[Any]:
-        """socket.getaddrinfo(), numbers at once and names in the default executor.
-
-        Raises ValueError for a name with a NUL in it, which the C library would take for its end;
-        else what socket.getaddrinfo() raises.
-        """
-        found = self._getaddrinfo_literal(host, port, family, type, proto, flags)
-        if found is not None:
-            return found
-        for text in (host, port):
-            if (isinstance(text, str) and "\0" in text) or (isinstance(text, bytes) and 0 in text):
-                raise ValueError("embedded null character")
-        return await super().getaddrinfo(
-            host, port, family=family, type=type, proto=proto, flags=flags
-        )
+    _plain_submit = run_in_executor
 
     # ---- connections ---------------------------------------------------------------------
 
@@ -332,6 +243,13 @@ class EventLoop(Internals, asyncio.BaseEventLoop):  # type: ignore[misc]
     # ---- servers -------------------------------------------------------------------------
 
     create_unix_server = stdlib.create_unix_server  # type: ignore[assignment]
+
+    if not TYPE_CHECKING:
+
+        @stdlib.coroutine_function
+        @functools.wraps(asyncio.BaseEventLoop.create_server)
+        def create_server(self, *args: Any, **kwargs: Any) -> Any:
+            return stdlib.say_if_out_of_descriptors(super().create_server(*args, **kwargs))
 
     def _start_serving(
         self,
@@ -354,10 +272,20 @@ class EventLoop(Internals, asyncio.BaseEventLoop):  # type: ignore[misc]
                 ssl_handshake_timeout,
                 ssl_shutdown_timeout,
             )
-        clients = getattr(server, "_clients", None)  # from Python 3.13 on
-        if isinstance(clients, weakref.WeakSet) and not clients:
-            server._clients = _core.Clients()
-        listener = _core.Listener(self, sock, protocol_factory, server, backlog, context, wrap)
+        by_object = functools.partial(
+            self._accept_connection,
+            protocol_factory,
+            sock,
+            sslcontext,
+            server,
+            backlog,
+            ssl_handshake_timeout,
+            ssl_shutdown_timeout,
+            **({} if context is None else {"context": context}),
+        )
+        listener = _core.Listener(
+            self, sock, protocol_factory, server, backlog, context, wrap, by_object
+        )
         self._add_reader(sock.fileno(), listener.accept)
         self._listeners[sock] = listener
 
@@ -397,6 +325,8 @@ class EventLoop(Internals, asyncio.BaseEventLoop):  # type: ignore[misc]
     _sock_add_cancellation_callback = stdlib.sock_add_cancellation_callback
 
     async def _sendfile_native(self, transp: Any, file: Any, offset: int, count: Any) -> int:
+        if isinstance(transp, SocketTransport):
+            return int(await stdlib.sendfile_native(self, transp, file, offset, count))
         send = functools.partial(self.sock_sendfile, fallback=False)
         return await stdlib.sendfile_over(self, transp, send, file, offset, count)
 

@@ -8,12 +8,14 @@ these names moves.
 
 from __future__ import annotations
 
+import errno
 import functools
+import inspect
 import os
 import socket
 import struct
 import sys
-from asyncio import CancelledError, constants, tasks, unix_events
+from asyncio import CancelledError, constants, coroutines, tasks, unix_events
 from typing import Any
 
 from . import _core
@@ -22,6 +24,7 @@ _Unix: Any = unix_events._UnixSelectorEventLoop
 
 create_unix_connection = _Unix.create_unix_connection
 check_signal = _Unix._check_signal
+sendfile_native = _Unix._sendfile_native
 sock_sendfile_native = _Unix._sock_sendfile_native
 sock_sendfile_native_impl = _Unix._sock_sendfile_native_impl
 sock_sendfile_update_filepos = _Unix._sock_sendfile_update_filepos
@@ -51,6 +54,32 @@ def _listens_for_another(sock: socket.socket) -> bool:
     credentials = struct.Struct("3i")  # of the process that called listen(), see unix(7)
     found = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, credentials.size)
     return bool(credentials.unpack(found)[0] != os.getpid())
+
+
+def coroutine_function(function: Any) -> Any:
+    """Mark a function that returns a coroutine, for those who ask before they call it."""
+    if sys.version_info >= (3, 12):
+        return inspect.markcoroutinefunction(function)
+    function._is_coroutine = coroutines._is_coroutine  # type: ignore[attr-defined]
+    return function
+
+
+async def say_if_out_of_descriptors(creating: Any) -> Any:
+    """Await create_server(), which says "could not bind on any address" when it had no socket."""
+    try:
+        return await creating
+    except OSError as exc:
+        if exc.errno is None:
+            _make_socket()
+        raise
+
+
+def _make_socket() -> None:
+    try:
+        socket.socket().close()
+    except OSError as exc:
+        if exc.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+            raise
 
 
 async def sendfile_over(loop: Any, transport: Any, send: Any, *args: Any) -> int:

@@ -54,7 +54,6 @@
     X(DatagramTransport, datagramtransport)   \
     X(ReadPipeTransport, readpipetransport)   \
     X(WritePipeTransport, writepipetransport) \
-    X(Clients, clients)                       \
     X(Listener, listener)
 
 /* Names that the C code looks up on Python objects, interned once: state->str.<name>. */
@@ -84,6 +83,7 @@
     X(sendto)                 \
     X(set_exception)          \
     X(set_result)             \
+    X(socket)                 \
     X(time)                   \
     X(transport)              \
     X(_attach)                \

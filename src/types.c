@@ -1,6 +1,7 @@
 /* The types of the asyncio side: from their specs, with asyncio's own classes as bases where
  * programs expect those. */
 #include "aio/aio.h"
+#include "net/plain.h"
 #include "net/transport.h"
 
 #define X(Name, lower) extern PyType_Spec ml_##lower##_spec;
@@ -61,6 +62,9 @@ bases_of(PyType_Spec *spec)
 int
 ml_add_aio_types(PyObject *module, ml_state *state)
 {
+    if (ml_plain_init(state->aio) < 0) {
+        return -1;
+    }
 #define X(Name, lower)                                                                             \
     {                                                                                              \
         PyObject *bases = bases_of(&ml_##lower##_spec);                                            \

@@ -113,15 +113,33 @@ ml_base_drop_writer(ml_base *self, int fd)
     return slot ? unregister(self, slot->rw[WRITER]) : 0;
 }
 
-int
-ml_base_check_fd(ml_base *self, PyObject *fileobj, int fd)
+/* The transport that has the descriptor, a new reference; NULL for none, or with an exception. */
+static PyObject *
+user_of(ml_base *self, int fd)
 {
     ml_slot *slot = find_slot(self, fd);
 
-    if (slot == NULL || slot->transport == NULL || slot->shared) {
-        return 0;
+    if (slot != NULL && slot->transport != NULL) {
+        return slot->shared ? NULL : Py_NewRef(slot->transport);
     }
-    PyObject *transport = Py_NewRef(slot->transport);
+    if (self->fds.stock == NULL) {
+        return NULL;
+    }
+    PyObject *found = PyObject_CallMethod(self->fds.stock, "get", "i", fd);
+    if (found == Py_None) {
+        Py_CLEAR(found);
+    }
+    return found;
+}
+
+int
+ml_base_check_fd(ml_base *self, PyObject *fileobj, int fd)
+{
+    PyObject *transport = user_of(self, fd);
+
+    if (transport == NULL) {
+        return PyErr_Occurred() ? -1 : 0;
+    }
     PyObject *closing = PyObject_CallMethod(transport, "is_closing", NULL);
     int is_closing = closing ? PyObject_IsTrue(closing) : -1;
     Py_XDECREF(closing);
@@ -219,6 +237,16 @@ fd_argument(PyObject *fileobj, int *fd)
     }
     *fd = (int)value;
     return 0;
+}
+
+/* _ensure_fd_no_transport(fileobj), for the standard library's functions. */
+PyObject *
+ml_base_ensure_fd_no_transport(ml_base *self, PyObject *fileobj)
+{
+    int fd;
+
+    return ml_none_or_error(fd_argument(fileobj, &fd) < 0 ? -1
+                                                          : ml_base_check_fd(self, fileobj, fd));
 }
 
 /* The number that a file object was added with, or -1. */

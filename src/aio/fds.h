@@ -11,6 +11,7 @@ typedef struct ml_slot ml_slot;
 typedef struct ml_fds {
     ml_slot *slots; /* by descriptor */
     int cap;
+    PyObject *stock; /* the standard library's transports by descriptor, weakly; NULL: none yet */
 } ml_fds;
 
 PyObject *ml_base_add_reader(ml_base *, PyObject *const *, Py_ssize_t, PyObject *);
@@ -34,6 +35,7 @@ int ml_base_drop_reader(ml_base *self, int fd);
 int ml_base_drop_writer(ml_base *self, int fd);
 /* -1 with RuntimeError 'File descriptor N is used by transport ...'. */
 int ml_base_check_fd(ml_base *self, PyObject *fileobj, int fd);
+PyObject *ml_base_ensure_fd_no_transport(ml_base *self, PyObject *fileobj);
 int ml_base_slots_traverse(ml_base *self, visitproc visit, void *arg);
 void ml_base_slots_clear(ml_base *self);
 

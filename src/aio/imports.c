@@ -47,6 +47,7 @@ ml_aio_traverse(ml_state *state, visitproc visit, void *arg)
 #define X(field, module, name) Py_VISIT(aio->field);
         ML_IMPORTS(X)
 #undef X
+        Py_VISIT(aio->socket_class);
         Py_VISIT(aio->diagnostics);
         Py_VISIT(aio->only_context);
     }
@@ -77,6 +78,7 @@ ml_aio_clear(ml_state *state)
 #define X(field, module, name) Py_CLEAR(aio->field);
         ML_IMPORTS(X)
 #undef X
+        Py_CLEAR(aio->socket_class);
         Py_CLEAR(aio->diagnostics);
         Py_CLEAR(aio->only_context);
     }

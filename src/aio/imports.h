@@ -22,14 +22,8 @@
     X(BufferedProtocol, "asyncio.protocols", "BufferedProtocol")       \
     X(Protocol, "asyncio.protocols", "Protocol")                       \
     X(TransportSocket, "asyncio.trsock", "TransportSocket")            \
-    X(WeakSet, "weakref", "WeakSet")                                   \
-    X(socket_class, "socket", "socket")                                \
-    X(gaierror, "socket", "gaierror")                                  \
-    X(af_inet, "socket", "AF_INET")                                    \
-    X(af_inet6, "socket", "AF_INET6")                                  \
-    X(sock_stream, "socket", "SOCK_STREAM")                            \
-    X(sock_dgram, "socket", "SOCK_DGRAM")                              \
-    X(sock_raw, "socket", "SOCK_RAW")
+    X(socket_module, "socket", NULL)                                   \
+    X(raw_socket, "_socket", "socket")
 
 #define ML_FREELIST_ARGS 4 /* handles with fewer arguments than this are recycled */
 #define ML_FREELIST_MAX 1024
@@ -39,7 +33,9 @@ typedef struct ml_aio {
 #define X(field, module, name) PyObject *field;
     ML_IMPORTS(X)
 #undef X
-    PyObject *diagnostics;  /* moodloop._diagnostics, imported when first needed */
+    PyObject *socket_class;     /* see net/plain.h */
+    unsigned int plain_version; /* of that class when it was last looked at; 0: not plain then */
+    PyObject *diagnostics;      /* moodloop._diagnostics, imported when first needed */
     PyObject *only_context; /* ("context",): the last tuple of keyword names that was just that */
     ml_handle *free_handles[ML_FREELIST_ARGS];
     ml_handle *free_timers[ML_FREELIST_ARGS];

@@ -166,6 +166,7 @@ ml_base_shut(ml_base *self)
     Py_CLEAR(self->contexts.empty);
     Py_CLEAR(self->current_handle);
     Py_CLEAR(self->loop_keywords);
+    Py_CLEAR(self->fds.stock);
 }
 
 int
@@ -185,6 +186,7 @@ ml_base_traverse(ml_base *self, visitproc visit, void *arg)
     Py_VISIT(self->current_handle);
     Py_VISIT(self->task_factory);
     Py_VISIT(self->loop_keywords);
+    Py_VISIT(self->fds.stock);
     for (size_t i = self->ready.head; i != self->ready.tail; i++) {
         Py_VISIT(ml_entry_object(ml_ring_at(&self->ready, i)));
     }

@@ -1,5 +1,6 @@
 /* The sockets of EventLoop.create_connection(), for a host that is an address: made, connected and
  * handed to a transport without a socket object, which is made when somebody asks for it. */
+#include "plain.h"
 #include "sockop.h"
 #include "transport.h"
 
@@ -20,8 +21,8 @@ make_socket(void *data)
 {
     audited *self = data;
 
-    self->sock = PyObject_CallFunction(self->loop->state->aio->socket_class, "iiii", self->family,
-                                       SOCK_STREAM, IPPROTO_TCP, self->fd);
+    self->sock =
+        ml_plain_socket(self->loop->state, self->family, SOCK_STREAM, IPPROTO_TCP, self->fd);
     return Py_XNewRef(self->sock);
 }
 
@@ -71,7 +72,8 @@ literal(PyObject *host, PyObject *port, ml_small_addr *to, socklen_t *to_len)
     return address;
 }
 
-/* _connect(host, port): a SockOp to await; None if the host may be a name. */
+/* _connect(host, port): a SockOp to await; None if the host may be a name, or if sockets are made
+ * by a class whose methods have to be called. */
 PyObject *
 ml_connect_literal(ml_base *self, PyObject *const *args, Py_ssize_t nargs)
 {
@@ -80,6 +82,9 @@ ml_connect_literal(ml_base *self, PyObject *const *args, Py_ssize_t nargs)
 
     if (ml_count_args("_connect", nargs, 2) < 0 || ml_base_check_closed(self) < 0) {
         return NULL;
+    }
+    if (!ml_makes_plain(self->state)) {
+        Py_RETURN_NONE;
     }
     PyObject *address = literal(args[0], args[1], &to, &to_len);
     if (address == NULL) {

@@ -1,6 +1,7 @@
 /* get_extra_info(): made when first asked for, as most connections never are. */
 #include "transport.h"
 #include "addr.h"
+#include "plain.h"
 
 /* Keeps an address in its raw form; asked later, a dead connection would not tell. */
 void
@@ -24,7 +25,7 @@ static PyObject *
 socket_object(ml_transport *self)
 {
     if (self->sock == NULL && self->stream.fd < 0) {
-        PyObject *sock = PyObject_CallNoArgs(self->loop->state->aio->socket_class);
+        PyObject *sock = PyObject_CallNoArgs(self->loop->state->aio->socket_class); /* no number */
         PyObject *closed = sock ? PyObject_CallMethod(sock, "close", NULL) : NULL;
         if (closed == NULL) {
             Py_CLEAR(sock);
@@ -33,8 +34,7 @@ socket_object(ml_transport *self)
         return sock;
     }
     if (self->sock == NULL) {
-        PyObject *sock = PyObject_CallFunction(self->loop->state->aio->socket_class, "iiii", -1, -1,
-                                               -1, self->stream.fd);
+        PyObject *sock = ml_plain_socket(self->loop->state, -1, -1, -1, self->stream.fd);
         if (sock == NULL) {
             return NULL;
         }

@@ -377,8 +377,6 @@ abandon(ml_transport *self)
 void
 ml_transport_finalize(ml_transport *self)
 {
-    ml_clients_remove(
-        self); /* first: the collector clears it next, and nobody is to find it then */
     if (self->loop != NULL && self->life != ML_GONE) {
         abandon(self);
     }

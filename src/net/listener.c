@@ -1,4 +1,5 @@
 /* Listener: accepts on a listening socket. Its accept() is what add_reader() calls. */
+#include "plain.h"
 #include "transport.h"
 
 #include <errno.h>
@@ -8,25 +9,24 @@ typedef struct ml_listener {
     PyObject_HEAD
     ml_base *loop;
     PyObject *sock, *factory, *server;
-    PyObject *context; /* connections run in copies of it; NULL: of the current one */
-    PyObject *wrap;    /* None, or called with (socket, context) instead: TLS */
+    PyObject *context;   /* connections run in copies of it; NULL: of the current one */
+    PyObject *wrap;      /* None, or called with (socket, context) instead: TLS */
+    PyObject *by_object; /* called instead of all that where methods have to be: see plain.h */
     int fd, backlog;
-    int burst;              /* connections that may be waiting */
-    unsigned int iteration; /* libev's, when it was last called */
 } ml_listener;
 
 static PyObject *
 listener_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *keywords[] = {"loop", "sock", "protocol_factory", "server", "backlog", "context",
-                               "wrap", NULL};
-    PyObject *loop, *sock, *factory, *server, *context, *wrap;
+    static char *keywords[] = {"loop",    "sock", "protocol_factory", "server", "backlog",
+                               "context", "wrap", "by_object",        NULL};
+    PyObject *loop, *sock, *factory, *server, *context, *wrap, *by_object;
     int backlog;
     ml_state *state = ml_state_of_type(type);
 
-    if (state == NULL ||
-        !PyArg_ParseTupleAndKeywords(args, kwargs, "O!OOOiOO:Listener", keywords, state->LoopBase,
-                                     &loop, &sock, &factory, &server, &backlog, &context, &wrap)) {
+    if (state == NULL || !PyArg_ParseTupleAndKeywords(
+                             args, kwargs, "O!OOOiOOO:Listener", keywords, state->LoopBase, &loop,
+                             &sock, &factory, &server, &backlog, &context, &wrap, &by_object)) {
         return NULL;
     }
     int fd = ml_fd_from_object(sock);
@@ -43,7 +43,7 @@ listener_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         self->wrap = wrap == Py_None ? NULL : Py_NewRef(wrap);
         self->fd = fd;
         self->backlog = backlog;
-        self->burst = 1;
+        self->by_object = Py_NewRef(by_object);
     }
     return (PyObject *)self;
 }
@@ -58,6 +58,7 @@ listener_traverse(ml_listener *self, visitproc visit, void *arg)
     Py_VISIT(self->server);
     Py_VISIT(self->context);
     Py_VISIT(self->wrap);
+    Py_VISIT(self->by_object);
     return 0;
 }
 
@@ -70,6 +71,7 @@ listener_clear(ml_listener *self)
     Py_CLEAR(self->server);
     Py_CLEAR(self->context);
     Py_CLEAR(self->wrap);
+    Py_CLEAR(self->by_object);
     return 0;
 }
 
@@ -94,8 +96,7 @@ make_transport(ml_listener *self, int fd, PyObject *context, const struct sockad
     PyObject *transport = NULL;
 
     if (self->wrap != NULL) {
-        PyObject *sock =
-            PyObject_CallFunction(self->loop->state->aio->socket_class, "iiii", -1, -1, -1, fd);
+        PyObject *sock = ml_plain_socket(self->loop->state, -1, -1, -1, fd);
         if (sock == NULL) {
             close(fd);
             return NULL;
@@ -173,31 +174,31 @@ out_of_resources(ml_listener *self, int error)
     return result;
 }
 
-/* How many to accept now. Mostly one connection waits, and the call that finds no second one is 3 %
- * of making and ending it. But if the last poll reported the socket, too, some were left then: ever
- * more, up to a backlog's worth, so that a flood does not starve the connections that are open. */
-static int
-next_burst(ml_listener *self)
+/* The standard library's _accept_connection(), which asks the socket object. */
+static PyObject *
+accept_by_object(ml_listener *self)
 {
-    unsigned int iteration = ev_iteration(self->loop->ev->ev);
-    bool left = iteration - self->iteration <= 1;
-    int most = self->backlog < 1 ? 1 : self->backlog;
+    PyObject *result = PyObject_CallNoArgs(self->by_object);
 
-    self->iteration = iteration;
-    self->burst = !left ? 1 : self->burst < most / 4 ? self->burst * 4 : most;
-    return self->burst;
+    Py_XDECREF(result);
+    return result ? Py_NewRef(Py_None) : NULL;
 }
 
 /* Called when the socket can be read. */
 static PyObject *
 listener_accept(ml_listener *self, PyObject *Py_UNUSED(unused))
 {
-    for (int burst = self->loop->closed ? 0 : next_burst(self); burst > 0; burst--) {
+    ml_state *state = self->loop->state;
+
+    for (int left = self->backlog < 1 ? 1 : self->backlog; left > 0; left--) {
         struct sockaddr_storage peer;
         socklen_t peer_len = sizeof(peer);
         if (self->loop->closed || ml_fd_from_object(self->sock) != self->fd) {
             PyErr_Clear();
             break; /* closed, by a protocol factory say */
+        }
+        if (!ml_is_plain(state, self->sock) || !ml_makes_plain(state)) {
+            return accept_by_object(self);
         }
         int fd = ml_sock_accept(self->fd, (struct sockaddr *)&peer, &peer_len);
         if (fd == -EMFILE || fd == -ENFILE || fd == -ENOBUFS || fd == -ENOMEM) {

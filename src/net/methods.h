@@ -4,6 +4,12 @@
 
 #include "../aio/aio.h"
 
+/* _is_plain(sock); _can_try(sock) and _can_try_accept(sock), before _try_sock_*() and
+ * _try_sock_accept(), which are for plain sockets that do not block. */
+PyObject *ml_base_is_plain(ml_base *self, PyObject *sock);
+PyObject *ml_base_can_try(ml_base *self, PyObject *sock);
+PyObject *ml_base_can_try_accept(ml_base *self, PyObject *sock);
+
 /* sockcalls.c. Each answers at once if the socket does, else returns a SockOp to wait for. */
 PyObject *ml_sockop_recv(ml_base *, PyObject *const *, Py_ssize_t);
 PyObject *ml_sockop_recv_into(ml_base *, PyObject *const *, Py_ssize_t);
@@ -21,8 +27,6 @@ PyObject *ml_make_socket_transport(ml_base *self, PyObject *args, PyObject *kwar
  * context): the transport of the connection it made (net/connect.c). */
 PyObject *ml_connect_literal(ml_base *, PyObject *const *, Py_ssize_t);
 PyObject *ml_connect_transport(ml_base *, PyObject *const *, Py_ssize_t);
-/* loop.getaddrinfo() where nothing has to be looked up (net/addrinfo.c). */
-PyObject *ml_getaddrinfo_literal(ml_base *, PyObject *const *, Py_ssize_t);
 /* _make_datagram_transport(sock, protocol, address=None, waiter=None, extra=None). */
 PyObject *ml_make_datagram_transport(ml_base *self, PyObject *args, PyObject *kwargs);
 /* _make_read_pipe_transport(pipe, protocol, waiter=None, extra=None), and for writing. */

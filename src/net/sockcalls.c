@@ -3,6 +3,7 @@
 #include "sockop.h"
 #include "addr.h"
 #include "methods.h"
+#include "plain.h"
 #include "recv.h"
 
 #include <errno.h>
@@ -192,7 +193,7 @@ attempt_accept(ml_base *loop, ml_request *self, bool *again)
     if (fd < 0) {
         return count_or_error(fd, again);
     }
-    PyObject *conn = PyObject_CallFunction(loop->state->aio->socket_class, "iiii", -1, -1, -1, fd);
+    PyObject *conn = ml_plain_socket(loop->state, -1, -1, -1, fd);
     if (conn == NULL) {
         close(fd);
         return NULL;
@@ -241,25 +242,38 @@ attempt_connected(ml_base *loop, ml_request *self, bool *again)
     return attempt_outcome(loop, self, again);
 }
 
+/* The errno value of the exception that is set, if it says that connect() goes on: then no
+ * exception is set any more. 0 otherwise. A Unix listener whose queue is full does not: EAGAIN. */
+static bool
+connect_goes_on(void)
+{
+    if (!PyErr_ExceptionMatches(PyExc_BlockingIOError) &&
+        !PyErr_ExceptionMatches(PyExc_InterruptedError)) {
+        return false;
+    }
+    PyObject *exc = ml_take_exception();
+    PyObject *number = PyObject_GetAttrString(exc, "errno");
+    bool full = number != NULL && PyLong_Check(number) && PyLong_AsLong(number) == EAGAIN;
+    Py_XDECREF(number);
+    PyErr_Clear();
+    if (full) {
+        ml_raise(exc);
+        return false;
+    }
+    Py_DECREF(exc);
+    return true;
+}
+
 static PyObject *
 attempt_connect(ml_base *Py_UNUSED(loop), ml_request *self, bool *again)
 {
-    PyObject *result = PyObject_CallMethod(self->sock, "connect_ex", "(O)", self->address);
-    long error = result ? PyLong_AsLong(result) : -1;
+    PyObject *result = PyObject_CallMethod(self->sock, "connect", "(O)", self->address);
 
-    Py_XDECREF(result);
-    if (error == -1 && PyErr_Occurred()) {
-        return NULL;
-    }
-    if (error == 0) {
-        Py_RETURN_NONE;
-    }
-    if (error == EINPROGRESS || error == EINTR) {
+    if (result == NULL && connect_goes_on()) {
         self->attempt = attempt_connected;
         *again = true;
-        return NULL;
     }
-    return ml_os_error((int)error); /* EAGAIN too: a Unix listener's queue is full */
+    return result;
 }
 
 /* ---- what the Python coroutines call ----------------------------------------------------- */
@@ -304,7 +318,7 @@ ml_sockop_recv(ml_base *self, PyObject *const *args, Py_ssize_t nargs)
 {
     ml_request asked = {0};
 
-    if (ml_count_args("_sock_recv", nargs, 2) < 0 || size_argument(args[1], &asked.size) < 0 ||
+    if (ml_count_args("_try_sock_recv", nargs, 2) < 0 || size_argument(args[1], &asked.size) < 0 ||
         prepare(&asked, args[0], EV_READ, attempt_recv) < 0) {
         return NULL;
     }
@@ -317,7 +331,8 @@ ml_sockop_recvfrom(ml_base *self, PyObject *const *args, Py_ssize_t nargs)
 {
     ml_request asked = {0};
 
-    if (ml_count_args("_sock_recvfrom", nargs, 2) < 0 || size_argument(args[1], &asked.size) < 0 ||
+    if (ml_count_args("_try_sock_recvfrom", nargs, 2) < 0 ||
+        size_argument(args[1], &asked.size) < 0 ||
         prepare(&asked, args[0], EV_READ, attempt_recvfrom) < 0) {
         return NULL;
     }
@@ -343,7 +358,7 @@ ml_sockop_recv_into(ml_base *self, PyObject *const *args, Py_ssize_t nargs)
 {
     ml_request asked = {0};
 
-    if (ml_count_args("_sock_recv_into", nargs, 2) < 0) {
+    if (ml_count_args("_try_sock_recv_into", nargs, 2) < 0) {
         return NULL;
     }
     return with_data(self, &asked, args[0], args[1], EV_READ, attempt_recv_into);
@@ -355,7 +370,7 @@ ml_sockop_recvfrom_into(ml_base *self, PyObject *const *args, Py_ssize_t nargs)
 {
     ml_request asked = {0};
 
-    if (ml_count_args("_sock_recvfrom_into", nargs, 3) < 0 ||
+    if (ml_count_args("_try_sock_recvfrom_into", nargs, 3) < 0 ||
         size_argument(args[2], &asked.size) < 0) {
         return NULL;
     }
@@ -368,7 +383,7 @@ ml_sockop_sendall(ml_base *self, PyObject *const *args, Py_ssize_t nargs)
 {
     ml_request asked = {0};
 
-    if (ml_count_args("_sock_sendall", nargs, 2) < 0 ||
+    if (ml_count_args("_try_sock_sendall", nargs, 2) < 0 ||
         PyObject_GetBuffer(args[1], &asked.buffer, PyBUF_SIMPLE) < 0) {
         return NULL;
     }
@@ -381,7 +396,7 @@ ml_sockop_sendto(ml_base *self, PyObject *const *args, Py_ssize_t nargs)
 {
     ml_request asked = {0};
 
-    if (ml_count_args("_sock_sendto", nargs, 3) < 0) {
+    if (ml_count_args("_try_sock_sendto", nargs, 3) < 0) {
         return NULL;
     }
     asked.address = Py_NewRef(args[2]);
@@ -394,7 +409,7 @@ ml_sockop_accept(ml_base *self, PyObject *const *args, Py_ssize_t nargs)
 {
     ml_request asked = {0};
 
-    if (ml_count_args("_sock_accept", nargs, 1) < 0 ||
+    if (ml_count_args("_try_sock_accept", nargs, 1) < 0 ||
         prepare(&asked, args[0], EV_READ, attempt_accept) < 0) {
         return NULL;
     }
@@ -407,7 +422,7 @@ ml_sockop_connect(ml_base *self, PyObject *const *args, Py_ssize_t nargs)
 {
     ml_request asked = {0};
 
-    if (ml_count_args("_sock_connect", nargs, 2) < 0 ||
+    if (ml_count_args("_try_sock_connect", nargs, 2) < 0 ||
         prepare(&asked, args[0], EV_WRITE, attempt_connect) < 0) {
         return NULL;
     }

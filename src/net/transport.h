@@ -8,7 +8,6 @@
 #include "stream.h"
 
 typedef struct ml_transport ml_transport;
-typedef struct ml_clients ml_clients;
 
 enum { ADDR_LOCAL, ADDR_PEER };
 
@@ -43,8 +42,6 @@ struct ml_transport {
     PyObject *sock;     /* socket or file object that owns the descriptor, NULL: we own it */
     PyObject *fileno;   /* its method, bound, once it was asked */
     PyObject *server;
-    ml_clients *clients; /* of the server, borrowed; see clients.c */
-    ml_transport *next_client, **client_by;
     PyObject *waiter;       /* future to complete after connection_made() */
     PyObject *context;      /* see aio/context.h */
     PyObject *empty_waiter; /* a sendfile waits for the queue to be empty, or is under way */
@@ -128,9 +125,6 @@ void ml_transport_dealloc(ml_transport *self);
 
 /* Completes empty_waiter if it is time to: None, or ConnectionError once the connection is lost. */
 void ml_transport_settle_waiter(ml_transport *self);
-
-/* clients.c: takes it out of its server's list. */
-void ml_clients_remove(ml_transport *transport);
 
 /* protocol.c: how a Protocol or BufferedProtocol is called, and how much is read for it. */
 extern const ml_transport_kind ml_stream_kind;

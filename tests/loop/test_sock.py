@@ -592,7 +592,7 @@ def test_waiting_coroutine_driven_by_hand(loop):
             end(coro)
             assert loop.remove_reader(a) is False
             assert loop.ev.start(event.EVRUN_NOWAIT) is False
-        op = loop._sock_recv(a, 10)
+        op = loop._try_sock_recv(a, 10)
         op.close()
         for use in (lambda: next(op), lambda: op.send(None), lambda: op.throw(ValueError)):
             with pytest.raises(RuntimeError, match="closed"):

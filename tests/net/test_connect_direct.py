@@ -177,7 +177,7 @@ class TestInfo:
     def test_is_a_coroutine_function(self, loop):
         stock = asyncio.BaseEventLoop.create_connection
         assert inspect.iscoroutinefunction(stock)
-        assert inspect.iscoroutinefunction(loop.create_connection)
+        assert asyncio.iscoroutinefunction(loop.create_connection)
         expected = list(inspect.signature(stock).parameters)[1:]
         assert list(inspect.signature(loop.create_connection).parameters) == expected
         coro = loop.create_connection(Record, "127.0.0.1", 1)
@@ -484,18 +484,17 @@ class TestSteps:
         run(main())
         made.clear()
 
-    @pytest.mark.moodloop_only  # stock asyncio calls connect() instead
-    def test_connect_ex_of_sockets(self, loop, run, monkeypatch):
+    def test_connect_of_sockets(self, loop, run, monkeypatch):
         called = []
-        original = socket.socket.connect_ex
+        original = socket.socket.connect
 
-        def connect_ex(sock, address):
+        def connect(sock, address):
             called.append(address)
             return original(sock, address)
 
         async def main():
             async with serving() as (_, _, address):
-                monkeypatch.setattr(socket.socket, "connect_ex", connect_ex)
+                monkeypatch.setattr(socket.socket, "connect", connect)
                 _, protocol = await loop.create_connection(Record, *address)
                 monkeypatch.undo()
                 assert called == [address]

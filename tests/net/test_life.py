@@ -120,47 +120,54 @@ class TestDatagramsAfterClose:
         run(main())
 
 
-class Odd(socket.socket):
-    """A socket whose number cannot be asked."""
+@pytest.fixture
+def odd(monkeypatch):
+    """From when it is called, the numbers of sockets cannot be asked for; until the next call."""
+    original = socket.socket.fileno
+    errors = []
 
-    error = None
+    def fileno(sock):
+        if errors[-1] is not None:
+            raise errors[-1]
+        return original(sock)
 
-    def fileno(self):
-        if self.error is not None:
-            raise self.error
-        return super().fileno()
+    def odd(error):
+        errors.append(error)
+        monkeypatch.setattr(socket.socket, "fileno", fileno)
+
+    return odd
 
 
 @pytest.mark.moodloop_only  # asyncio asks once, when the transport is made
 class TestNumberCannotBeAsked:
     async def made(self):
         a, b = unix_pair()
-        odd = Odd(fileno=a.detach())
-        odd.setblocking(False)
-        made = await asyncio.get_running_loop().create_connection(Record, sock=odd)
-        return *made, odd, b
+        a.setblocking(False)
+        made = await asyncio.get_running_loop().create_connection(Record, sock=a)
+        return *made, a, b
 
-    def test_error_is_told(self, run, reports):
+    def test_error_is_told(self, run, reports, odd):
         async def main():
-            transport, p, odd, b = await self.made()
-            with b, odd:
-                odd.error = RuntimeError("not today")
+            transport, p, a, b = await self.made()
+            with b, a:
+                error = RuntimeError("not today")
+                odd(error)
                 transport.write(b"x")
-                assert await p.lost is odd.error
-                assert [r["exception"] for r in reports] == [odd.error]
-                odd.error = None
+                assert await p.lost is error
+                assert [r["exception"] for r in reports] == [error]
+                odd(None)
 
         run(main())
 
     @pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt])
-    def test_exit_leaves(self, run, error):
+    def test_exit_leaves(self, run, odd, error):
         async def main():
-            transport, p, odd, b = await self.made()
+            transport, p, _, b = await self.made()
             with b:
-                odd.error = error()
+                odd(error())
                 with pytest.raises(error):
                     transport.write(b"x")
-                odd.error = None
+                odd(None)
                 transport.write(b"still there")
                 assert b.recv(99) == b"still there"
                 await end(transport, p)

@@ -1,8 +1,10 @@
 """Servers: making, serving, closing, waiting, and accepting under pressure."""
 
 import asyncio
+import errno
 import gc
 import os
+import resource
 import socket
 import ssl
 import subprocess
@@ -630,6 +632,35 @@ class TestAccept:
             """
         )
         assert (done.rc, done.out) == (0, "closed\n"), done.err
+
+    @pytest.mark.moodloop_only  # stock asyncio says "could not bind on any address"
+    def test_no_descriptor_to_begin_with(self, loop, run):
+        async def main():
+            await loop.getaddrinfo("127.0.0.1", 0)
+            soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+            try:
+                for start in (
+                    lambda: asyncio.start_server(print, "127.0.0.1", 0),
+                    lambda: loop.create_server(Record, "127.0.0.1", 0),
+                    lambda: loop.create_server(Record, ["127.0.0.1", "::1"], 0),
+                ):
+                    with pytest.raises(OSError) as raised:
+                        await start()
+                    assert raised.value.errno == errno.EMFILE
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+        run(main())
+
+    def test_address_in_use(self, loop, run):
+        async def main():
+            async with serving() as (_, _, address):
+                with pytest.raises(OSError) as raised:
+                    await loop.create_server(Record, *address)
+                assert raised.value.errno == errno.EADDRINUSE
+
+        run(main())
 
 
 def test_tls_in_debug_mode(loop, run, reports, tmp_path):
