@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import queue
 import socket
 import subprocess
@@ -187,6 +188,29 @@ def beside_chain(new_loop: NewLoop, seconds: float) -> dict[str, float]:
     return {"steps_per_second": count / elapsed, "turns_per_second": turns / elapsed}
 
 
+def beside_native(new_loop: NewLoop, seconds: float) -> dict[str, float]:
+    """Callbacks of a loop that always has one, beside a thread that computes without the GIL."""
+    loop = new_loop()
+    turns, end = 0, 0.0
+    data = bytes(1 << 20)
+
+    def turn() -> None:
+        nonlocal turns
+        turns += 1
+        if turns % 64 or time.perf_counter() < end:
+            loop.call_soon(turn)
+        else:
+            loop.stop()
+
+    with contextlib.closing(loop), beside(lambda: hashlib.sha256(data)):
+        start = time.perf_counter()
+        end = start + max(seconds, 0.5)
+        loop.call_soon(turn)
+        loop.run_forever()
+        elapsed = time.perf_counter() - start
+    return {"turns_per_second": turns / elapsed}
+
+
 ROWS = (
     Operation(
         name="threadsafe_1",
@@ -215,6 +239,12 @@ ROWS = (
         figure="p50_us",
         also={"p99_us": "... the slowest in a hundred"},
         run=latency_beside_computation,
+    ),
+    Probe(
+        name="chain_beside_native",
+        about="a busy chain beside a thread that computes without the GIL",
+        figure="turns_per_second",
+        run=beside_native,
     ),
     Probe(
         name="thread_beside_chain",

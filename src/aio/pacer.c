@@ -18,9 +18,8 @@
 #define GIL_INTERVAL 0.5e-3
 #define GIL_INTERVAL_MAX 10e-3
 #define GIL_HANDOVER 100e-6
-/* Nobody has wanted it if it comes back sooner than a thread can be woken ... */
-#define GIL_TAKEN 5e-6
-/* ... so many times: then other threads compute without it, and are left alone for longer. */
+/* If nobody went to sleep meanwhile, as who gets the GIL does when it is taken back, or to wait for
+ * more, so many times: then other threads compute without it, and are left alone for longer. */
 #define GIL_IN_VAIN 16
 
 /* A loop with nothing to do that a thread wakes at once, as run_in_executor() with short work does,
@@ -93,13 +92,11 @@ others_active(ml_pacer *self)
     return active;
 }
 
-/* How long until the next time: `back_at` is when it was ours again, asked for at `asked_at`. */
+/* How long until the next time: it was given away for `took`. */
 static void
-learn_interval(ml_pacer *self, double began_at, double asked_at, double back_at)
+learn_interval(ml_pacer *self, double took, bool in_vain)
 {
-    double took = back_at - began_at;
-
-    if (back_at - asked_at > GIL_TAKEN) {
+    if (!in_vain) {
         self->yields_in_vain = 0;
         self->gil_interval = took < GIL_INTERVAL ? GIL_INTERVAL : took;
     }
@@ -119,17 +116,18 @@ ml_pacer_yield(ml_pacer *self, double now)
         return;
     }
     bool wait = others_active(self);
-    double asked_at = now;
+    long sleeps = wait ? ml_sleeps() : 0;
+    double took = 0.;
 
     Py_BEGIN_ALLOW_THREADS;
-    while (wait && asked_at - now < GIL_HANDOVER) {
+    while (wait && took < GIL_HANDOVER) {
         sched_yield();
-        asked_at = ml_monotonic();
+        took = ml_monotonic() - now;
     }
     Py_END_ALLOW_THREADS;
     self->released_at = wait ? ml_monotonic() : now;
     if (wait) {
-        learn_interval(self, now, asked_at, self->released_at);
+        learn_interval(self, self->released_at - now, ml_sleeps() == sleeps);
     }
 }
 

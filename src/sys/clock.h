@@ -1,7 +1,8 @@
-/* The kernel's clocks, in seconds. */
+/* The kernel's clocks, in seconds; and how often the process's threads went to sleep. */
 #ifndef ML_CLOCK_H
 #define ML_CLOCK_H
 
+#include <sys/resource.h>
 #include <time.h>
 
 static inline double
@@ -18,6 +19,15 @@ static inline double
 ml_monotonic(void)
 {
     return ml_clock(CLOCK_MONOTONIC);
+}
+
+/* How often threads of the process have given the CPU away to wait for something. */
+static inline long
+ml_sleeps(void)
+{
+    struct rusage usage;
+
+    return getrusage(RUSAGE_SELF, &usage) < 0 ? 0 : usage.ru_nvcsw;
 }
 
 #endif
