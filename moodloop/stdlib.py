@@ -65,9 +65,12 @@ def coroutine_function(function: Any) -> Any:
 
 
 async def say_if_out_of_descriptors(creating: Any) -> Any:
-    """Await create_server(), which says "could not bind on any address" when it had no socket."""
+    """Await create_server(), which without a socket says "could not bind", or on 3.11 nothing."""
     try:
-        return await creating
+        server = await creating
+        if not server.sockets:
+            _make_socket()
+        return server
     except OSError as exc:
         if exc.errno is None:
             _make_socket()

@@ -463,6 +463,7 @@ class TestClients:
             address = await serving.start()
             instead()
             transport, protocol = await loop.create_connection(Record, *address)
+            protocol.keep_open = True
             assert "fd=" in repr(transport)
             transport.pause_reading()
             transport.write(b"x" * 100_000)
