@@ -65,7 +65,7 @@ def coroutine_function(function: Any) -> Any:
 
 
 async def say_if_out_of_descriptors(creating: Any) -> Any:
-    """Await create_server(), which without a socket says "could not bind", or on 3.11 nothing."""
+    """Await create_server(), which without a socket says "could not bind", or nothing."""
     try:
         server = await creating
         if not server.sockets:

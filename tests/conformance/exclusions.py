@@ -24,21 +24,12 @@ EXCLUSIONS = (
     Exclusion(
         "its sockets are mocks without a descriptor, which only a mocked selector can watch",
         (
-            f"{BASE}.test_create_connection_bluetooth",
             f"{BASE}.test_create_connection_ip_addr",
             f"{BASE}.test_create_connection_ipv6_scope",
             f"{BASE}.test_create_connection_no_inet_pton",
             f"{BASE}.test_create_connection_service_name",
             f"{BASE}.test_create_datagram_endpoint_ip_addr",
             f"{BASE}.test_create_server_soreuseport_only_defined",
-            "test_sslproto.SslProtoHandshakeTests.test_connection_lost_when_busy",
-        ),
-    ),
-    Exclusion(
-        "it calls loop._accept_connection(), the selector loop's, with a mock of a socket",
-        (
-            f"{BASE}.test_accept_connection_exception",
-            f"{BASE}.test_accept_connection_retry",
         ),
     ),
     Exclusion(
