@@ -22,7 +22,7 @@ enum { READER, WRITER };
 struct ml_slot {
     ml_rw *rw[2];
     PyObject *transport; /* of a socket; borrowed */
-    bool shared;         /* sock_* may use it: a sendfile is in progress */
+    bool shared;         /* who likes may use the descriptor, too */
 };
 
 /* ---- slots ------------------------------------------------------------------------------- */
@@ -82,6 +82,7 @@ ml_base_set_transport(ml_base *self, int fd, PyObject *transport)
     ml_slot *slot = need_slot(self, fd);
     if (slot != NULL) {
         slot->transport = transport;
+        slot->shared = false;
     }
     return slot ? 0 : -1;
 }
@@ -113,20 +114,21 @@ ml_base_drop_writer(ml_base *self, int fd)
     return slot ? unregister(self, slot->rw[WRITER]) : 0;
 }
 
-/* The transport that has the descriptor, a new reference; NULL for none, or with an exception. */
+/* The standard library's transport that has the descriptor and is not closing, a new reference;
+ * NULL for none, or with an exception. */
 static PyObject *
-user_of(ml_base *self, int fd)
+stock_user_of(ml_base *self, int fd)
 {
-    ml_slot *slot = find_slot(self, fd);
+    PyObject *found = PyObject_CallMethod(self->fds.stock, "get", "i", fd);
 
-    if (slot != NULL && slot->transport != NULL) {
-        return slot->shared ? NULL : Py_NewRef(slot->transport);
-    }
-    if (self->fds.stock == NULL) {
+    if (found == NULL || found == Py_None) {
+        Py_XDECREF(found);
         return NULL;
     }
-    PyObject *found = PyObject_CallMethod(self->fds.stock, "get", "i", fd);
-    if (found == Py_None) {
+    PyObject *closing = PyObject_CallMethod(found, "is_closing", NULL);
+    int is_closing = closing ? PyObject_IsTrue(closing) : -1;
+    Py_XDECREF(closing);
+    if (is_closing != 0) {
         Py_CLEAR(found);
     }
     return found;
@@ -135,28 +137,29 @@ user_of(ml_base *self, int fd)
 int
 ml_base_check_fd(ml_base *self, PyObject *fileobj, int fd)
 {
-    PyObject *transport = user_of(self, fd);
+    ml_slot *slot = find_slot(self, fd);
+    PyObject *user = NULL;
 
-    if (transport == NULL) {
-        return PyErr_Occurred() ? -1 : 0;
+    if (slot != NULL && slot->transport != NULL) {
+        user = slot->shared ? NULL : Py_NewRef(slot->transport);
     }
-    PyObject *closing = PyObject_CallMethod(transport, "is_closing", NULL);
-    int is_closing = closing ? PyObject_IsTrue(closing) : -1;
-    Py_XDECREF(closing);
-    if (is_closing == 0) {
+    else if (self->fds.stock != NULL) {
+        user = stock_user_of(self, fd);
+    }
+    if (user != NULL) {
         PyErr_Format(PyExc_RuntimeError, "File descriptor %R is used by transport %R", fileobj,
-                     transport);
+                     user);
+        Py_DECREF(user);
     }
-    Py_DECREF(transport);
-    return is_closing == 1 ? 0 : -1;
+    return PyErr_Occurred() ? -1 : 0;
 }
 
 void
-ml_base_share_transport(ml_base *self, int fd, bool shared)
+ml_base_share_transport(ml_base *self, int fd, PyObject *transport, bool shared)
 {
     ml_slot *slot = find_slot(self, fd);
 
-    if (slot != NULL) {
+    if (slot != NULL && slot->transport == transport) {
         slot->shared = shared;
     }
 }

@@ -28,8 +28,8 @@ int ml_base_set_transport(ml_base *self, int fd, PyObject *transport);
 void ml_base_unset_transport(ml_base *self, int fd, PyObject *transport);
 /* The one a descriptor is known by, borrowed, or NULL. */
 PyObject *ml_base_transport_of(ml_base *self, int fd);
-/* While `shared`, sock_* may use the descriptor all the same. */
-void ml_base_share_transport(ml_base *self, int fd, bool shared);
+/* While `shared`, the descriptor of that transport may be used all the same. */
+void ml_base_share_transport(ml_base *self, int fd, PyObject *transport, bool shared);
 /* Cancels a reader, a writer, that was left on a number: it is another file's now. */
 int ml_base_drop_reader(ml_base *self, int fd);
 int ml_base_drop_writer(ml_base *self, int fd);

@@ -345,9 +345,6 @@ send_or_queue(ml_datagram *self, PyObject *data, PyObject *address)
 {
     ml_transport *base = &self->transport;
 
-    if (!ml_transport_is_data(data)) {
-        return ml_transport_type_error(data);
-    }
     if (!SENDS_EMPTY && ml_transport_data_size(data) == 0) {
         return 0;
     }
@@ -382,10 +379,14 @@ datagram_sendto(ml_datagram *self, PyObject *const *args, Py_ssize_t nargs, PyOb
     if (ml_take_args("sendto", names, 2, args, nargs, kwnames, values) < 0) {
         return NULL;
     }
-    if (send_or_queue(self, values[0], values[1]) < 0) {
-        return NULL;
+    if (!ml_transport_is_data(values[0])) {
+        return ml_none_or_error(ml_transport_type_error(values[0]));
     }
-    Py_RETURN_NONE;
+    PyObject *data = ml_transport_plain_data(values[0]);
+    int rc = data ? send_or_queue(self, data, values[1])
+                  : ml_transport_fatal(&self->transport, self->transport.kind->write_failed);
+    Py_XDECREF(data);
+    return ml_none_or_error(rc);
 }
 
 static const ml_transport_kind datagram_kind = {

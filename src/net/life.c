@@ -16,6 +16,9 @@ become(ml_transport *self, ml_life life)
 {
     assert(life > self->life);
     self->life = life;
+    if (life >= ML_CLOSING) {
+        ml_transport_share(self);
+    }
 }
 
 void
@@ -166,6 +169,16 @@ lose(ml_transport *self, PyObject *exc)
     return 0;
 }
 
+/* Sends what waits for the end of the callback: a new reference to what a method of the protocol
+ * raised then, which must leave, or NULL. */
+static PyObject *
+send_last(ml_transport *self)
+{
+    return ml_stream_untried(&self->stream) && ml_stream_flush(&self->stream) < 0
+               ? ml_take_exception()
+               : NULL;
+}
+
 int
 ml_transport_close(ml_transport *self)
 {
@@ -173,20 +186,15 @@ ml_transport_close(ml_transport *self)
         return 0;
     }
     become(self, ML_CLOSING);
-    if (ml_stream_untried(&self->stream) && ml_stream_flush(&self->stream) < 0) {
-        return -1;
+    PyObject *raised = send_last(self);
+    int rc = 0;
+    if (!ml_transport_is_lost(self)) { /* neither all is sent, nor was the peer found gone */
+        if (self->stream.queued == 0 || !self->kind->write_only) {
+            ml_stream_stop_reading(&self->stream); /* else it reads to notice that the peer goes */
+        }
+        rc = self->stream.queued == 0 ? lose(self, NULL) : 0;
     }
-    if (ml_transport_is_lost(self)) { /* all is sent, or the peer was found gone */
-        return 0;
-    }
-    if (self->stream.queued == 0) {
-        ml_stream_stop_reading(&self->stream);
-        return lose(self, NULL);
-    }
-    if (!self->kind->write_only) { /* which reads to notice that the peer goes */
-        ml_stream_stop_reading(&self->stream);
-    }
-    return 0;
+    return ml_raise_again(raised, rc, (PyObject *)self);
 }
 
 int
@@ -204,9 +212,8 @@ ml_transport_force_close(ml_transport *self, PyObject *exc)
         return 0;
     }
     /* What the protocol wrote before it raised, an answer or an alert, goes out all the same. */
-    int rc = ml_stream_untried(&self->stream) ? ml_stream_flush(&self->stream) : 0;
-    PyObject *raised = rc < 0 ? ml_take_exception() : NULL;
-    rc = 0;
+    PyObject *raised = send_last(self);
+    int rc = 0;
     if (!ml_transport_is_lost(self)) {
         if (!ml_transport_is_closing(self)) {
             become(self, ML_CLOSING);

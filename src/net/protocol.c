@@ -255,6 +255,10 @@ ml_transport_drained(ml_stream *stream)
     if (ml_transport_is_closing(self)) {
         return ml_transport_all_sent(self);
     }
+    int gone = self->eof_sent ? ml_transport_check_owned(self) : 0;
+    if (gone) { /* resume_writing() closed the socket */
+        return gone < 0 ? -1 : 0;
+    }
     int failed = self->eof_sent ? ml_sock_shutdown_write(stream->fd) : 0;
     if (failed < 0) { /* write_eof() would have raised it */
         ml_os_error(-failed);

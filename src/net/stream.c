@@ -288,6 +288,18 @@ ml_stream_check_marks(ml_stream *stream)
     return 0;
 }
 
+/* After sending. The end of what is queued is told whatever the marks' methods raise: a transport
+ * that is closing waits for it. */
+static int
+tell_progress(ml_stream *stream)
+{
+    int rc = ml_stream_check_marks(stream);
+    PyObject *exc = rc < 0 ? ml_take_exception() : NULL;
+
+    rc = stream->queued == 0 && stream->fd >= 0 ? stream->sink->drained(stream) : 0;
+    return ml_raise_again(exc, rc, stream->ready.owner);
+}
+
 int
 ml_stream_flush(ml_stream *stream)
 {
@@ -300,18 +312,13 @@ ml_stream_flush(ml_stream *stream)
         int error = stream->sink->send ? stream->sink->send(stream) : send_all(stream);
         PyObject *exc = error < 0 ? ml_take_exception() : NULL;
         rc = set_blocked(stream, stream->queued > 0 && error <= 0);
-        if (exc != NULL) {
-            rc = ml_raise_again(exc, rc, owner);
-        }
-        else if (error) {
+        if (error > 0) {
             rc = stream->sink->write_failed(stream, error);
         }
         else if (rc == 0) {
-            rc = ml_stream_check_marks(stream);
-            if (rc == 0 && stream->queued == 0) {
-                rc = stream->sink->drained(stream);
-            }
+            rc = tell_progress(stream);
         }
+        rc = ml_raise_again(exc, rc, owner);
     }
     Py_DECREF(owner);
     return rc < 0 ? -1 : 0;

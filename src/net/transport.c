@@ -97,8 +97,11 @@ start(ml_transport *self)
     Py_XDECREF(result);
     Py_DECREF(protocol);
     int rc = 0;
-    if (self->life == ML_OPEN && !self->reading_paused) {
-        rc = ml_stream_read(&self->stream);
+    if (self->life == ML_OPEN && !self->reading_paused && ml_stream_read(&self->stream) < 0) {
+        PyObject *exc = left ? ml_take_exception() : NULL;
+        rc = exc ? ml_transport_force_close(self, exc)
+                 : ml_transport_fatal(self, self->kind->read_failed);
+        Py_XDECREF(exc);
     }
     if (rc == 0) {
         rc = complete_waiter(self);

@@ -123,6 +123,9 @@ int ml_transport_traverse(ml_transport *self, visitproc visit, void *arg);
 int ml_transport_clear(ml_transport *self);
 void ml_transport_dealloc(ml_transport *self);
 
+/* sendfile.c. Whether the descriptor may be used beside the transport: sendfile does, and from
+ * close() on who likes. */
+void ml_transport_share(ml_transport *self);
 /* Completes empty_waiter if it is time to: None, or ConnectionError once the connection is lost. */
 void ml_transport_settle_waiter(ml_transport *self);
 

@@ -10,7 +10,15 @@
 
 /* ---- writing ----------------------------------------------------------------------------- */
 
-/* Queues bytes, bytearray or memoryview. Bytes are kept by reference, what may change is copied. */
+PyObject *
+ml_transport_plain_data(PyObject *data)
+{
+    return PyBytes_CheckExact(data) || PyByteArray_CheckExact(data) || PyMemoryView_Check(data)
+               ? Py_NewRef(data)
+               : PyBytes_FromObject(data);
+}
+
+/* Queues plain data. Bytes are kept by reference, what may change is copied. */
 static int
 queue_data(ml_transport *self, PyObject *data)
 {
@@ -110,6 +118,19 @@ drops_writes(ml_transport *self)
            (self->kind->write_only && ml_transport_is_closing(self));
 }
 
+/* 1 if a write is dropped, as nothing can be sent any more; -1: must leave. */
+static int
+drop_write(ml_transport *self)
+{
+    if (!drops_writes(self)) {
+        int gone = ml_transport_check_owned(self);
+        if (gone || !drops_writes(self)) { /* the file object's fileno() may have ended it */
+            return gone;
+        }
+    }
+    return ml_transport_count_lost_write(self) < 0 ? -1 : 1;
+}
+
 bool
 ml_transport_is_data(PyObject *data)
 {
@@ -147,20 +168,55 @@ ml_transport_py_write(ml_transport *self, PyObject *const *args, Py_ssize_t narg
         ml_transport_type_error(data);
         return NULL;
     }
-    if (check_writable(self, "write") < 0) {
-        return NULL;
+    data = ml_transport_plain_data(data);
+    int rc = data ? check_writable(self, "write") : -1;
+    if (rc == 0 && ml_transport_data_size(data) > 0 && (rc = drop_write(self)) == 0) {
+        rc = send_or_queue(self, data);
     }
-    if (ml_transport_data_size(data) == 0) {
-        Py_RETURN_NONE;
+    Py_XDECREF(data);
+    return ml_none_or_error(rc < 0 ? -1 : 0);
+}
+
+/* Lines to write, of plain data: a list of our own, or NULL with TypeError or what else is wrong
+ * with one of them. */
+static PyObject *
+plain_lines(PyObject *lines)
+{
+    PyObject *list = PySequence_List(lines);
+    Py_ssize_t count = list ? PyList_GET_SIZE(list) : 0;
+
+    for (Py_ssize_t i = 0; i < count; i++) {
+        if (!ml_transport_is_data(PyList_GET_ITEM(list, i))) {
+            ml_transport_type_error(PyList_GET_ITEM(list, i));
+            Py_CLEAR(list);
+            break;
+        }
     }
-    if (drops_writes(self)) {
-        return ml_none_or_error(ml_transport_count_lost_write(self));
+    for (Py_ssize_t i = 0; list != NULL && i < count; i++) {
+        PyObject *data = ml_transport_plain_data(PyList_GET_ITEM(list, i));
+        if (data == NULL || PyList_SetItem(list, i, data) < 0) {
+            Py_CLEAR(list);
+        }
     }
-    int gone = ml_transport_check_owned(self);
-    if (gone) {
-        return ml_none_or_error(gone < 0 ? -1 : 0);
+    return list;
+}
+
+/* All of them, or none. */
+static int
+queue_lines(ml_transport *self, PyObject *lines)
+{
+    uint32_t before = self->stream.len;
+    int rc = 0;
+
+    for (Py_ssize_t i = 0; rc == 0 && i < PyList_GET_SIZE(lines); i++) {
+        PyObject *data = PyList_GET_ITEM(lines, i);
+        rc = ml_transport_data_size(data) > 0 ? queue_data(self, data) : 0;
     }
-    return ml_none_or_error(send_or_queue(self, data));
+    if (rc < 0) {
+        ml_stream_unqueue(&self->stream, before);
+        return -1;
+    }
+    return self->stream.len > before ? ml_stream_queued(&self->stream) : 0;
 }
 
 PyObject *
@@ -172,36 +228,13 @@ ml_transport_py_writelines(ml_transport *self, PyObject *const *args, Py_ssize_t
     if (lines == NULL || check_writable(self, "writelines") < 0) {
         return NULL;
     }
-    PyObject *list = PySequence_Tuple(lines); /* ours: nobody changes it meanwhile */
-    if (list == NULL) {
-        return NULL;
+    lines = plain_lines(lines);
+    int rc = lines ? check_writable(self, "writelines") : -1; /* again: who makes them may end it */
+    if (rc == 0 && PyList_GET_SIZE(lines) > 0 && (rc = drop_write(self)) == 0) {
+        rc = queue_lines(self, lines);
     }
-    Py_ssize_t count = PyTuple_GET_SIZE(list);
-    PyObject **items = PySequence_Fast_ITEMS(list);
-    int rc = 0, gone;
-    for (Py_ssize_t i = 0; rc == 0 && i < count; i++) {
-        rc = ml_transport_is_data(items[i]) ? 0 : ml_transport_type_error(items[i]);
-    }
-    if (rc == 0 && count > 0 && drops_writes(self)) {
-        rc = ml_transport_count_lost_write(self);
-    }
-    else if (rc == 0 && (gone = ml_transport_check_owned(self)) != 0) {
-        rc = gone < 0 ? -1 : 0;
-    }
-    else if (rc == 0) {
-        uint32_t before = self->stream.len;
-        for (Py_ssize_t i = 0; rc == 0 && i < count; i++) {
-            rc = ml_transport_data_size(items[i]) > 0 ? queue_data(self, items[i]) : 0;
-        }
-        if (rc < 0) { /* all or nothing */
-            ml_stream_unqueue(&self->stream, before);
-        }
-        else if (self->stream.len > before) {
-            rc = ml_stream_queued(&self->stream);
-        }
-    }
-    Py_DECREF(list);
-    return ml_none_or_error(rc);
+    Py_XDECREF(lines);
+    return ml_none_or_error(rc < 0 ? -1 : 0);
 }
 
 int
@@ -224,10 +257,12 @@ transport_write_eof(ml_transport *self, PyObject *Py_UNUSED(unused))
     }
     self->eof_sent = true;
     if (self->stream.queued == 0 && self->stream.fd >= 0) {
-        int rc = ml_sock_shutdown_write(self->stream.fd);
-        if (rc < 0) {
-            return ml_os_error(-rc);
+        int gone = ml_transport_check_owned(self);
+        int rc = gone ? -EBADF : ml_sock_shutdown_write(self->stream.fd);
+        if (gone >= 0 && rc < 0) {
+            ml_os_error(-rc);
         }
+        return ml_none_or_error(rc < 0 ? -1 : 0);
     }
     Py_RETURN_NONE;
 }
@@ -236,83 +271,6 @@ PyObject *
 ml_transport_py_can_write_eof(ml_transport *Py_UNUSED(self), PyObject *Py_UNUSED(unused))
 {
     Py_RETURN_TRUE;
-}
-
-/* ---- sendfile ------------------------------------------------------------------------------ */
-
-void
-ml_transport_settle_waiter(ml_transport *self)
-{
-    PyObject *waiter = Py_XNewRef(self->empty_waiter), *result = NULL;
-
-    if (waiter == NULL) {
-        return;
-    }
-    PyObject *done = PyObject_CallMethodNoArgs(waiter, self->loop->state->str.done);
-    if (done == Py_False && self->stream.fd >= 0 && !ml_transport_is_lost(self)) {
-        result = PyObject_CallMethodOneArg(waiter, self->loop->state->str.set_result, Py_None);
-    }
-    else if (done == Py_False) {
-        PyObject *exc =
-            PyObject_CallFunction(PyExc_ConnectionError, "s", "Connection is closed by peer");
-        result = exc ? PyObject_CallMethodOneArg(waiter, self->loop->state->str.set_exception, exc)
-                     : NULL;
-        Py_XDECREF(exc);
-    }
-    else if (done != NULL) {
-        result = Py_NewRef(Py_None);
-    }
-    if (result == NULL) {
-        ml_unraisable((PyObject *)self);
-    }
-    Py_XDECREF(result);
-    Py_XDECREF(done);
-    Py_DECREF(waiter);
-}
-
-/* _make_empty_waiter(), _reset_empty_waiter(): between them the transport takes no writes, and
- * sock_* may use its descriptor. */
-static PyObject *
-transport_make_empty_waiter(ml_transport *self, PyObject *Py_UNUSED(unused))
-{
-    if (self->empty_waiter != NULL) {
-        PyErr_SetString(PyExc_RuntimeError, "Empty waiter is already set");
-        return NULL;
-    }
-    if (ml_transport_try_now(self) < 0 ||
-        !(self->empty_waiter = ml_base_create_future(self->loop, NULL))) {
-        return NULL;
-    }
-    ml_base_share_transport(self->loop, self->stream.fd, true);
-    if (self->stream.queued == 0 || self->stream.fd < 0) {
-        ml_transport_settle_waiter(self);
-    }
-    return Py_NewRef(self->empty_waiter);
-}
-
-/* _make_lost_waiter(): in place of an empty waiter that is done, a future that fails when the
- * connection is lost. */
-static PyObject *
-transport_make_lost_waiter(ml_transport *self, PyObject *Py_UNUSED(unused))
-{
-    PyObject *waiter = ml_base_create_future(self->loop, NULL);
-
-    if (waiter == NULL) {
-        return NULL;
-    }
-    Py_XSETREF(self->empty_waiter, Py_NewRef(waiter));
-    if (self->stream.fd < 0 || ml_transport_is_lost(self)) {
-        ml_transport_settle_waiter(self);
-    }
-    return waiter;
-}
-
-static PyObject *
-transport_reset_empty_waiter(ml_transport *self, PyObject *Py_UNUSED(unused))
-{
-    ml_base_share_transport(self->loop, self->stream.fd, false);
-    Py_CLEAR(self->empty_waiter);
-    Py_RETURN_NONE;
 }
 
 /* ---- flow control ------------------------------------------------------------------------ */
@@ -609,9 +567,9 @@ PyMethodDef ml_stream_methods[] = {
     ML_NOARGS("can_write_eof", ml_transport_py_can_write_eof, "True."),
     ML_NOARGS("write_eof", transport_write_eof,
               "Half-closes: the peer sees EOF after all is sent."),
-    {"_make_empty_waiter", (PyCFunction)transport_make_empty_waiter, METH_NOARGS, NULL},
-    {"_make_lost_waiter", (PyCFunction)transport_make_lost_waiter, METH_NOARGS, NULL},
-    {"_reset_empty_waiter", (PyCFunction)transport_reset_empty_waiter, METH_NOARGS, NULL},
+    {"_make_empty_waiter", (PyCFunction)ml_transport_py_make_empty_waiter, METH_NOARGS, NULL},
+    {"_make_lost_waiter", (PyCFunction)ml_transport_py_make_lost_waiter, METH_NOARGS, NULL},
+    {"_reset_empty_waiter", (PyCFunction)ml_transport_py_reset_empty_waiter, METH_NOARGS, NULL},
     {"_force_close", (PyCFunction)transport_force_close, METH_O, NULL},
     {"_fatal_error", (PyCFunction)transport_fatal_error, METH_VARARGS, NULL},
     {NULL},

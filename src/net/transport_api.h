@@ -68,6 +68,9 @@ PyObject *ml_transport_py_set_write_buffer_limits(ml_transport *self, PyObject *
 PyObject *ml_transport_py_pause_reading(ml_transport *self, PyObject *unused);
 PyObject *ml_transport_py_resume_reading(ml_transport *self, PyObject *unused);
 PyObject *ml_transport_py_is_reading(ml_transport *self, PyObject *unused);
+PyObject *ml_transport_py_make_empty_waiter(ml_transport *self, PyObject *unused);
+PyObject *ml_transport_py_make_lost_waiter(ml_transport *self, PyObject *unused);
+PyObject *ml_transport_py_reset_empty_waiter(ml_transport *self, PyObject *unused);
 PyObject *ml_transport_py_close(ml_transport *self, PyObject *unused);
 PyObject *ml_transport_py_is_closing(ml_transport *self, PyObject *unused);
 PyObject *ml_transport_py_abort(ml_transport *self, PyObject *unused);
@@ -84,6 +87,9 @@ PyObject *ml_transport_repr(ml_transport *self);
 bool ml_transport_is_data(PyObject *data);
 /* -1 with TypeError. */
 int ml_transport_type_error(PyObject *data);
+/* The same as an exact type, a new reference: a subclass's __buffer__() may do anything, so it is
+ * called before the transport is looked at. NULL with what that raised, or MemoryError. */
+PyObject *ml_transport_plain_data(PyObject *data);
 /* Bytes in it, asked of the object itself: a subclass's __len__() may say or do anything. */
 Py_ssize_t ml_transport_data_size(PyObject *data);
 /* The connection is gone: the write is dropped, as in stock asyncio with a warning in the end. */

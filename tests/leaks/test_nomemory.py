@@ -241,6 +241,36 @@ def scenario(x):
         except BlockingIOError:
             pass
 """,
+    "partial write": """
+DATA = bytearray(1 << 20)
+def prepare():
+    pairs.extend(socket.socketpair())
+    for sock in pairs:
+        sock.setblocking(False)
+def drain(sock):
+    got = 0
+    try:
+        while data := sock.recv(1 << 20):
+            got += len(data)
+    except BlockingIOError:
+        pass
+    return got
+def scenario(x):
+    sys._getframe()
+    transport = loop._make_socket_transport(pairs[0], asyncio.Protocol())
+    try:
+        turn()
+        try:
+            transport.write(DATA)
+        except MemoryError:  # it may be written again
+            assert not drain(pairs[1])
+            raise
+        waiting = transport.get_write_buffer_size()
+        assert transport.is_closing() or drain(pairs[1]) + waiting == len(DATA)
+    finally:
+        transport.abort()
+        turn()
+""",
     "transport": """
 class Echo(asyncio.Protocol):
     def connection_made(self, transport):

@@ -359,6 +359,26 @@ class TestCallbacks:
         run(main())
         assert loop_name == "asyncio" or reports == []
 
+    @pytest.mark.moodloop_only  # asyncio stays as it is, and asserts in each turn
+    @pytest.mark.parametrize("ends", ["close", "write_eof"])
+    def test_exit_in_resume_writing(self, loop, run, ends):
+        class Leaving(Record):
+            def resume_writing(self):
+                raise SystemExit(7)
+
+        async def main():
+            async with connected(Leaving, unix_pair) as (transport, p, peer):
+                transport.write(bytes(1 << 20))
+                getattr(transport, ends)()
+                assert len(await peer.recv_all()) == 1 << 20
+                transport.close()
+                assert await p.lost is None
+
+        task = loop.create_task(main())
+        with pytest.raises(SystemExit):
+            loop.run_until_complete(task)
+        run(task)
+
     def test_interrupt_in_pause_writing(self, loop, run):
         class Interrupting(Record):
             def pause_writing(self):

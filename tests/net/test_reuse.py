@@ -1,11 +1,13 @@
 """Descriptors that were closed behind the loop's back, and whose numbers others have since."""
 
 import asyncio
+import errno
 import os
 import socket
 
 import pytest
 from support.loops import turns
+from support.net import Record
 
 
 @pytest.fixture
@@ -172,3 +174,51 @@ def test_writing_to_a_socket_closed_under_the_transport(loop, run, method, data)
             sock.close()
 
     run(main())
+
+
+class TestWriteEof:
+    """shutdown() must not reach the connection that has the number now."""
+
+    def test_at_once(self, run, pair):
+        async def main():
+            mine, _ = pair()
+            fd = mine.fileno()
+            transport, _ = await asyncio.get_running_loop().create_connection(Record, sock=mine)
+            mine.close()
+            new, newpeer = pair(fd)
+            with pytest.raises(OSError) as info:
+                transport.write_eof()
+            assert info.value.errno == errno.EBADF
+            transport.abort()
+            await turns(3)
+            assert new.send(b"mine") == 4
+            assert newpeer.recv(9) == b"mine"
+
+        run(main())
+
+    @pytest.mark.moodloop_only  # asyncio removes its writer from the number, and fails
+    def test_when_all_is_sent(self, run, pair):
+        made = []
+
+        class Closing(Record):
+            def resume_writing(self):
+                fd = mine.fileno()
+                mine.close()
+                made.extend(pair(fd))
+
+        async def main():
+            nonlocal mine
+            mine, peer = pair()
+            loop = asyncio.get_running_loop()
+            transport, p = await loop.create_connection(Closing, sock=mine)
+            transport.write(bytes(1 << 20))
+            transport.write_eof()
+            while not made:
+                await loop.sock_recv(peer, 1 << 20)
+            assert (await p.lost).errno == errno.EBADF
+            new, newpeer = made
+            assert new.send(b"mine") == 4
+            assert newpeer.recv(9) == b"mine"
+
+        mine = None
+        run(main())

@@ -3,6 +3,7 @@
 import array
 import asyncio
 import os
+import sys
 
 import pytest
 from support.loops import turns
@@ -102,6 +103,50 @@ class TestTypes:
                 await peer.recv_exactly(before)
                 assert await peer.recv_exactly(4) == b"kept"
 
+        run(main())
+
+    @pytest.mark.skipif(sys.version_info < (3, 12), reason="no __buffer__()")
+    @pytest.mark.parametrize("before", [b"", b"before "])
+    def test_buffer_method_that_writes(self, run, before):
+        class Data(bytearray):
+            def __buffer__(self, flags):
+                if todo:
+                    todo.pop()(b"inner ")
+                return super().__buffer__(flags)
+
+        async def main():
+            async with connected(pair=unix_pair) as (transport, _, peer):
+                todo.append(transport.write)
+                transport.write(before)
+                transport.write(Data(b"outer"))
+                transport.close()
+                assert await peer.recv_all() == before + b"inner outer"
+
+        todo = []
+        run(main())
+
+    @pytest.mark.moodloop_only  # asyncio sends what was written after the end
+    @pytest.mark.skipif(sys.version_info < (3, 12), reason="no __buffer__()")
+    @pytest.mark.parametrize("base", [bytes, bytearray])
+    @pytest.mark.parametrize("before", [b"", b"before "])
+    @pytest.mark.parametrize("end", ["close", "abort"])
+    @pytest.mark.parametrize("lines", [False, True])
+    def test_buffer_method_that_ends(self, run, base, before, end, lines):
+        class Data(base):
+            def __buffer__(self, flags):
+                getattr(todo.pop(), end)()
+                return super().__buffer__(flags)
+
+        async def main():
+            async with connected(pair=unix_pair) as (transport, p, peer):
+                todo.append(transport)
+                transport.write(before)
+                data = Data(b"late")
+                transport.writelines([b"", data]) if lines else transport.write(data)
+                assert await peer.recv_all() == before
+                assert await p.lost is None
+
+        todo = []
         run(main())
 
 
