@@ -167,10 +167,13 @@ ml_timers_take_due(ml_base *loop, double now)
 
 /* ---- the alarm ---------------------------------------------------------------------------- */
 
+/* The poll has ended, which is all it is for. Nobody sets it in a run of the program's, and that is
+ * not to be woken at the same interval again and again. */
 static void
-alarm_event(struct ev_loop *Py_UNUSED(ev), ev_timer *Py_UNUSED(alarm), int Py_UNUSED(revents))
+alarm_event(struct ev_loop *ev, ev_timer *alarm, int Py_UNUSED(revents))
 {
-    /* the poll has ended, which is all it is for */
+    alarm->repeat = LONGEST_SECONDS;
+    ev_timer_again(ev, alarm);
 }
 
 void

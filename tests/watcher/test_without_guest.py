@@ -190,3 +190,12 @@ def test_number_closed_while_it_rested(loop, guest, pair):
     start_sees_nothing(loop)
     guest.run_until_complete(asyncio.sleep(0.001))
     guest.remove_reader(number)
+
+
+@pytest.mark.parametrize("delay", [1e-9, 0.001])
+def test_is_not_woken_for_timers_of_before(loop, guest, delay):
+    guest.run_until_complete(asyncio.sleep(delay))
+    event.Timer(loop, 0.3, 0.0, lambda *args: None).start()
+    before = loop.iteration
+    assert loop.start() is False
+    assert loop.iteration - before < 20
