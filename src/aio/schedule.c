@@ -132,7 +132,9 @@ ml_base_call_soon_threadsafe(ml_base *self, PyObject *const *args, Py_ssize_t na
 
     if (handle != NULL) {
         ml_base_wake(self);
-        ml_pacer_hold_back(self);
+        if (is_elsewhere(self)) { /* the loop's own thread would wait for itself */
+            ml_pacer_hold_back(self);
+        }
     }
     return (PyObject *)handle;
 }

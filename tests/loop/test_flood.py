@@ -193,3 +193,27 @@ def test_a_closed_loop_drops_it(loop_factory):
     run_guarded(loop)
     loop.close()
     assert len(handles) == 1
+
+
+def test_the_loop_does_not_wait_for_itself(loop):
+    """Its own call_soon_threadsafe() beside a full line, however a library comes to make it."""
+    took = []
+
+    def post():
+        for _ in range(1024):
+            loop.call_soon_threadsafe(int)
+
+    def callback():
+        thread = threading.Thread(target=post)
+        thread.start()
+        while len(loop._ready) < 1024:
+            pass
+        start = time.monotonic()
+        loop.call_soon_threadsafe(int)
+        took.append(time.monotonic() - start)
+        thread.join()
+        loop.call_soon(callback if len(took) < 20 else loop.stop)
+
+    loop.call_soon(callback)
+    run_guarded(loop)
+    assert min(took) < 0.001
