@@ -8,8 +8,11 @@
 
 /* The run of the program goes on for what is ready, and for timers that come due. */
 static void
-count(ml_base *self, bool on)
+count(ml_base *self)
 {
+    bool on = self->guest && (ml_base_has_work(self) || self->stopping ||
+                              ml_timers_next(&self->timers) < Py_HUGE_VAL);
+
     if (on != self->counted) {
         self->counted = on;
         (on ? ev_ref : ev_unref)(self->ev->ev);
@@ -20,11 +23,14 @@ static bool
 before_poll(void *host)
 {
     ml_base *self = host;
-    bool busy = ml_base_before_poll(self);
 
-    count(self, busy || ml_timers_next(&self->timers) < Py_HUGE_VAL);
-    self->woken = false;
-    self->sleeping = true;
+    Py_INCREF(self);
+    bool busy = ml_base_before_poll(self);
+    if (self->guest) { /* still: a time() of the program's can do anything */
+        self->woken = false;
+        self->sleeping = true;
+    }
+    Py_DECREF(self);
     return busy;
 }
 
@@ -50,6 +56,7 @@ guest_turn(void *host, bool polled)
     if (rc < 0) {
         ml_loop_set_aside(self->ev, (PyObject *)self);
     }
+    count(self);
     Py_DECREF(self);
 }
 
@@ -110,7 +117,6 @@ ml_base_attach(ml_base *self, PyObject *Py_UNUSED(unused))
     self->running = self->guest = true;
     self->sleeping = true; /* from here on another thread's calls wake the loop */
     self->woken = false;
-    count(self, ml_base_has_work(self) || ml_timers_next(&self->timers) < Py_HUGE_VAL);
     Py_RETURN_NONE;
 }
 
@@ -120,9 +126,9 @@ ml_base_end_guest(ml_base *self)
     if (!self->guest) {
         return;
     }
-    count(self, false);
-    ml_loop_serve(self->ev, NULL);
     self->running = self->guest = self->sleeping = false;
+    count(self);
+    ml_loop_serve(self->ev, NULL);
     ml_base_track_waiting(self);
 }
 

@@ -22,13 +22,18 @@ static void
 fired(struct ev_loop *ev, ev_io *io, int revents)
 {
     ml_precise *self = ML_CONTAINER_OF(io, ml_precise, io.ev);
+    ml_loop *loop = ev_userdata(ev);
     uint64_t count; /* EAGAIN: set anew meanwhile */
 
     if (!(revents & EV_ERROR)) {
+        if (self->owner != loop->pid) { /* the parent's, which is to read it */
+            ml_precise_close(loop->host);
+            return;
+        }
         self->fired = read(io->fd, &count, sizeof(count)) > 0;
         return;
     }
-    int error = ml_fdw_error(ev_userdata(ev), &self->io);
+    int error = ml_fdw_error(loop, &self->io);
     ev_ref(ev);
     if (error == ENOSPC || error == ENOMEM) {
         close(self->fd);
@@ -89,12 +94,14 @@ begin(ml_base *loop, ml_precise *self)
 }
 
 double
-ml_precise_arm(ml_base *loop, double when)
+ml_precise_arm(ml_base *loop)
 {
     ml_precise *self = &loop->precise;
-    double now = ml_monotonic();
 
-    when += MARGIN_SECONDS;
+    if (loop->timers.brief == 0 || loop->custom_time) { /* the kernel knows no clock of a program */
+        return 0.;
+    }
+    double now = ml_monotonic(), when = ml_timers_next(&loop->timers) + MARGIN_SECONDS;
     double early = when - self->lead;
     if (early <= now) {
         return when;

@@ -20,9 +20,8 @@ typedef struct ml_precise {
 
 void ml_precise_init(ml_precise *self);
 void ml_precise_close(ml_base *loop);
-/* Before a poll that waits, for a timer that is due at `when`. Not 0: do not wait, but look until
- * that time. */
-double ml_precise_arm(ml_base *loop, double when);
+/* Before a poll that waits. Not 0: do not wait, but look until that time. */
+double ml_precise_arm(ml_base *loop);
 /* After a poll that waited: learns from one that was ended by the timerfd. */
 void ml_precise_learn(ml_precise *self, double now);
 

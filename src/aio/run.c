@@ -105,12 +105,13 @@ ml_base_before_poll(void *host)
         if (ml_base_time(self, &now) < 0) {
             ml_loop_set_aside(self->ev, (PyObject *)self);
         }
-        if (found_work(self) || ml_timers_next(&self->timers) <= now) {
+        /* a guest can have been closed in there */
+        if (!self->running || found_work(self) || ml_timers_next(&self->timers) <= now) {
             return true;
         }
     }
     ml_timers_set_alarm(self, now);
-    return self->timers.brief > 0 && ml_precise_arm(self, ml_timers_next(&self->timers)) != 0.;
+    return ml_precise_arm(self) != 0.;
 }
 
 /* For some microseconds only, see precise.c. */
@@ -135,8 +136,8 @@ wait_for_events(ml_base *self)
     self->sleeping = true;
     ml_pacer_linger(self);
     self->precise.fired = false; /* in a poll that did not wait, for a timer before the next */
-    if (!found_work(self) && self->timers.brief > 0) {
-        soon = ml_precise_arm(self, ml_timers_next(&self->timers));
+    if (!found_work(self)) {
+        soon = ml_precise_arm(self);
     }
     if (found_work(self)) {
         rc = ml_loop_run(self->ev, EVRUN_NOWAIT, false);

@@ -1,5 +1,7 @@
 """fork(): the child makes a loop of its own, the parent's goes on."""
 
+import pytest
+
 FORK = """
 import warnings
 warnings.simplefilter("ignore", DeprecationWarning)
@@ -207,6 +209,31 @@ async def main():
     process.join()
     assert process.exitcode == 0
 drive(loop, main())
+loop.close()
+print("fine")
+"""
+            )
+        )
+
+    @pytest.mark.moodloop_only
+    def test_timers_of_the_parent_do_not_wake_the_child(self, snippet):
+        """Nor does the child take away what wakes the parent for a short one."""
+        check(
+            snippet(
+                FORK
+                + """
+loop = new_loop()
+async def tick(count):
+    for _ in range(count):
+        await asyncio.sleep(0.002)
+drive(loop, tick(1))
+def work():
+    before = loop.ev.iteration
+    drive(loop, asyncio.sleep(0.3))
+    assert loop.ev.iteration - before < 30, loop.ev.iteration - before
+pid = in_child(work)
+drive(loop, tick(100))
+assert status(pid) == 0
 loop.close()
 print("fine")
 """

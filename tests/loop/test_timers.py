@@ -9,7 +9,7 @@ import threading
 import time
 
 import pytest
-from support.loops import TIMEOUT, run_guarded, run_turns
+from support.loops import TIMEOUT, drive, run_guarded, run_turns
 
 
 class TestOrder:
@@ -430,6 +430,20 @@ class TestClock:
         loop.offset = 3601.0
         run_turns(loop, 2)
         assert ran == [1]
+
+
+    @pytest.mark.moodloop_only
+    def test_waits_for_a_clock_that_is_slow(self, new_loop):
+        """Short by its own clock, long by the kernel's."""
+
+        class Slow(type(new_loop())):
+            def time(self):
+                return super().time() / 50
+
+        loop = new_loop(Slow)
+        before = loop.ev.iteration
+        drive(loop, asyncio.sleep(0.002))
+        assert loop.ev.iteration - before < 2000
 
 
 @pytest.mark.moodloop_only

@@ -1,6 +1,7 @@
 """Guest mode: a program that runs event.Loop.start() hosts asyncio."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -83,6 +84,44 @@ def test_single_rounds(loop, guest, flags):
 
     assert host(loop, guest, main(), flags) == "thread"
     guest.run_until_complete(guest.shutdown_default_executor())
+
+
+def test_single_rounds_say_that_a_timer_waits(loop, guest):
+    ran = []
+    with guest.attached():
+        guest.call_later(0.01, ran.append, 1)
+        assert loop.start(event.EVRUN_NOWAIT) is True
+        while loop.start(event.EVRUN_NOWAIT):
+            pass
+        assert ran == [1]
+        guest.call_soon(guest.call_soon, ran.append, 2)
+        assert loop.start(event.EVRUN_NOWAIT) is True
+        assert loop.start(event.EVRUN_NOWAIT) is False
+        assert ran == [1, 2]
+
+
+def test_time_that_ends_the_guest(loop):
+    """The host's question before each poll asks a time() of the program's, too."""
+
+    class Ending(moodloop.EventLoop):
+        block = None
+
+        def time(self):
+            block, self.block = self.block, None
+            if block is not None:
+                block.close()
+                self.close()
+            return super().time()
+
+    guest = Ending(ev=loop)
+    block = contextlib.ExitStack()
+    block.enter_context(guest.attached())
+    event.Timer(loop, 0.01, 0.0, lambda *args: None).start()
+    guest.block = block
+    assert loop.start() is False
+    assert guest.is_closed()
+    loop.verify()
+    assert loop.start() is False
 
 
 def test_once_says_that_a_task_waits(loop, guest):
