@@ -9,7 +9,7 @@
 
 #if ML_THREADSAFE_HANDLES
 
-/* A thread that waits; on its stack. */
+/* A thread that waits. Not on its stack, which a forked child has no more. */
 struct ml_waiter {
     ml_handle *handle; /* NULL when the callback has returned */
     PyThread_type_lock lock;
@@ -54,21 +54,26 @@ ml_handle_settle(ml_handle *handle)
         loop->thread == PyThread_get_thread_ident()) {
         return 0;
     }
-    ml_waiter waiter = {.handle = handle, .lock = PyThread_allocate_lock()};
-    if (waiter.lock == NULL) {
+    PyThread_type_lock lock = PyThread_allocate_lock();
+    ml_waiter *waiter = lock ? PyMem_RawMalloc(sizeof(*waiter)) : NULL;
+    if (waiter == NULL) {
+        if (lock != NULL) {
+            PyThread_free_lock(lock);
+        }
         PyErr_NoMemory();
         return -1;
     }
+    *waiter = (ml_waiter){.handle = handle, .lock = lock, .next = loop->waiters};
     Py_INCREF(handle);
-    PyThread_acquire_lock(waiter.lock, NOWAIT_LOCK);
-    waiter.next = loop->waiters;
-    loop->waiters = &waiter;
-    int rc = wait_for(&waiter);
-    if (waiter.handle != NULL) {
-        unlink_waiter(loop, &waiter);
+    PyThread_acquire_lock(lock, NOWAIT_LOCK);
+    loop->waiters = waiter;
+    int rc = wait_for(waiter);
+    if (waiter->handle != NULL) {
+        unlink_waiter(loop, waiter);
     }
-    PyThread_release_lock(waiter.lock);
-    PyThread_free_lock(waiter.lock);
+    PyThread_release_lock(lock);
+    PyThread_free_lock(lock);
+    PyMem_RawFree(waiter);
     Py_DECREF(handle);
     return rc;
 }

@@ -348,6 +348,49 @@ class TestHandles:
         )
         assert (done.rc, done.out) == (0, "raised\nFalse 3\n"), done.err
 
+    @pytest.mark.moodloop_only  # stock asyncio's child waits for a lock that nobody releases
+    def test_child_of_a_callback_that_a_thread_waits_for(self, snippet):
+        """The thread is not there, and its stack another's."""
+        done = snippet(
+            """
+            import time, warnings
+            warnings.simplefilter("ignore", DeprecationWarning)
+            loop = new_loop()
+            status = []
+
+            def callback():
+                started.set()
+                time.sleep(0.05)  # the threads have come to wait by then, mostly
+                pid = os.fork()
+                if pid == 0:
+                    fresh = [threading.Thread(target=sum, args=([1] * 1000,)) for _ in range(20)]
+                    for thread in fresh:
+                        thread.start()
+                    for thread in fresh:
+                        thread.join()
+                    loop.call_soon(os._exit, 7)
+                    return
+                status.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+                loop.stop()
+
+            def wait():
+                started.wait(20)
+                handle.cancel()
+
+            started = threading.Event()
+            threads = [threading.Thread(target=wait) for _ in range(4)]
+            for thread in threads:
+                thread.start()
+            handle = loop.call_soon_threadsafe(callback)
+            loop.run_forever()
+            for thread in threads:
+                thread.join()
+            loop.close()
+            print(status)
+            """
+        )
+        assert (done.rc, done.out) == (0, "[7]\n"), done.err
+
 
 class TestErrors:
     def test_closed_loop_from_a_thread(self, loop):
