@@ -74,7 +74,8 @@ wrong_with_held(const ml_base *self)
     ml_held *const *by = &self->held;
 
     for (const ml_held *held = self->held; held != NULL; held = held->next) {
-        if (held->by != by || Py_REFCNT(held->owner) <= 0 || !ev_is_active(&held->fdw.ev)) {
+        bool watched = ev_is_active(&held->fdw.ev) || self->ev->resting;
+        if (held->by != by || Py_REFCNT(held->owner) <= 0 || !watched) {
             return "the list of what the loop keeps is torn, or has what is not watched";
         }
         by = &held->next;

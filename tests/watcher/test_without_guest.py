@@ -199,3 +199,18 @@ def test_is_not_woken_for_timers_of_before(loop, guest, delay):
     before = loop.iteration
     assert loop.start() is False
     assert loop.iteration - before < 20
+
+
+def test_what_rests_is_in_order(loop, guest, pair):
+    """After a run of asyncio's own in a callback of the program's run, which goes on."""
+
+    def use(*_):
+        guest.run_until_complete(guest.create_connection(asyncio.Protocol, sock=pair[0]))
+        guest._verify()
+        used.append(True)
+
+    used = []
+    event.Timer(loop, 0.0, 0.0, use).start()
+    loop.start()
+    assert used == [True]
+    guest._verify()
