@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import subprocess
 import threading
 import time
 import weakref
@@ -20,6 +21,8 @@ from typing import Any
 from . import pidfd
 
 _UnixSubprocessTransport: Any = unix_events._UnixSubprocessTransport  # type: ignore[attr-defined]
+
+_popen_kill = subprocess.Popen.kill
 
 # What the standard library reports when somebody else has taken the exit status.
 STATUS_UNKNOWN = 255
@@ -276,7 +279,8 @@ class SubprocessTransport(_UnixSubprocessTransport):  # type: ignore[misc]
         if self._loop.get_debug():
             logger.warning("Close running child process: kill %r", self)
         try:
-            self.kill()  # Popen's own takes a stop of a traced child for its end
+            # Popen's own takes a stop of a traced child for its end; a program's is called
+            (self if _is_plain(self._proc) else self._proc).kill()
         except PermissionError:
             pass  # it runs as another user
 
@@ -298,6 +302,11 @@ class SubprocessTransport(_UnixSubprocessTransport):  # type: ignore[misc]
         self._loop.call_soon(self._call_waiting, _nothing, ())
         if self._closed:  # meanwhile, when some were not connected yet
             self._close_pipes()
+
+
+def _is_plain(process: subprocess.Popen[bytes]) -> bool:
+    """True if its kill() is the standard library's own."""
+    return type(process).kill is _popen_kill and "kill" not in vars(process)
 
 
 def _nothing() -> None:

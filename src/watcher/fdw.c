@@ -393,11 +393,7 @@ void
 ml_fdw_refused(ml_loop *loop)
 {
     loop->refused = false;
-    /* Its own descriptor may be among them: a watcher that needs it makes libev start it again. */
-    ev_ref(loop->ev);
-    ev_async_stop(loop->ev, &loop->wake);
-    ev_async_start(loop->ev, &loop->wake);
-    ev_unref(loop->ev);
+    loop->unsure = true;
     for (int fd = 0; fd < loop->fds_cap; fd++) {
         ml_fdw *first = loop->fds[fd];
         while (first != NULL && rests(loop, first)) {

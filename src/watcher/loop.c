@@ -51,6 +51,11 @@ wake_event(struct ev_loop *Py_UNUSED(ev), ev_async *Py_UNUSED(async), int Py_UNU
 {
 }
 
+static void
+awake_event(struct ev_loop *Py_UNUSED(ev), ev_idle *Py_UNUSED(idle), int Py_UNUSED(revents))
+{
+}
+
 /* Never called: invoke_pending() takes the event first. */
 static void
 forked_event(struct ev_loop *Py_UNUSED(ev), ev_fork *Py_UNUSED(fork), int Py_UNUSED(revents))
@@ -76,6 +81,10 @@ ml_loop_adopt(ml_loop *self, struct ev_loop *ev, int guess, int next)
     ev_async_init(&self->wake, wake_event);
     ev_async_start(ev, &self->wake);
     ev_unref(ev);
+    ev_idle_init(&self->awake, awake_event);
+    ev_set_priority(&self->awake, EV_MAXPRI);
+    ev_idle_start(ev, &self->awake); /* libev has its memory from now on */
+    ev_idle_stop(ev, &self->awake);
     self->pipe_fd = pipe_guess >= 0 ? ml_find_pipe_fd(pipe_guess) : -1;
     ev_fork_init(&self->forked, forked_event);
     ev_set_priority(&self->forked, EV_MAXPRI);

@@ -43,19 +43,34 @@ release_gil(struct ev_loop *ev) EV_NOEXCEPT
     loop->reset_due = loop->fork_told = loop->stale = false;
     /* The kernel refused a descriptor just now (ENOMEM, ENOSPC). libev stops its watchers, and
      * would tell them so after the poll, however long that takes. */
+    bool end = false;
     if (ev_pending_count(ev) > expected && loop->callback == NULL) {
-        loop->refused = true;
-        ml_loop_wake(loop);
+        loop->refused = end = true;
     }
     if (loop->fork_due) { /* the fork came after libev's look for one: inside of Prepare, say */
         loop->fork_due = false;
         ml_fork_feed(loop);
+        end = true;
+    }
+    if (end && loop->blocking && !ev_is_active(&loop->awake)) {
+        assert(!loop->unsure);
         ml_loop_wake(loop);
     }
     if (loop->blocking) {
         loop->polling = true; /* before: when this thread goes on after it, others may have run */
         loop->tstate = PyEval_SaveThread();
     }
+}
+
+/* libev's own watcher of the descriptor for wake-ups is started, if the kernel had it stopped, when
+ * somebody needs it; and libev aborts if a wake-up comes in a poll without. */
+static void
+restart_wake(ml_loop *loop)
+{
+    ev_ref(loop->ev);
+    ev_async_stop(loop->ev, &loop->wake);
+    ev_async_start(loop->ev, &loop->wake);
+    ev_unref(loop->ev);
 }
 
 static void
@@ -70,6 +85,14 @@ acquire_gil(struct ev_loop *ev) EV_NOEXCEPT
         loop->polling = false;
     }
     loop->polled = true;
+    if (ev_is_active(&loop->awake)) {
+        ev_ref(ev);
+        ev_idle_stop(ev, &loop->awake);
+    }
+    if (loop->unsure) {
+        loop->unsure = false;
+        restart_wake(loop);
+    }
 }
 
 /* libev has found a fork, or makes its backend anew: how many events were cleared, which are for us
@@ -86,7 +109,7 @@ note_new_backend(ml_loop *loop)
         cleared += ml_fork_clear(loop);
     }
     loop->pid = getpid();
-    loop->reset_due = loop->backend_moved = loop->check_all = true;
+    loop->reset_due = loop->backend_moved = loop->check_all = loop->unsure = true;
     loop->fork_due = false;
     return cleared;
 }
@@ -113,14 +136,15 @@ call_hook(ml_loop *loop)
 static void
 look_before_poll(ml_loop *loop, bool before_poll)
 {
-    if (loop->swept && loop->again) { /* not to sleep, but to give them another turn */
-        ml_loop_wake(loop);
-    }
+    bool again = loop->swept && loop->again; /* the loops in this one get another turn */
     loop->swept = false;
     ml_fdw_check(loop);
-    if (loop->blocking && loop->host_ops != NULL && (before_poll || loop->host_ops->turn != NULL) &&
-        loop->host_ops->before_poll(loop->host)) {
-        ml_loop_wake(loop);
+    bool host = loop->blocking && loop->host_ops != NULL &&
+                (before_poll || loop->host_ops->turn != NULL) &&
+                loop->host_ops->before_poll(loop->host);
+    if (loop->blocking && (again || host || loop->unsure) && !ev_is_active(&loop->awake)) {
+        ev_idle_start(loop->ev, &loop->awake);
+        ev_unref(loop->ev);
     }
     if (loop->break_how) {
         ml_loop_break(loop, loop->break_how);

@@ -170,6 +170,8 @@ struct ml_loop {
     int backend_fd;  /* libev's own epoll descriptor, which must not be watched; -1 */
     int pipe_fd;     /* that of its wake-up, to be looked at before poll() and select(); -1 */
     ev_async wake;   /* ends a poll from another thread; started with the loop, unref'd */
+    ev_idle awake;   /* keeps the poll that comes next from waiting; active until it has been */
+    bool unsure;     /* the kernel may refuse the wake-up in the poll that comes next */
     ev_fork forked;  /* pending just before libev registers all descriptors anew */
     bool check_each; /* the backend looks at descriptors in each poll: not epoll */
     bool check_all;  /* ml_fdw_check() is to look at all descriptors, changed or not */
