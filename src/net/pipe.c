@@ -122,7 +122,9 @@ make(ml_base *loop, PyTypeObject *class, const ml_transport_kind *kind, const ch
         return NULL;
     }
     ml_transport *self = ml_transport_alloc(loop, class, kind, fd, &made);
-    if (self != NULL && *type == S_IFSOCK && ml_sock_type(fd) != SOCK_STREAM) {
+    if (self != NULL && (*type == S_IFSOCK  ? ml_sock_type(fd) != SOCK_STREAM
+                         : *type == S_IFIFO ? ml_pipe_keeps_packets(fd)
+                                            : false)) {
         self->stream.calls = &ml_message_calls;
     }
     return self;

@@ -201,6 +201,22 @@ plain_lines(PyObject *lines)
     return list;
 }
 
+/* In place of them, where each is a message: all in one, as asyncio's pipes send them. */
+static PyObject *
+joined(PyObject *lines)
+{
+    PyObject *nothing = PyBytes_FromStringAndSize(NULL, 0);
+    PyObject *data = nothing ? PyObject_CallMethod(nothing, "join", "O", lines) : NULL;
+    PyObject *list = data ? PyList_New(1) : NULL;
+
+    if (list != NULL) {
+        PyList_SET_ITEM(list, 0, Py_NewRef(data));
+    }
+    Py_XDECREF(data);
+    Py_XDECREF(nothing);
+    return list;
+}
+
 /* All of them, or none. */
 static int
 queue_lines(ml_transport *self, PyObject *lines)
@@ -229,6 +245,9 @@ ml_transport_py_writelines(ml_transport *self, PyObject *const *args, Py_ssize_t
         return NULL;
     }
     lines = plain_lines(lines);
+    if (lines != NULL && self->stream.calls->messages) {
+        Py_SETREF(lines, joined(lines));
+    }
     int rc = lines ? check_writable(self, "writelines") : -1; /* again: who makes them may end it */
     if (rc == 0 && PyList_GET_SIZE(lines) > 0 && (rc = drop_write(self)) == 0) {
         rc = queue_lines(self, lines);

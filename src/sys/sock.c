@@ -139,6 +139,15 @@ ml_file_type(int fd)
     return fstat(fd, &st) < 0 ? -errno : (int)(st.st_mode & S_IFMT);
 }
 
+/* A pipe made with O_DIRECT. */
+bool
+ml_pipe_keeps_packets(int fd)
+{
+    int flags = fcntl(fd, F_GETFL);
+
+    return flags >= 0 && (flags & O_DIRECT) != 0;
+}
+
 int
 ml_file_set_nonblocking(int fd)
 {
@@ -173,9 +182,11 @@ static ssize_t
 message_writev(int fd, struct iovec *parts, size_t count)
 {
     ssize_t sent = 0, done = 0;
+    bool whole = true;
 
-    for (size_t i = 0; i < count && done >= 0; i++) {
+    for (size_t i = 0; i < count && whole; i++) {
         done = pipe_write(fd, parts[i].iov_base, parts[i].iov_len);
+        whole = done == (ssize_t)parts[i].iov_len; /* a pipe may take a part of a long one */
         sent += done < 0 ? 0 : done;
     }
     return sent > 0 ? sent : done;

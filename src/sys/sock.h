@@ -37,9 +37,11 @@ bool ml_sock_is_open(int fd);
 /* The file type bits of st_mode, or -errno. */
 int ml_file_type(int fd);
 int ml_file_set_nonblocking(int fd);
+/* Whether each write to a pipe is read by itself. */
+bool ml_pipe_keeps_packets(int fd);
 
-/* The calls of a stream socket; of a pipe, FIFO or terminal; and of a socket that is used as a pipe
- * and keeps the bounds of messages. */
+/* The calls of a stream socket; of a pipe, FIFO or terminal; and of a socket or pipe that keeps
+ * the bounds of messages. */
 typedef struct ml_calls {
     ssize_t (*recv)(int fd, void *buffer, size_t size);
     ssize_t (*send)(int fd, const void *data, size_t size);

@@ -1,4 +1,4 @@
-"""Sockets that keep the bounds of messages, used as pipes."""
+"""Sockets that keep the bounds of messages, used as pipes, and pipes that keep them."""
 
 import asyncio
 import os
@@ -6,6 +6,7 @@ import socket
 
 import pytest
 from support.loops import turns, until
+from support.pipes import pipe_writer
 
 KINDS = [socket.SOCK_DGRAM, socket.SOCK_SEQPACKET]
 
@@ -99,3 +100,74 @@ def test_messages_that_had_to_wait(loop, run, pair):
         assert got == sent
 
     run(main())
+
+
+def test_lines_are_one_message(loop, run, pair):
+    a, b = pair
+
+    async def main():
+        transport, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, a)
+        transport.write(b"one")
+        transport.writelines([b"t", bytearray(b"w"), memoryview(b"o")])
+        await turns()
+        assert [b.recv(100), b.recv(100)] == [b"one", b"two"]
+        transport.close()
+        await turns()
+
+    run(main())
+
+
+class TestPackets:
+    """A pipe of packets: one for each write of up to PIPE_BUF bytes."""
+
+    def test_each_write_is_a_packet(self, run):
+        async def main():
+            async with pipe_writer(pair=packets) as (transport, _, peer):
+                transport.write(b"one")
+                transport.write(b"two")
+                transport.writelines([b"th", b"ree"])
+                await turns()
+                fd = peer.fileno()
+                assert [os.read(fd, 99) for _ in range(3)] == [b"one", b"two", b"three"]
+
+        run(main())
+
+    @pytest.mark.moodloop_only  # asyncio joins what it could not send at once
+    def test_packets_that_had_to_wait(self, run):
+        async def main():
+            async with pipe_writer(pair=packets) as (transport, _, peer):
+                transport.set_write_buffer_limits(high=1 << 30)
+                for packet in sent:
+                    transport.write(packet)
+                assert transport.get_write_buffer_size()
+                got = []
+                while len(got) < len(sent):
+                    try:
+                        got.append(os.read(peer.fileno(), 1 << 16))
+                    except BlockingIOError:
+                        await turns(1)
+                assert got == sent
+
+        sent = [b"%d" % i + bytes(i) for i in range(200)]
+        run(main())
+
+    @pytest.mark.parametrize("size", [4097, 10_000, 150_000])
+    def test_longer_ones_stay_in_order(self, run, size):
+        async def main():
+            async with pipe_writer(pair=packets) as (transport, _, peer):
+                got = bytearray()
+                for data in sent:
+                    transport.write(data)
+                while len(got) < size * len(sent):
+                    try:
+                        got += os.read(peer.fileno(), 1 << 16)
+                    except BlockingIOError:
+                        await turns(1)
+                assert got == b"".join(sent)
+
+        sent = [bytes([i]) * size for i in range(8)]
+        run(main())
+
+
+def packets():
+    return os.pipe2(os.O_DIRECT | os.O_NONBLOCK)
