@@ -373,7 +373,10 @@ abandon(ml_transport *self)
         PyErr_ResourceWarning((PyObject *)self, 1, "unclosed transport %R", (PyObject *)self) < 0) {
         ml_unraisable((PyObject *)self);
     }
-    if (vanish(self) < 0) {
+    if (self->lost.queued) { /* another finalizer closed it: so it goes on, to connection_lost() */
+        close_descriptor(self);
+    }
+    else if (vanish(self) < 0) {
         ml_unraisable((PyObject *)self);
     }
     if (exc != NULL) {

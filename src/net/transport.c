@@ -2,7 +2,6 @@
 #include "transport_api.h"
 #include "../aio/context.h"
 
-#include <assert.h>
 #include <errno.h>
 
 /* ---- events ------------------------------------------------------------------------------ */
@@ -83,10 +82,12 @@ run_events(ml_ready *ready)
 static int
 start(ml_transport *self)
 {
+    if (self->life == ML_GONE) { /* the collector took it and its loop, which is run all the same */
+        return 0;
+    }
     ml_base *loop = self->loop;
     PyObject *protocol = Py_NewRef(self->protocol), *left = NULL;
 
-    assert(self->life < ML_GONE);
     ml_transport_opened(self);
     PyObject *result =
         PyObject_CallMethodOneArg(protocol, loop->state->str.connection_made, (PyObject *)self);

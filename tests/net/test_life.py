@@ -85,6 +85,43 @@ class TestExceptionHandlerExits:
         run(task)
 
 
+class TestFinalizerThatCloses:
+    """The collector takes a connection, and a method of the protocol gives it back."""
+
+    @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+    @pytest.mark.parametrize("way", ["close", "abort"])
+    def test_connection_lost_is_called(self, run, way):
+        lost = []
+
+        class Closing(asyncio.Protocol):
+            def connection_made(self, transport):
+                self.transport = transport
+
+            def connection_lost(self, exc):
+                lost.append(exc)
+
+            def __del__(self):
+                if not lost:
+                    getattr(self.transport, way)()
+
+        async def connect(sock):
+            transport, _ = await asyncio.get_running_loop().create_connection(Closing, sock=sock)
+            transport.pause_reading()  # so nothing keeps it
+
+        async def main():
+            mine, peer = socket.socketpair()
+            mine.setblocking(False)
+            with peer:
+                await connect(mine)
+                del mine
+                gc.collect()
+                await turns(3)
+                assert lost == [None]
+                assert peer.recv(1) == b""
+
+        run(main())
+
+
 class TestDatagramsAfterClose:
     @pytest.mark.moodloop_only  # asyncio calls pause_writing() of None, and raises AttributeError
     @pytest.mark.parametrize(
