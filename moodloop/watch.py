@@ -22,6 +22,7 @@ from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from . import event as _event
+from . import pidfd
 from .loop import EventLoop
 
 __all__ = ["Watch", "cron", "every", "path", "process", "signals"]
@@ -248,7 +249,9 @@ async def process(pid: int, *, reap: bool = False) -> int | None:
     """Wait for a process to end; its return code as subprocess has it, None if it is no child.
 
     Any process can be waited for. The exit status of a child stays for Popen.wait(), os.waitpid()
-    and the like, unless `reap` is true. Raises ProcessLookupError if there is no such process.
+    and the like, unless `reap` is true. One that somebody else has reaped meanwhile has a return
+    code where the kernel tells it, from Linux 6.15 on, and None elsewhere. Raises
+    ProcessLookupError if there is no such process.
     """
     loop = _running_loop()
     fd = os.pidfd_open(pid)
@@ -261,19 +264,29 @@ async def process(pid: int, *, reap: bool = False) -> int | None:
 
     watcher = _event.Io(loop.ev, fd, _event.EV_READ, readable)
     try:
+        child = _is_child(fd)
         watcher.start()
         await ended
-        return _return_code(fd, reap)
+        return _return_code(fd, reap, child)
     finally:
         if watcher.active:
             watcher.stop()
         os.close(fd)
 
 
-def _return_code(fd: int, reap: bool) -> int | None:
+def _is_child(fd: int) -> bool:
+    try:
+        os.waitid(os.P_PIDFD, fd, os.WEXITED | os.WNOWAIT | os.WNOHANG)
+    except ChildProcessError:
+        return False
+    return True
+
+
+def _return_code(fd: int, reap: bool, child: bool) -> int | None:
     try:
         status = os.waitid(os.P_PIDFD, fd, os.WEXITED | (0 if reap else os.WNOWAIT))
-    except ChildProcessError:
-        return None
+    except ChildProcessError:  # somebody else has reaped it, perhaps the kernel
+        code = pidfd.exit_status(fd) if child else None
+        return None if code is None else os.waitstatus_to_exitcode(code)
     assert status is not None
     return status.si_status if status.si_code == os.CLD_EXITED else -status.si_status

@@ -16,7 +16,7 @@ import zoneinfo
 import pytest
 
 import moodloop
-from moodloop import event, watch
+from moodloop import event, pidfd, watch
 
 pytestmark = pytest.mark.moodloop_only
 
@@ -497,6 +497,21 @@ def test_process_that_a_signal_ends(run):
         with pytest.raises(ChildProcessError):
             os.waitpid(process.pid, 0)
         process.returncode = -signal.SIGKILL
+
+    run(main)
+
+
+@pytest.mark.parametrize("reap", [False, True])
+def test_process_that_somebody_else_reaps(run, reap):
+    async def main():
+        process = subprocess.Popen([sys.executable, "-c", "raise SystemExit(3)"])
+        fd = os.pidfd_open(process.pid)
+        task = asyncio.create_task(watch.process(process.pid, reap=reap))
+        await asyncio.sleep(0)
+        assert process.wait() == 3
+        told = pidfd.exit_status(fd) is not None  # from Linux 6.15 on
+        os.close(fd)
+        assert await task == (3 if told else None)
 
     run(main)
 
