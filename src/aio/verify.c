@@ -68,15 +68,16 @@ wrong_with_timers(const ml_timers *self)
                : "the counts of short and of untracked timers are wrong";
 }
 
+/* What is kept need not be watched: it may rest, and who waits for a socket that was closed waits on,
+ * as in asyncio. */
 static const char *
 wrong_with_held(const ml_base *self)
 {
     ml_held *const *by = &self->held;
 
     for (const ml_held *held = self->held; held != NULL; held = held->next) {
-        bool watched = ev_is_active(&held->fdw.ev) || self->ev->resting;
-        if (held->by != by || Py_REFCNT(held->owner) <= 0 || !watched) {
-            return "the list of what the loop keeps is torn, or has what is not watched";
+        if (held->by != by || Py_REFCNT(held->owner) <= 0) {
+            return "the list of what the loop keeps is torn, or has what is freed";
         }
         by = &held->next;
     }

@@ -431,7 +431,6 @@ class TestClock:
         run_turns(loop, 2)
         assert ran == [1]
 
-
     @pytest.mark.moodloop_only
     def test_waits_for_a_clock_that_is_slow(self, new_loop):
         """Short by its own clock, long by the kernel's."""

@@ -327,6 +327,7 @@ class TestErrors:
             (fd,) = set(hygiene.open_fds()) - before
             os.close(fd)
             run_turns(loop, 2)
+            loop._verify()
             assert os.dup(server.fileno()) == fd
             coro.close()
             os.close(fd)  # EBADF, if it was closed
