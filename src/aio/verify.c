@@ -68,8 +68,8 @@ wrong_with_timers(const ml_timers *self)
                : "the counts of short and of untracked timers are wrong";
 }
 
-/* What is kept need not be watched: it may rest, and who waits for a socket that was closed waits on,
- * as in asyncio. */
+/* What is kept need not be watched: it may rest, and who waits for a socket that was closed waits
+ * on, as in asyncio. */
 static const char *
 wrong_with_held(const ml_base *self)
 {
