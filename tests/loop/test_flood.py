@@ -141,11 +141,11 @@ def test_a_thread_is_not_held_up_by_a_loop_that_stands_still(loop):
     def send():
         for _ in range(20_000):
             loop.call_soon_threadsafe(int)
+        loop.call_soon_threadsafe(loop.stop)
         done.set()
 
     def wait():
         assert done.wait(20)
-        loop.stop()
 
     thread = threading.Thread(target=send)
     loop.call_soon(thread.start)
