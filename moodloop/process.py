@@ -27,7 +27,8 @@ _popen_kill = subprocess.Popen.kill
 # What the standard library reports when somebody else has taken the exit status.
 STATUS_UNKNOWN = 255
 
-# A stop that a tracer in this process has not taken yet is told again and again, without a wait.
+# How often a child is asked for that somebody traces: the tracer is told of its end first; and of a
+# stop that one in this process has not taken yet waitid() tells again and again, without a wait.
 TRACED_SECONDS = 0.05
 
 

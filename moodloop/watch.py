@@ -24,6 +24,7 @@ from typing import Any, Generic, TypeVar
 from . import event as _event
 from . import pidfd
 from .loop import EventLoop
+from .process import TRACED_SECONDS
 
 __all__ = ["Watch", "cron", "every", "path", "process", "signals"]
 
@@ -267,7 +268,7 @@ async def process(pid: int, *, reap: bool = False) -> int | None:
         child = _is_child(fd)
         watcher.start()
         await ended
-        return _return_code(fd, reap, child)
+        return await _return_code(fd, reap, child)
     finally:
         if watcher.active:
             watcher.stop()
@@ -282,11 +283,12 @@ def _is_child(fd: int) -> bool:
     return True
 
 
-def _return_code(fd: int, reap: bool, child: bool) -> int | None:
+async def _return_code(fd: int, reap: bool, child: bool) -> int | None:
+    options = os.WEXITED | os.WNOHANG | (0 if reap else os.WNOWAIT)
     try:
-        status = os.waitid(os.P_PIDFD, fd, os.WEXITED | (0 if reap else os.WNOWAIT))
+        while (status := os.waitid(os.P_PIDFD, fd, options)) is None:
+            await asyncio.sleep(TRACED_SECONDS)  # dead, but a debugger is told first
     except ChildProcessError:  # somebody else has reaped it, perhaps the kernel
         code = pidfd.exit_status(fd) if child else None
         return None if code is None else os.waitstatus_to_exitcode(code)
-    assert status is not None
     return status.si_status if status.si_code == os.CLD_EXITED else -status.si_status

@@ -14,6 +14,7 @@ import weakref
 import zoneinfo
 
 import pytest
+from support.debugger import traced
 
 import moodloop
 from moodloop import event, pidfd, watch
@@ -512,6 +513,22 @@ def test_process_that_somebody_else_reaps(run, reap):
         told = pidfd.exit_status(fd) is not None  # from Linux 6.15 on
         os.close(fd)
         assert await task == (3 if told else None)
+
+    run(main)
+
+
+def test_process_that_a_debugger_traces(run):
+    """It is dead, yet its status cannot be had until the debugger is told; the loop goes on."""
+
+    async def main():
+        with subprocess.Popen(["sleep", "1000"]) as process, traced(process.pid) as let_go:
+            task = asyncio.create_task(watch.process(process.pid))
+            await asyncio.sleep(0)
+            process.kill()
+            await asyncio.sleep(0.1)  # it has not ended, however long
+            assert not task.done()
+            let_go()
+            assert await task == -signal.SIGKILL
 
     run(main)
 

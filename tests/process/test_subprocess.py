@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import ctypes
 import errno
 import fcntl
 import os
@@ -16,6 +15,7 @@ import warnings
 
 import pytest
 from support import hygiene
+from support.debugger import PTRACE_TRACEME, libc, traced
 from support.leaks import growth
 from support.loops import ASYNCIO, PY314, TIMEOUT, drive, turns, until
 
@@ -927,30 +927,6 @@ class TestWithoutPidfd:
     def test_descriptor_that_cannot_be_watched(self, run, monkeypatch):
         monkeypatch.setattr(os, "pidfd_open", lambda pid: os.open("/etc/passwd", os.O_RDONLY))
         assert run(result("sh", "-c", "echo x; exit 3")) == (3, b"x\n", b"")
-
-
-PTRACE_TRACEME, PTRACE_SEIZE = 0, 0x4206
-libc = ctypes.CDLL(None, use_errno=True)
-
-# It looks at the child's end only when told, and is seen to have begun.
-DEBUGGER = f"""
-import ctypes, os, sys
-pid = int(sys.argv[1])
-if ctypes.CDLL(None).ptrace({PTRACE_SEIZE}, pid, None, None):
-    sys.exit("not allowed")
-print("traces", flush=True)
-input()
-os.waitpid(pid, 0)
-"""
-
-
-@contextlib.contextmanager
-def traced(pid):
-    """A debugger traces the process; a function that lets go of one that has ended."""
-    with subprocess.Popen([sys.executable, "-c", DEBUGGER, str(pid)], stdin=PIPE, stdout=PIPE) as p:
-        if p.stdout.readline() != b"traces\n":
-            pytest.skip("no process may trace another one here")
-        yield lambda: (p.stdin.write(b"\n"), p.stdin.flush())
 
 
 @pytest.mark.moodloop_only
