@@ -60,5 +60,11 @@ ml_base_before_fork(void *host)
 {
     ml_base *loop = host;
 
-    return loop->thread == PyThread_get_thread_ident() ? ml_base_run_after(loop) : 0;
+    if (loop->thread != PyThread_get_thread_ident()) {
+        return 0;
+    }
+    int rc = ml_base_run_after(loop);
+    loop->step++; /* the child may end soon, and in this callback: what it writes first is its first
+                   */
+    return rc;
 }

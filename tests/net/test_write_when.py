@@ -217,6 +217,31 @@ new_loop().run_until_complete(main())
         )
         assert done.out.splitlines()[-1] == "b'once each ' b''", done.err
 
+    def test_first_of_a_forked_child(self, snippet):
+        """Though the callback, in which the child ends, began before it."""
+        done = snippet(
+            """
+import warnings
+warnings.simplefilter("ignore", DeprecationWarning)
+async def main():
+    a, b = socket.socketpair()
+    _, writer = await asyncio.open_connection(sock=a)
+    writer.write(b"parent ")
+    pid = os.fork()
+    if pid == 0:
+        writer.write(b"child ")
+        os._exit(0)
+    os.waitpid(pid, 0)
+    writer.write(b"parent")
+    writer.close()
+    await writer.wait_closed()
+    b.settimeout(10)
+    print(b.recv(99), flush=True)
+new_loop().run_until_complete(main())
+"""
+        )
+        assert done.out == "b'parent child parent'\n", done.err
+
     def test_before_a_signal_to_a_child(self, run):
         code = (
             "import os, signal\n"
