@@ -750,6 +750,7 @@ class TestBufferOfTheProgram:
         run(main())
 
 
+@pytest.mark.moodloop_only  # asyncio gives the GIL away in send(), which goes on while the reader does
 def test_sendall_to_a_fast_reader_leaves_the_loop_its_turns(loop, run, sockets):
     a, b = sockets()
     b.setblocking(True)
