@@ -750,7 +750,7 @@ class TestBufferOfTheProgram:
         run(main())
 
 
-@pytest.mark.moodloop_only  # asyncio gives the GIL away in send(), which goes on while the reader does
+@pytest.mark.moodloop_only  # asyncio's send() is without the GIL, and goes on while somebody reads
 def test_sendall_to_a_fast_reader_leaves_the_loop_its_turns(loop, run, sockets):
     a, b = sockets()
     b.setblocking(True)
