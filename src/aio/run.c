@@ -353,6 +353,21 @@ static const ml_host_ops runner_ops = {
     .before_poll = ml_base_before_poll,
 };
 
+static int
+begin(ml_base *self)
+{
+    self->running = true; /* before Python code runs in which another thread may want to, too */
+    if (ml_interrupt_begin(self->ev) < 0) {
+        return -1;
+    }
+    if (ml_loop_serve(self->ev, &runner_ops) < 0) {
+        ml_interrupt_end(self->ev);
+        return -1;
+    }
+    ev_ref(self->ev->ev); /* the poll waits even if nothing is registered */
+    return 0;
+}
+
 /* LoopBase._run(): turns until stop(). The caller has set the running loop and the hooks. */
 PyObject *
 ml_base_run(ml_base *self, PyObject *Py_UNUSED(unused))
@@ -364,28 +379,21 @@ ml_base_run(ml_base *self, PyObject *Py_UNUSED(unused))
         PyErr_SetString(PyExc_RuntimeError, "This event loop is already running");
         return NULL;
     }
-    if (ml_interrupt_begin(self->ev) < 0) {
-        return NULL;
-    }
-    if (ml_loop_serve(self->ev, &runner_ops) < 0) {
-        ml_interrupt_end(self->ev);
-        return NULL;
-    }
     Py_INCREF(self);
-    ev_ref(self->ev->ev); /* the poll waits even if nothing is registered */
-    self->running = true;
-    ml_pacer_begin(&self->pacer);
-    int rc = 0;
-    do {
-        rc = poll_events(self);
-        if (rc == 0) {
-            rc = run_batch(self);
-        }
-    } while (rc == 0 && !self->stopping);
-    ml_interrupt_end(self->ev); /* before: it hands over signals */
+    int rc = begin(self);
+    if (rc == 0) {
+        ml_pacer_begin(&self->pacer);
+        do {
+            rc = poll_events(self);
+            if (rc == 0) {
+                rc = run_batch(self);
+            }
+        } while (rc == 0 && !self->stopping);
+        ml_interrupt_end(self->ev); /* before: it hands over signals */
+        ml_loop_serve(self->ev, NULL);
+        ev_unref(self->ev->ev);
+    }
     self->running = false;
-    ml_loop_serve(self->ev, NULL);
-    ev_unref(self->ev->ev);
     ml_base_track_waiting(self);
     assert(ml_base_wrong(self) == NULL);
     Py_DECREF(self);

@@ -1,6 +1,7 @@
 """Running, stopping and closing a loop."""
 
 import asyncio
+import signal
 import sys
 import threading
 import weakref
@@ -246,6 +247,22 @@ class TestReentry:
         run(main())
         run(loop.shutdown_default_executor())
         assert raised == ["This event loop is already running"]
+
+    @pytest.mark.moodloop_only
+    def test_while_it_begins(self, loop, monkeypatch):
+        """Python code runs in there, and another thread's beside it."""
+        real, tried = signal.set_wakeup_fd, []
+
+        def begins(*args, **kwargs):
+            if not tried:
+                tried.append(True)
+                with pytest.raises(RuntimeError, match="already running"):
+                    loop._run()
+            return real(*args, **kwargs)
+
+        monkeypatch.setattr(signal, "set_wakeup_fd", begins)
+        run_turns(loop)
+        assert tried == [True]
 
     def test_loop_works_after_a_failed_entry(self, loop, loop_name, new_loop, request):
         if loop_name == "asyncio" and (3, 13) <= sys.version_info < (3, 14):
