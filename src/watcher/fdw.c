@@ -282,6 +282,9 @@ drop_all(ml_loop *loop, int fd, int error)
         ev_io_stop(loop->ev, &fdw->ev);
         fdw->error = error;
         ev_cb (&fdw->ev)(loop->ev, &fdw->ev, EV_ERROR);
+        if (loop->ev != NULL) {
+            ml_loop_wake(loop); /* it can be work for the host, which was asked before */
+        }
     }
 }
 

@@ -132,16 +132,17 @@ call_hook(ml_loop *loop)
 }
 
 /* The last look before libev tells the kernel about changed descriptors, and polls. All that runs
- * before can give the host work: so whatever runs in an ev_run is covered. */
+ * before can give the host work, so the host is asked then: whatever runs in an ev_run is covered.
+ * Its answer can take Python code, in which descriptors are closed: so these come after it. */
 static void
 look_before_poll(ml_loop *loop, bool before_poll)
 {
     bool again = loop->swept && loop->again; /* the loops in this one get another turn */
     loop->swept = false;
-    ml_fdw_check(loop);
     bool host = loop->blocking && loop->host_ops != NULL &&
                 (before_poll || loop->host_ops->turn != NULL) &&
                 loop->host_ops->before_poll(loop->host);
+    ml_fdw_check(loop); /* from here on no Python code runs */
     if (loop->blocking && (again || host || loop->unsure) && !ev_is_active(&loop->awake)) {
         ev_idle_start(loop->ev, &loop->awake);
         ev_unref(loop->ev);

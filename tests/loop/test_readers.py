@@ -627,6 +627,38 @@ class TestReuse:
         )
         assert (done.rc, done.out) == (0, "fine\n"), done.err
 
+    @pytest.mark.parametrize("which", [1, 2, 3])
+    def test_closed_by_a_time_of_the_program(self, snippet, which):
+        """However late in a turn the loop asks for it; so may another thread, while it runs."""
+        done = snippet(
+            f"""
+            class Closing(type(new_loop())):
+                fd, left = None, {which}
+
+                def time(self):
+                    if self.fd is not None:
+                        self.left -= 1
+                        if self.left == 0:
+                            os.close(self.fd)
+                    return super().time()
+
+            def add():
+                loop.add_reader(fd, print)
+                loop.fd = fd
+
+            loop = Closing()
+            a, b = socket.socketpair()
+            fd = a.detach()
+            loop.call_soon(add)
+            loop.call_later(0.05, loop.stop)
+            loop.run_forever()
+            loop.remove_reader(fd)
+            loop.close()
+            print("alive")
+            """
+        )
+        assert (done.rc, done.out.splitlines()[-1:]) == (0, ["alive"]), done.err
+
     def test_closed_by_another_reader_of_the_batch(self, snippet):
         done = snippet(
             """
