@@ -10,12 +10,6 @@
 /* ---- small methods ----------------------------------------------------------------------- */
 
 static PyObject *
-base_time(ml_base *Py_UNUSED(self), PyObject *Py_UNUSED(unused))
-{
-    return PyFloat_FromDouble(ml_monotonic());
-}
-
-static PyObject *
 base_is_running(ml_base *self, PyObject *Py_UNUSED(unused))
 {
     return PyBool_FromLong(self->thread != 0);
@@ -64,25 +58,6 @@ base_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwar
     return (PyObject *)self;
 }
 
-/* True if time() of this object is not ours. */
-static int
-find_custom_time(ml_base *self)
-{
-    PyObject *mine = PyObject_GetAttr((PyObject *)self->state->LoopBase, self->state->str.time);
-    PyObject *method =
-        mine ? PyObject_GetAttr((PyObject *)Py_TYPE(self), self->state->str.time) : NULL;
-    PyObject *bound = method ? PyObject_GetAttr((PyObject *)self, self->state->str.time) : NULL;
-
-    if (bound != NULL) {
-        self->custom_time = method != mine || !PyCFunction_Check(bound) ||
-                            PyCFunction_GetFunction(bound) != (PyCFunction)base_time;
-    }
-    Py_XDECREF(bound);
-    Py_XDECREF(method);
-    Py_XDECREF(mine);
-    return bound ? 0 : -1;
-}
-
 /* LoopBase.__init__(ev=None) */
 static int
 base_init(ml_base *self, PyObject *args, PyObject *kwargs)
@@ -123,7 +98,7 @@ base_init(ml_base *self, PyObject *args, PyObject *kwargs)
         }
     }
     ml_base_open(self, loop, ev == Py_None);
-    return find_custom_time(self);
+    return ml_clock_find(self);
 }
 
 /* _close(): the C half of close(). The event.Loop is closed too if it is ours. */
@@ -149,7 +124,7 @@ base_setattro(ml_base *self, PyObject *name, PyObject *value)
     if (PyUnicode_Check(name) && self->ev != NULL &&
         (name == time || (PyUnicode_GET_LENGTH(name) == PyUnicode_GET_LENGTH(time) &&
                           PyUnicode_Compare(name, time) == 0))) {
-        return find_custom_time(self);
+        return ml_clock_find(self);
     }
     return 0;
 }
@@ -277,7 +252,7 @@ static PyMethodDef base_methods[] = {
     {"call_at", FAST(ml_base_call_at), KEYWORDS,
      PyDoc_STR("call_at($self, when, callback, *args, context=None)\n--\n\n"
                "Calls callback(*args) at `when` on the clock of time(); returns a TimerHandle.")},
-    {"time", (PyCFunction)base_time, METH_NOARGS,
+    {"time", (PyCFunction)ml_base_time, METH_NOARGS,
      PyDoc_STR("time($self, /)\n--\n\nSeconds on the clock of time.monotonic().")},
     {"is_running", (PyCFunction)base_is_running, METH_NOARGS,
      PyDoc_STR("is_running($self, /)\n--\n\nTrue inside run_forever().")},

@@ -11,6 +11,7 @@
 
 #include "../sys/sock.h"
 #include "after.h"
+#include "clock.h"
 #include "fds.h"
 #include "handle.h"
 #include "held.h"

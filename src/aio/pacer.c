@@ -36,7 +36,7 @@
  * be waiting for this very thread, or for the GIL: so until it goes on there is but a nap in so
  * many calls. */
 #define MAIL_FULL 1024
-#define MAIL_SECONDS 5e-3
+#define HOLD_SECONDS 5e-3
 #define MAIL_NAP_NS 100000
 #define MAIL_NAP_EVERY 128
 
@@ -207,7 +207,7 @@ ml_pacer_hold_back(ml_base *loop)
     do {
         nanosleep(&(struct timespec){.tv_nsec = MAIL_NAP_NS}, NULL);
     } while (!stuck && atomic_load_explicit(&mail->waiting, memory_order_relaxed) > MAIL_FULL / 2 &&
-             ml_monotonic() - start < MAIL_SECONDS);
+             ml_monotonic() - start < HOLD_SECONDS);
     Py_END_ALLOW_THREADS;
     if (mail->taken == taken) {
         mail->waited_for = taken;

@@ -14,6 +14,10 @@ enum {
     ML_PACER_HOLD = 8,   /* threads that schedule faster than the loop runs */
 };
 
+/* Mail runs for so long in a turn at most, in seconds; so little of it is not timed. */
+#define ML_MAIL_SECONDS 2e-3
+#define ML_MAIL_UNTIMED 16
+
 typedef struct ml_pacer {
     double polled_at;    /* monotonic seconds, as all here */
     int polls_in_vain;   /* in a row */

@@ -1,10 +1,6 @@
 /* The turn: poll, collect, run the batch. */
 #include "aio.h"
 
-/* Mail runs for so long in a turn at most; so little of it is not timed. */
-#define MAIL_SECONDS 2e-3
-#define MAIL_UNTIMED 16
-
 /* These run inside ev_run, from libev callbacks: they append only. If memory is out nothing is
  * lost: a descriptor stays ready. */
 void
@@ -50,23 +46,6 @@ ml_base_push_ready(ml_base *self, ml_ready *ready)
 
 /* ---- the poll ---------------------------------------------------------------------------- */
 
-int
-ml_base_time(ml_base *self, double *now)
-{
-    if (!self->custom_time) {
-        *now = ml_timers_polled_at(self);
-        return 0;
-    }
-    PyObject *result = PyObject_CallMethodNoArgs((PyObject *)self, self->state->str.time);
-    *now = result ? PyFloat_AsDouble(result) : -1.;
-    Py_XDECREF(result);
-    if (*now == -1. && PyErr_Occurred()) {
-        *now = -Py_HUGE_VAL;
-        return ml_base_handle_error(self, "the loop's time() failed", NULL, NULL);
-    }
-    return 0;
-}
-
 /* Moves what the poll brought onto the ring: I/O first, then timers. libev runs the events of one
  * poll last to first, so I/O goes in backwards to come out in the kernel's order. */
 static int
@@ -83,7 +62,7 @@ collect(ml_base *self)
     if (self->timers.len == 0) {
         return 0;
     }
-    return ml_base_time(self, &now) < 0 ? -1 : ml_timers_take_due(self, now);
+    return ml_clock_of_turn(self, &now) < 0 ? -1 : ml_timers_take_due(self, now);
 }
 
 static bool
@@ -102,7 +81,7 @@ ml_base_before_poll(void *host)
         return true;
     }
     if (self->custom_time) {
-        if (ml_base_time(self, &now) < 0) {
+        if (ml_clock_of_turn(self, &now) < 0) {
             ml_loop_set_aside(self->ev, (PyObject *)self);
         }
         /* a guest can have been closed in there */
@@ -167,7 +146,7 @@ poll_events(ml_base *self)
     double clock = ml_monotonic(), now = clock;
     int rc;
 
-    if (self->custom_time && ml_base_time(self, &now) < 0) {
+    if (self->custom_time && ml_clock_of_turn(self, &now) < 0) {
         return -1;
     }
     bool busy = is_busy(self, now);
@@ -278,7 +257,7 @@ static int
 run_batch(ml_base *self)
 {
     size_t end = self->ready.tail, mail = ml_mail_len(&self->mail);
-    double until = mail > MAIL_UNTIMED ? ml_monotonic() + MAIL_SECONDS : 0.;
+    double until = mail > ML_MAIL_UNTIMED ? ml_monotonic() + ML_MAIL_SECONDS : 0.;
     int rc = 0;
 
     self->in_batch = true;

@@ -157,18 +157,6 @@ schedule(ml_base *self, const char *name, double when, double now, PyObject *cal
     return (PyObject *)timer;
 }
 
-static double
-current_time(ml_base *self)
-{
-    if (!self->custom_time) {
-        return ml_monotonic();
-    }
-    PyObject *result = PyObject_CallMethodNoArgs((PyObject *)self, self->state->str.time);
-    double now = result ? PyFloat_AsDouble(result) : -1.;
-    Py_XDECREF(result);
-    return now;
-}
-
 /* As stock asyncio's `self.time() + delay`: a number that a float cannot be added to is refused. */
 static int
 get_when(PyObject *number, bool relative, double now, double *when)
@@ -207,7 +195,7 @@ at_or_later(ml_base *self, bool relative, PyObject *const *args, Py_ssize_t narg
                         relative ? "delay must not be None" : "when cannot be None");
         return NULL;
     }
-    double when, now = current_time(self);
+    double when, now = ml_clock_now(self);
     if ((now == -1. && PyErr_Occurred()) || get_when(number, relative, now, &when) < 0) {
         return NULL;
     }

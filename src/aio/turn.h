@@ -21,9 +21,6 @@ int ml_base_turn(ml_base *self);
 /* Just before a poll that may wait, when no more Python code runs: sees to it that it ends for the
  * next timer. True if it must not wait. */
 bool ml_base_before_poll(void *host);
-/* loop.time(), where that is a program's own, else the time of the last poll; -inf if it failed and
- * the exception handler was told. -1: must leave. */
-int ml_base_time(ml_base *self, double *now);
 /* What waits in a loop that does not run can be garbage with it: the collector is told. */
 void ml_base_track_waiting(ml_base *self);
 /* Guest mode (guest.c). */

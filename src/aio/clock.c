@@ -1,0 +1,49 @@
+/* The clock that timers follow. */
+#include "aio.h"
+
+PyObject *
+ml_base_time(ml_base *Py_UNUSED(self), PyObject *Py_UNUSED(unused))
+{
+    return PyFloat_FromDouble(ml_monotonic());
+}
+
+int
+ml_clock_find(ml_base *self)
+{
+    PyObject *mine = PyObject_GetAttr((PyObject *)self->state->LoopBase, self->state->str.time);
+    PyObject *method =
+        mine ? PyObject_GetAttr((PyObject *)Py_TYPE(self), self->state->str.time) : NULL;
+    PyObject *bound = method ? PyObject_GetAttr((PyObject *)self, self->state->str.time) : NULL;
+
+    if (bound != NULL) {
+        self->custom_time = method != mine || !PyCFunction_Check(bound) ||
+                            PyCFunction_GetFunction(bound) != (PyCFunction)ml_base_time;
+    }
+    Py_XDECREF(bound);
+    Py_XDECREF(method);
+    Py_XDECREF(mine);
+    return bound ? 0 : -1;
+}
+
+double
+ml_clock_now(ml_base *self)
+{
+    if (!self->custom_time) {
+        return ml_monotonic();
+    }
+    PyObject *result = PyObject_CallMethodNoArgs((PyObject *)self, self->state->str.time);
+    double now = result ? PyFloat_AsDouble(result) : -1.;
+    Py_XDECREF(result);
+    return now;
+}
+
+int
+ml_clock_of_turn(ml_base *self, double *now)
+{
+    *now = self->custom_time ? ml_clock_now(self) : ml_timers_polled_at(self);
+    if (*now == -1. && PyErr_Occurred()) {
+        *now = -Py_HUGE_VAL;
+        return ml_base_handle_error(self, "the loop's time() failed", NULL, NULL);
+    }
+    return 0;
+}

@@ -1,0 +1,19 @@
+/* The clock that timers follow: the kernel's, or a time() of the program's own (clock.c). */
+#ifndef ML_AIO_CLOCK_H
+#define ML_AIO_CLOCK_H
+
+#include "../util.h"
+
+typedef struct ml_base ml_base;
+
+/* LoopBase.time() */
+PyObject *ml_base_time(ml_base *self, PyObject *unused);
+/* Looks whether time() of this object is still that: at first, and when the attribute is set. */
+int ml_clock_find(ml_base *self);
+/* What loop.time() says; -1. with an exception if it failed, which may be its word. */
+double ml_clock_now(ml_base *self);
+/* For a turn: the same, but of the last poll where the clock is the kernel's; -inf if it failed and
+ * the exception handler was told. -1: must leave. */
+int ml_clock_of_turn(ml_base *self, double *now);
+
+#endif
