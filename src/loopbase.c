@@ -10,35 +10,35 @@
 /* ---- small methods ----------------------------------------------------------------------- */
 
 static PyObject *
-base_is_running(ml_base *self, PyObject *Py_UNUSED(unused))
+base_is_running(ml_aioloop *self, PyObject *Py_UNUSED(unused))
 {
     return PyBool_FromLong(self->thread != 0);
 }
 
 static PyObject *
-base_is_closed(ml_base *self, PyObject *Py_UNUSED(unused))
+base_is_closed(ml_aioloop *self, PyObject *Py_UNUSED(unused))
 {
     return PyBool_FromLong(self->closed);
 }
 
 static PyObject *
-base_get_debug(ml_base *self, void *Py_UNUSED(unused))
+base_get_debug(ml_aioloop *self, void *Py_UNUSED(unused))
 {
     return PyBool_FromLong(self->debug);
 }
 
 static PyObject *
-base_stop(ml_base *self, PyObject *Py_UNUSED(unused))
+base_stop(ml_aioloop *self, PyObject *Py_UNUSED(unused))
 {
     self->stopping = true;
-    ml_base_wake(self); /* from a watcher's callback, or another thread */
+    ml_aioloop_wake(self); /* from a watcher's callback, or another thread */
     Py_RETURN_NONE;
 }
 
 static PyObject *
-base_check_closed(ml_base *self, PyObject *Py_UNUSED(unused))
+base_check_closed(ml_aioloop *self, PyObject *Py_UNUSED(unused))
 {
-    if (ml_base_check_closed(self) < 0) {
+    if (ml_aioloop_check_closed(self) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;
@@ -49,7 +49,7 @@ base_check_closed(ml_base *self, PyObject *Py_UNUSED(unused))
 static PyObject *
 base_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
 {
-    ml_base *self = (ml_base *)type->tp_alloc(type, 0);
+    ml_aioloop *self = (ml_aioloop *)type->tp_alloc(type, 0);
 
     if (self != NULL) {
         self->state = ml_state_of_type(type);
@@ -60,7 +60,7 @@ base_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwar
 
 /* LoopBase.__init__(ev=None) */
 static int
-base_init(ml_base *self, PyObject *args, PyObject *kwargs)
+base_init(ml_aioloop *self, PyObject *args, PyObject *kwargs)
 {
     static char *keywords[] = {"ev", NULL};
     PyObject *ev = Py_None;
@@ -97,25 +97,25 @@ base_init(ml_base *self, PyObject *args, PyObject *kwargs)
             return -1;
         }
     }
-    ml_base_open(self, loop, ev == Py_None);
+    ml_aioloop_open(self, loop, ev == Py_None);
     return ml_clock_find(self);
 }
 
 /* _close(): the C half of close(). The event.Loop is closed too if it is ours. */
 static PyObject *
-base_close(ml_base *self, PyObject *Py_UNUSED(unused))
+base_close(ml_aioloop *self, PyObject *Py_UNUSED(unused))
 {
     if (self->running) {
         PyErr_SetString(PyExc_RuntimeError, "Cannot close a running event loop");
         return NULL;
     }
-    ml_base_shut(self);
+    ml_aioloop_shut(self);
     Py_RETURN_NONE;
 }
 
 /* Setting or deleting `time` on the object may change the clock that timers follow. */
 static int
-base_setattro(ml_base *self, PyObject *name, PyObject *value)
+base_setattro(ml_aioloop *self, PyObject *name, PyObject *value)
 {
     if (PyObject_GenericSetAttr((PyObject *)self, name, value) < 0) {
         return -1;
@@ -132,13 +132,13 @@ base_setattro(ml_base *self, PyObject *name, PyObject *value)
 /* ---- attributes shared with BaseEventLoop ------------------------------------------------ */
 
 static PyObject *
-base_get_thread_id(ml_base *self, void *Py_UNUSED(closure))
+base_get_thread_id(ml_aioloop *self, void *Py_UNUSED(closure))
 {
     return self->thread ? PyLong_FromUnsignedLong(self->thread) : Py_NewRef(Py_None);
 }
 
 static int
-base_set_thread_id(ml_base *self, PyObject *value, void *Py_UNUSED(closure))
+base_set_thread_id(ml_aioloop *self, PyObject *value, void *Py_UNUSED(closure))
 {
     unsigned long thread = 0;
 
@@ -157,7 +157,7 @@ base_set_thread_id(ml_base *self, PyObject *value, void *Py_UNUSED(closure))
 
 /* A list of the handles that are ready; of the scheduled timers. Snapshots, for introspection. */
 static PyObject *
-base_ready_handles(ml_base *self, PyObject *Py_UNUSED(unused))
+base_ready_handles(ml_aioloop *self, PyObject *Py_UNUSED(unused))
 {
     PyObject *list = PyList_New(0);
     const ml_ring *ready = &self->ready, *mail = &self->mail.ring;
@@ -181,7 +181,7 @@ base_ready_handles(ml_base *self, PyObject *Py_UNUSED(unused))
 }
 
 static PyObject *
-base_scheduled_handles(ml_base *self, PyObject *Py_UNUSED(unused))
+base_scheduled_handles(ml_aioloop *self, PyObject *Py_UNUSED(unused))
 {
     PyObject *list = PyList_New(0);
 
@@ -195,7 +195,7 @@ base_scheduled_handles(ml_base *self, PyObject *Py_UNUSED(unused))
 
 /* BaseEventLoop.set_debug() assigns what it was given, of any type. */
 static int
-base_set_debug(ml_base *self, PyObject *value, void *Py_UNUSED(closure))
+base_set_debug(ml_aioloop *self, PyObject *value, void *Py_UNUSED(closure))
 {
     int debug = ml_no_delete(value, "_debug") < 0 ? -1 : PyObject_IsTrue(value);
 
@@ -207,14 +207,14 @@ base_set_debug(ml_base *self, PyObject *value, void *Py_UNUSED(closure))
 }
 
 static PyMemberDef base_members[] = {
-    {"ev", T_OBJECT_EX, offsetof(ml_base, ev), READONLY,
+    {"ev", T_OBJECT_EX, offsetof(ml_aioloop, ev), READONLY,
      PyDoc_STR("The moodloop.event.Loop beneath: watchers on it run inside this loop.")},
-    {"_task_factory", T_OBJECT, offsetof(ml_base, task_factory), 0, NULL},
-    {"_closed", T_BOOL, offsetof(ml_base, closed), 0, NULL},
-    {"_stopping", T_BOOL, offsetof(ml_base, stopping), 0, NULL},
-    {"_transports", T_OBJECT, offsetof(ml_base, fds.stock), 0, NULL},
-    {"_current_handle", T_OBJECT, offsetof(ml_base, current_handle), 0, NULL},
-    {"_pacer_off", T_UINT, offsetof(ml_base, pacer.off), 0, NULL},
+    {"_task_factory", T_OBJECT, offsetof(ml_aioloop, task_factory), 0, NULL},
+    {"_closed", T_BOOL, offsetof(ml_aioloop, closed), 0, NULL},
+    {"_stopping", T_BOOL, offsetof(ml_aioloop, stopping), 0, NULL},
+    {"_transports", T_OBJECT, offsetof(ml_aioloop, fds.stock), 0, NULL},
+    {"_current_handle", T_OBJECT, offsetof(ml_aioloop, current_handle), 0, NULL},
+    {"_pacer_off", T_UINT, offsetof(ml_aioloop, pacer.off), 0, NULL},
     {NULL},
 };
 
@@ -237,22 +237,22 @@ static PyGetSetDef base_getset[] = {
 #define KEYWORDS (METH_FASTCALL | METH_KEYWORDS)
 
 static PyMethodDef base_methods[] = {
-    {"call_soon", FAST(ml_base_call_soon_method), KEYWORDS,
+    {"call_soon", FAST(ml_aioloop_call_soon_method), KEYWORDS,
      PyDoc_STR("call_soon($self, callback, *args, context=None)\n--\n\n"
                "Calls callback(*args) in the next turn; returns a Handle.")},
-    {"call_soon_threadsafe", FAST(ml_base_call_soon_threadsafe), KEYWORDS,
+    {"call_soon_threadsafe", FAST(ml_aioloop_call_soon_threadsafe), KEYWORDS,
      PyDoc_STR("call_soon_threadsafe($self, callback, *args, context=None)\n--\n\n"
                "call_soon() for other threads and signal handlers: wakes the loop.")},
-    {"call_from_thread", FAST(ml_base_call_soon_threadsafe), KEYWORDS,
+    {"call_from_thread", FAST(ml_aioloop_call_soon_threadsafe), KEYWORDS,
      PyDoc_STR("call_from_thread($self, callback, *args, context=None)\n--\n\n"
                "Another name of call_soon_threadsafe().")},
-    {"call_later", FAST(ml_base_call_later), KEYWORDS,
+    {"call_later", FAST(ml_aioloop_call_later), KEYWORDS,
      PyDoc_STR("call_later($self, delay, callback, *args, context=None)\n--\n\n"
                "Calls callback(*args) after delay seconds; returns a TimerHandle.")},
-    {"call_at", FAST(ml_base_call_at), KEYWORDS,
+    {"call_at", FAST(ml_aioloop_call_at), KEYWORDS,
      PyDoc_STR("call_at($self, when, callback, *args, context=None)\n--\n\n"
                "Calls callback(*args) at `when` on the clock of time(); returns a TimerHandle.")},
-    {"time", (PyCFunction)ml_base_time, METH_NOARGS,
+    {"time", (PyCFunction)ml_aioloop_time, METH_NOARGS,
      PyDoc_STR("time($self, /)\n--\n\nSeconds on the clock of time.monotonic().")},
     {"is_running", (PyCFunction)base_is_running, METH_NOARGS,
      PyDoc_STR("is_running($self, /)\n--\n\nTrue inside run_forever().")},
@@ -262,45 +262,45 @@ static PyMethodDef base_methods[] = {
      PyDoc_STR("get_debug($self, /)\n--\n\nTrue in debug mode.")},
     {"stop", (PyCFunction)base_stop, METH_NOARGS,
      PyDoc_STR("stop($self, /)\n--\n\nLets run_forever() return after the current turn.")},
-    {"create_future", (PyCFunction)ml_base_create_future, METH_NOARGS,
+    {"create_future", (PyCFunction)ml_aioloop_create_future, METH_NOARGS,
      PyDoc_STR("create_future($self, /)\n--\n\nasyncio.Future(loop=self).")},
-    {"create_task", FAST(ml_base_create_task), KEYWORDS,
+    {"create_task", FAST(ml_aioloop_create_task), KEYWORDS,
      PyDoc_STR("create_task(" CREATE_TASK_ARGS ")\n--\n\n"
                "asyncio.Task(coro, loop=self, **kwargs), or what the task factory makes.")},
-    {"add_reader", FAST(ml_base_add_reader), KEYWORDS,
+    {"add_reader", FAST(ml_aioloop_add_reader), KEYWORDS,
      PyDoc_STR("add_reader($self, fd, callback, *args)\n--\n\n"
                "Calls callback(*args) whenever fd can be read.")},
-    {"add_writer", FAST(ml_base_add_writer), KEYWORDS,
+    {"add_writer", FAST(ml_aioloop_add_writer), KEYWORDS,
      PyDoc_STR("add_writer($self, fd, callback, *args)\n--\n\n"
                "Calls callback(*args) whenever fd can be written.")},
-    {"remove_reader", FAST(ml_base_remove_reader), KEYWORDS,
+    {"remove_reader", FAST(ml_aioloop_remove_reader), KEYWORDS,
      PyDoc_STR("remove_reader($self, fd)\n--\n\nTrue if there was a reader.")},
-    {"remove_writer", FAST(ml_base_remove_writer), KEYWORDS,
+    {"remove_writer", FAST(ml_aioloop_remove_writer), KEYWORDS,
      PyDoc_STR("remove_writer($self, fd)\n--\n\nTrue if there was a writer.")},
-    {"_add_reader", FAST(ml_base_add_reader_unchecked), KEYWORDS, NULL},
-    {"_add_writer", FAST(ml_base_add_writer_unchecked), KEYWORDS, NULL},
-    {"_remove_reader", (PyCFunction)ml_base_remove_reader_unchecked, METH_O, NULL},
-    {"_remove_writer", (PyCFunction)ml_base_remove_writer_unchecked, METH_O, NULL},
-    {"_rewatch", (PyCFunction)ml_base_rewatch, METH_O, NULL},
-    {"_signal_start", (PyCFunction)ml_base_signal_start, METH_VARARGS, NULL},
-    {"_signal_stop", (PyCFunction)ml_base_signal_stop, METH_O, NULL},
-    {"_signal_map", (PyCFunction)ml_base_signal_map, METH_NOARGS, NULL},
+    {"_add_reader", FAST(ml_aioloop_add_reader_unchecked), KEYWORDS, NULL},
+    {"_add_writer", FAST(ml_aioloop_add_writer_unchecked), KEYWORDS, NULL},
+    {"_remove_reader", (PyCFunction)ml_aioloop_remove_reader_unchecked, METH_O, NULL},
+    {"_remove_writer", (PyCFunction)ml_aioloop_remove_writer_unchecked, METH_O, NULL},
+    {"_rewatch", (PyCFunction)ml_aioloop_rewatch, METH_O, NULL},
+    {"_signal_start", (PyCFunction)ml_aioloop_signal_start, METH_VARARGS, NULL},
+    {"_signal_stop", (PyCFunction)ml_aioloop_signal_stop, METH_O, NULL},
+    {"_signal_map", (PyCFunction)ml_aioloop_signal_map, METH_NOARGS, NULL},
     {"_check_closed", (PyCFunction)base_check_closed, METH_NOARGS, NULL},
     {"_ready_handles", (PyCFunction)base_ready_handles, METH_NOARGS, NULL},
     {"_scheduled_handles", (PyCFunction)base_scheduled_handles, METH_NOARGS, NULL},
-    {"_run", (PyCFunction)ml_base_run, METH_NOARGS, NULL},
-    {"_verify", (PyCFunction)ml_base_verify, METH_NOARGS, NULL},
-    {"_flush", (PyCFunction)ml_base_flush, METH_NOARGS, NULL},
-    {"_attach", (PyCFunction)ml_base_attach, METH_NOARGS, NULL},
-    {"_detach", (PyCFunction)ml_base_detach, METH_NOARGS, NULL},
+    {"_run", (PyCFunction)ml_aioloop_run, METH_NOARGS, NULL},
+    {"_verify", (PyCFunction)ml_aioloop_verify, METH_NOARGS, NULL},
+    {"_flush", (PyCFunction)ml_aioloop_flush, METH_NOARGS, NULL},
+    {"_attach", (PyCFunction)ml_aioloop_attach, METH_NOARGS, NULL},
+    {"_detach", (PyCFunction)ml_aioloop_detach, METH_NOARGS, NULL},
     {"_close", (PyCFunction)base_close, METH_NOARGS, NULL},
     {"_make_socket_transport", FAST(ml_make_socket_transport), METH_VARARGS | METH_KEYWORDS, NULL},
     {"_connect", FAST(ml_connect_literal), METH_FASTCALL, NULL},
     {"_connected", FAST(ml_connect_transport), METH_FASTCALL, NULL},
-    {"_is_plain", (PyCFunction)ml_base_is_plain, METH_O, NULL},
-    {"_can_try", (PyCFunction)ml_base_can_try, METH_O, NULL},
-    {"_can_try_accept", (PyCFunction)ml_base_can_try_accept, METH_O, NULL},
-    {"_ensure_fd_no_transport", (PyCFunction)ml_base_ensure_fd_no_transport, METH_O, NULL},
+    {"_is_plain", (PyCFunction)ml_aioloop_is_plain, METH_O, NULL},
+    {"_can_try", (PyCFunction)ml_aioloop_can_try, METH_O, NULL},
+    {"_can_try_accept", (PyCFunction)ml_aioloop_can_try_accept, METH_O, NULL},
+    {"_ensure_fd_no_transport", (PyCFunction)ml_aioloop_ensure_fd_no_transport, METH_O, NULL},
     {"_make_datagram_transport", FAST(ml_make_datagram_transport), METH_VARARGS | METH_KEYWORDS,
      NULL},
     {"_make_read_pipe_transport", FAST(ml_make_read_pipe_transport), METH_VARARGS | METH_KEYWORDS,
@@ -323,9 +323,9 @@ static PyType_Slot base_slots[] = {
     {Py_tp_doc, PyDoc_STR("The C half of moodloop.EventLoop; not for use by itself.")},
     {Py_tp_new, base_new},
     {Py_tp_init, base_init},
-    {Py_tp_dealloc, ml_base_dealloc},
-    {Py_tp_traverse, ml_base_traverse},
-    {Py_tp_clear, ml_base_clear},
+    {Py_tp_dealloc, ml_aioloop_dealloc},
+    {Py_tp_traverse, ml_aioloop_traverse},
+    {Py_tp_clear, ml_aioloop_clear},
     {Py_tp_setattro, base_setattro},
     {Py_tp_methods, base_methods},
     {Py_tp_members, base_members},
@@ -335,7 +335,7 @@ static PyType_Slot base_slots[] = {
 
 PyType_Spec ml_loopbase_spec = {
     .name = "moodloop._core.LoopBase",
-    .basicsize = sizeof(ml_base),
+    .basicsize = sizeof(ml_aioloop),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE,
     .slots = base_slots,
 };

@@ -4,7 +4,7 @@
 #include <pythread.h>
 
 void
-ml_after_add(ml_base *loop, ml_after *after)
+ml_after_add(ml_aioloop *loop, ml_after *after)
 {
     if (after->by != NULL) {
         return;
@@ -34,7 +34,7 @@ ml_after_remove(ml_after *after)
 }
 
 int
-ml_base_run_after(ml_base *loop)
+ml_aioloop_run_after(ml_aioloop *loop)
 {
     int rc = 0;
 
@@ -50,20 +50,20 @@ ml_base_run_after(ml_base *loop)
 }
 
 PyObject *
-ml_base_flush(ml_base *loop, PyObject *Py_UNUSED(unused))
+ml_aioloop_flush(ml_aioloop *loop, PyObject *Py_UNUSED(unused))
 {
-    return ml_none_or_error(ml_base_run_after(loop));
+    return ml_none_or_error(ml_aioloop_run_after(loop));
 }
 
 int
-ml_base_before_fork(void *host)
+ml_aioloop_before_fork(void *host)
 {
-    ml_base *loop = host;
+    ml_aioloop *loop = host;
 
     if (loop->thread != PyThread_get_thread_ident()) {
         return 0;
     }
-    int rc = ml_base_run_after(loop);
+    int rc = ml_aioloop_run_after(loop);
     loop->step++; /* the child may end soon, and in this callback: what it writes first is its first
                    */
     return rc;

@@ -6,7 +6,7 @@
 
 #include "../util.h"
 
-typedef struct ml_base ml_base;
+typedef struct ml_aioloop ml_aioloop;
 typedef struct ml_after ml_after;
 
 struct ml_after {
@@ -15,15 +15,15 @@ struct ml_after {
     ml_after *next, **by; /* in loop->after, which then owns a reference; `by`: NULL if not */
 };
 
-void ml_after_add(ml_base *loop, ml_after *after);
+void ml_after_add(ml_aioloop *loop, ml_after *after);
 /* The caller must have a reference of its own. */
 void ml_after_remove(ml_after *after);
 /* All that is to be done, and no failure keeps the rest waiting. -1: must leave. */
-int ml_base_run_after(ml_base *loop);
+int ml_aioloop_run_after(ml_aioloop *loop);
 /* LoopBase._flush(): the same before what others are to see after it. */
-PyObject *ml_base_flush(ml_base *loop, PyObject *unused);
+PyObject *ml_aioloop_flush(ml_aioloop *loop, PyObject *unused);
 /* The child, too, would do it, when the callback that forks has returned there. */
-int ml_base_before_fork(void *host);
+int ml_aioloop_before_fork(void *host);
 
 static inline bool
 ml_after_is_due(const ml_after *after)

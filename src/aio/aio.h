@@ -36,7 +36,7 @@ typedef struct ml_contexts {
 /* The largest datagram that stock asyncio takes. Memory is only used up to what was received. */
 #define ML_SCRATCH_SIZE (256 * 1024)
 
-struct ml_base {
+struct ml_aioloop {
     PyObject_HEAD
     ml_state *state;
     ml_loop *ev; /* owned; NULL until __init__ */
@@ -70,21 +70,21 @@ struct ml_base {
 
 /* Something is ready, or was brought by a poll whose turn an exception kept from coming. */
 static inline bool
-ml_base_has_work(const ml_base *self)
+ml_aioloop_has_work(const ml_aioloop *self)
 {
     return ml_ring_len(&self->ready) + ml_mail_len(&self->mail) + self->io.len > 0;
 }
 
 /* Notes that I/O was begun: the next turn polls. */
 static inline void
-ml_base_touch(ml_base *self)
+ml_aioloop_touch(ml_aioloop *self)
 {
     ml_pacer_touch(&self->pacer);
 }
 
 /* Ends a poll that waits, or is about to; at most one wake-up for each. Other threads run. */
 static inline void
-ml_base_wake(ml_base *self)
+ml_aioloop_wake(ml_aioloop *self)
 {
     if (self->sleeping && !self->woken) {
         self->woken = true;
@@ -94,23 +94,23 @@ ml_base_wake(ml_base *self)
 
 /* The loop's life (loop.c): on an event.Loop, its own or the program's, whose reference it takes
  * over; and the end of it, of which get_task_factory() and the like survive the first part. */
-void ml_base_open(ml_base *self, ml_loop *ev, bool own);
-void ml_base_shut(ml_base *self);
-int ml_base_clear(ml_base *self);
-int ml_base_traverse(ml_base *self, visitproc visit, void *arg);
-void ml_base_dealloc(ml_base *self);
+void ml_aioloop_open(ml_aioloop *self, ml_loop *ev, bool own);
+void ml_aioloop_shut(ml_aioloop *self);
+int ml_aioloop_clear(ml_aioloop *self);
+int ml_aioloop_traverse(ml_aioloop *self, visitproc visit, void *arg);
+void ml_aioloop_dealloc(ml_aioloop *self);
 /* -1 with RuntimeError 'Event loop is closed'. */
-int ml_base_check_closed(ml_base *self);
+int ml_aioloop_check_closed(ml_aioloop *self);
 /* Sets the exception that is set aside as stock asyncio does for a callback: 0 if the loop's
  * exception handler took it, -1 if it must leave run_forever(). `context` keys as in
  * call_exception_handler; transport and protocol may be NULL. */
-int ml_base_handle_error(ml_base *self, const char *message, PyObject *transport,
-                         PyObject *protocol);
-bool ml_base_watcher_failed(void *host, PyObject *callback);
-char *ml_base_scratch(ml_base *self);
+int ml_aioloop_handle_error(ml_aioloop *self, const char *message, PyObject *transport,
+                            PyObject *protocol);
+bool ml_aioloop_watcher_failed(void *host, PyObject *callback);
+char *ml_aioloop_scratch(ml_aioloop *self);
 /* verify.c: what is wrong with the loop's lists, counts and heaps, or NULL; SystemError for that.
  */
-const char *ml_base_wrong(ml_base *self);
-PyObject *ml_base_verify(ml_base *self, PyObject *unused);
+const char *ml_aioloop_wrong(ml_aioloop *self);
+PyObject *ml_aioloop_verify(ml_aioloop *self, PyObject *unused);
 
 #endif

@@ -2,13 +2,13 @@
 #include "aio.h"
 
 PyObject *
-ml_base_time(ml_base *Py_UNUSED(self), PyObject *Py_UNUSED(unused))
+ml_aioloop_time(ml_aioloop *Py_UNUSED(self), PyObject *Py_UNUSED(unused))
 {
     return PyFloat_FromDouble(ml_monotonic());
 }
 
 int
-ml_clock_find(ml_base *self)
+ml_clock_find(ml_aioloop *self)
 {
     PyObject *mine = PyObject_GetAttr((PyObject *)self->state->LoopBase, self->state->str.time);
     PyObject *method =
@@ -17,7 +17,7 @@ ml_clock_find(ml_base *self)
 
     if (bound != NULL) {
         self->custom_time = method != mine || !PyCFunction_Check(bound) ||
-                            PyCFunction_GetFunction(bound) != (PyCFunction)ml_base_time;
+                            PyCFunction_GetFunction(bound) != (PyCFunction)ml_aioloop_time;
     }
     Py_XDECREF(bound);
     Py_XDECREF(method);
@@ -26,7 +26,7 @@ ml_clock_find(ml_base *self)
 }
 
 double
-ml_clock_now(ml_base *self)
+ml_clock_now(ml_aioloop *self)
 {
     if (!self->custom_time) {
         return ml_monotonic();
@@ -38,12 +38,12 @@ ml_clock_now(ml_base *self)
 }
 
 int
-ml_clock_of_turn(ml_base *self, double *now)
+ml_clock_of_turn(ml_aioloop *self, double *now)
 {
     *now = self->custom_time ? ml_clock_now(self) : ml_timers_polled_at(self);
     if (*now == -1. && PyErr_Occurred()) {
         *now = -Py_HUGE_VAL;
-        return ml_base_handle_error(self, "the loop's time() failed", NULL, NULL);
+        return ml_aioloop_handle_error(self, "the loop's time() failed", NULL, NULL);
     }
     return 0;
 }

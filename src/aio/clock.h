@@ -4,16 +4,16 @@
 
 #include "../util.h"
 
-typedef struct ml_base ml_base;
+typedef struct ml_aioloop ml_aioloop;
 
 /* LoopBase.time() */
-PyObject *ml_base_time(ml_base *self, PyObject *unused);
+PyObject *ml_aioloop_time(ml_aioloop *self, PyObject *unused);
 /* Looks whether time() of this object is still that: at first, and when the attribute is set. */
-int ml_clock_find(ml_base *self);
+int ml_clock_find(ml_aioloop *self);
 /* What loop.time() says; -1. with an exception if it failed, which may be its word. */
-double ml_clock_now(ml_base *self);
+double ml_clock_now(ml_aioloop *self);
 /* For a turn: the same, but of the last poll where the clock is the kernel's; -inf if it failed and
  * the exception handler was told. -1: must leave. */
-int ml_clock_of_turn(ml_base *self, double *now);
+int ml_clock_of_turn(ml_aioloop *self, double *now);
 
 #endif

@@ -25,7 +25,7 @@ ml_context_capture(bool *failed)
 
 /* What the callback runs in that was entered last with a NULL slot becomes its own. */
 static inline void
-ml_context_claim(ml_base *loop)
+ml_context_claim(ml_aioloop *loop)
 {
     if (*loop->contexts.entered_slot == NULL) {
         *loop->contexts.entered_slot = Py_NewRef(loop->contexts.entered);
@@ -34,7 +34,7 @@ ml_context_claim(ml_base *loop)
 
 /* Enters *slot's context; returns it (new reference) for ml_context_leave, or NULL on error. */
 static inline PyObject *
-ml_context_enter(ml_base *loop, PyObject **slot)
+ml_context_enter(ml_aioloop *loop, PyObject **slot)
 {
     PyObject *context = *slot;
 
@@ -64,7 +64,7 @@ ml_context_enter(ml_base *loop, PyObject **slot)
 
 /* Steals `context`. An exception that is set stays set. */
 static inline void
-ml_context_leave(ml_base *loop, PyObject **slot, PyObject *context)
+ml_context_leave(ml_aioloop *loop, PyObject **slot, PyObject *context)
 {
     if (PyContext_Exit(context) < 0) {
         ml_unraisable((PyObject *)loop);

@@ -10,7 +10,7 @@
  * removal, as descriptors that get a reader once mostly get another. */
 typedef struct ml_rw {
     ml_fdw fdw;
-    ml_base *loop;
+    ml_aioloop *loop;
     ml_handle *handle; /* owned; NULL if nothing is registered */
     PyObject *fileobj; /* owned; what was added, if no number; NULL if nothing is registered */
     ml_ready refused;  /* reports `error`, with which the kernel refused to watch the descriptor */
@@ -28,13 +28,13 @@ struct ml_slot {
 /* ---- slots ------------------------------------------------------------------------------- */
 
 static ml_slot *
-find_slot(ml_base *self, int fd)
+find_slot(ml_aioloop *self, int fd)
 {
     return fd >= 0 && fd < self->fds.cap ? &self->fds.slots[fd] : NULL;
 }
 
 static ml_slot *
-need_slot(ml_base *self, int fd)
+need_slot(ml_aioloop *self, int fd)
 {
     if (fd >= self->fds.cap &&
         ml_grow(&self->fds.slots, &self->fds.cap, (size_t)fd + 1, sizeof(*self->fds.slots)) < 0) {
@@ -44,7 +44,7 @@ need_slot(ml_base *self, int fd)
 }
 
 PyObject *
-ml_base_transport_of(ml_base *self, int fd)
+ml_aioloop_transport_of(ml_aioloop *self, int fd)
 {
     ml_slot *slot = find_slot(self, fd);
 
@@ -53,7 +53,7 @@ ml_base_transport_of(ml_base *self, int fd)
 
 /* Cancels what is registered, if anything. */
 static int
-unregister(ml_base *self, ml_rw *rw)
+unregister(ml_aioloop *self, ml_rw *rw)
 {
     if (rw == NULL || rw->handle == NULL) {
         return 0;
@@ -71,12 +71,12 @@ unregister(ml_base *self, ml_rw *rw)
 }
 
 int
-ml_base_set_transport(ml_base *self, int fd, PyObject *transport)
+ml_aioloop_set_transport(ml_aioloop *self, int fd, PyObject *transport)
 {
     /* A reader or writer that was left on a number when its file was closed must not hear of the
      * connection that has the number now. What is dropped may run code, and close the loop. */
-    if (ml_base_drop_reader(self, fd) < 0 || ml_base_drop_writer(self, fd) < 0 ||
-        ml_base_check_closed(self) < 0) {
+    if (ml_aioloop_drop_reader(self, fd) < 0 || ml_aioloop_drop_writer(self, fd) < 0 ||
+        ml_aioloop_check_closed(self) < 0) {
         return -1;
     }
     ml_slot *slot = need_slot(self, fd);
@@ -88,7 +88,7 @@ ml_base_set_transport(ml_base *self, int fd, PyObject *transport)
 }
 
 void
-ml_base_unset_transport(ml_base *self, int fd, PyObject *transport)
+ml_aioloop_unset_transport(ml_aioloop *self, int fd, PyObject *transport)
 {
     ml_slot *slot = find_slot(self, fd);
 
@@ -99,7 +99,7 @@ ml_base_unset_transport(ml_base *self, int fd, PyObject *transport)
 }
 
 int
-ml_base_drop_reader(ml_base *self, int fd)
+ml_aioloop_drop_reader(ml_aioloop *self, int fd)
 {
     ml_slot *slot = find_slot(self, fd);
 
@@ -107,7 +107,7 @@ ml_base_drop_reader(ml_base *self, int fd)
 }
 
 int
-ml_base_drop_writer(ml_base *self, int fd)
+ml_aioloop_drop_writer(ml_aioloop *self, int fd)
 {
     ml_slot *slot = find_slot(self, fd);
 
@@ -117,7 +117,7 @@ ml_base_drop_writer(ml_base *self, int fd)
 /* The standard library's transport that has the descriptor and is not closing, a new reference;
  * NULL for none, or with an exception. */
 static PyObject *
-stock_user_of(ml_base *self, int fd)
+stock_user_of(ml_aioloop *self, int fd)
 {
     PyObject *found = PyObject_CallMethod(self->fds.stock, "get", "i", fd);
 
@@ -135,7 +135,7 @@ stock_user_of(ml_base *self, int fd)
 }
 
 int
-ml_base_check_fd(ml_base *self, PyObject *fileobj, int fd)
+ml_aioloop_check_fd(ml_aioloop *self, PyObject *fileobj, int fd)
 {
     ml_slot *slot = find_slot(self, fd);
     PyObject *user = NULL;
@@ -155,7 +155,7 @@ ml_base_check_fd(ml_base *self, PyObject *fileobj, int fd)
 }
 
 void
-ml_base_share_transport(ml_base *self, int fd, PyObject *transport, bool shared)
+ml_aioloop_share_transport(ml_aioloop *self, int fd, PyObject *transport, bool shared)
 {
     ml_slot *slot = find_slot(self, fd);
 
@@ -244,17 +244,17 @@ fd_argument(PyObject *fileobj, int *fd)
 
 /* _ensure_fd_no_transport(fileobj), for the standard library's functions. */
 PyObject *
-ml_base_ensure_fd_no_transport(ml_base *self, PyObject *fileobj)
+ml_aioloop_ensure_fd_no_transport(ml_aioloop *self, PyObject *fileobj)
 {
     int fd;
 
     return ml_none_or_error(fd_argument(fileobj, &fd) < 0 ? -1
-                                                          : ml_base_check_fd(self, fileobj, fd));
+                                                          : ml_aioloop_check_fd(self, fileobj, fd));
 }
 
 /* The number that a file object was added with, or -1. */
 static int
-find_fileobj(ml_base *self, PyObject *fileobj)
+find_fileobj(ml_aioloop *self, PyObject *fileobj)
 {
     for (int fd = 0; fd < self->fds.cap; fd++) {
         for (int direction = READER; direction <= WRITER; direction++) {
@@ -270,7 +270,7 @@ find_fileobj(ml_base *self, PyObject *fileobj)
 /* fd_argument() for removing: what was closed since it was added is known by itself, as selectors
  * know it. *fd stays -1 on a closed loop, which knows nothing and need not complain. */
 static int
-known_fd(ml_base *self, PyObject *fileobj, int *fd)
+known_fd(ml_aioloop *self, PyObject *fileobj, int *fd)
 {
     if (fd_argument(fileobj, fd) == 0) {
         return 0;
@@ -290,7 +290,7 @@ known_fd(ml_base *self, PyObject *fileobj, int *fd)
 /* If both directions of a descriptor are ready its reader runs first, as in stock asyncio. What a
  * poll brings is turned round in the end, so here the reader has to be the last. */
 static void
-put_reader_first(ml_base *self, const ml_rw *rw)
+put_reader_first(ml_aioloop *self, const ml_rw *rw)
 {
     ml_slot *slot = find_slot(self, rw->fdw.ev.fd);
 
@@ -315,18 +315,18 @@ rw_event(struct ev_loop *Py_UNUSED(loop), ev_io *ev, int revents)
         int error = ml_fdw_error(rw->loop->ev, &rw->fdw);
         if (error != EBADF) {
             rw->error = error ? error : EIO;
-            ml_base_got_ready(rw->loop, &rw->refused);
+            ml_aioloop_got_ready(rw->loop, &rw->refused);
         }
     }
     else if (rw->handle != NULL && !ml_fdw_is_closed(rw->loop->ev, &rw->fdw)) {
-        ml_base_got_handle(rw->loop, rw->handle);
+        ml_aioloop_got_handle(rw->loop, rw->handle);
         put_reader_first(rw->loop, rw);
     }
 }
 
 /* _rewatch(fd): tries again what the kernel refused. */
 PyObject *
-ml_base_rewatch(ml_base *self, PyObject *number)
+ml_aioloop_rewatch(ml_aioloop *self, PyObject *number)
 {
     int fd = ml_fd_from_object(number);
     ml_slot *slot = find_slot(self, fd);
@@ -364,11 +364,11 @@ rw_refused(ml_ready *ready)
         ml_diagnose(rw->loop->state, "watch_failed", "(OiO)", rw->loop, rw->fdw.ev.fd, exc);
     Py_DECREF(exc);
     Py_XDECREF(told);
-    return told ? 0 : ml_base_handle_error(rw->loop, "logging failed", NULL, NULL);
+    return told ? 0 : ml_aioloop_handle_error(rw->loop, "logging failed", NULL, NULL);
 }
 
 static int
-register_handle(ml_base *self, PyObject *fileobj, int fd, int direction, ml_handle *handle)
+register_handle(ml_aioloop *self, PyObject *fileobj, int fd, int direction, ml_handle *handle)
 {
     ml_slot *slot = need_slot(self, fd);
     ml_rw *rw = slot ? slot->rw[direction] : NULL;
@@ -398,7 +398,7 @@ register_handle(ml_base *self, PyObject *fileobj, int fd, int direction, ml_hand
     if (ml_fdw_start(self->ev, &rw->fdw) == 0) {
         rw->handle = (ml_handle *)Py_NewRef((PyObject *)handle);
         rw->fileobj = PyLong_Check(fileobj) ? NULL : Py_NewRef(fileobj);
-        ml_base_touch(self);
+        ml_aioloop_touch(self);
     }
     int rc = rw->handle ? 0 : -1;
     if (old != NULL) {
@@ -415,23 +415,23 @@ register_handle(ml_base *self, PyObject *fileobj, int fd, int direction, ml_hand
  * transports call, _add_reader(fd, callback, *args, context=None), which does not ask whether a
  * transport has the descriptor. */
 static PyObject *
-add(ml_base *self, int direction, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames,
+add(ml_aioloop *self, int direction, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames,
     PyObject **context)
 {
     const char *name = direction == READER ? "add_reader" : "add_writer";
     PyObject *fileobj = nargs > 0 ? args[0] : NULL, *callback = nargs > 1 ? args[1] : NULL;
     int fd;
 
-    if (kwnames != NULL && ml_base_keywords(self, name, args + nargs, kwnames, "fd", &fileobj,
-                                            &callback, context) < 0) {
+    if (kwnames != NULL && ml_aioloop_keywords(self, name, args + nargs, kwnames, "fd", &fileobj,
+                                               &callback, context) < 0) {
         return NULL;
     }
     if (fileobj == NULL || callback == NULL) {
         PyErr_Format(PyExc_TypeError, "%s() takes a file descriptor and a callback", name);
         return NULL;
     }
-    if (fd_argument(fileobj, &fd) < 0 || (!context && ml_base_check_fd(self, fileobj, fd) < 0) ||
-        ml_base_check_closed(self) < 0 || check_pollable(fd) < 0) {
+    if (fd_argument(fileobj, &fd) < 0 || (!context && ml_aioloop_check_fd(self, fileobj, fd) < 0) ||
+        ml_aioloop_check_closed(self) < 0 || check_pollable(fd) < 0) {
         return NULL;
     }
     ml_handle *handle = ml_handle_new(self, callback, args + 2, nargs > 2 ? nargs - 2 : 0,
@@ -442,7 +442,7 @@ add(ml_base *self, int direction, PyObject *const *args, Py_ssize_t nargs, PyObj
     if (!PyObject_GC_IsTracked((PyObject *)handle)) {
         PyObject_GC_Track(handle);
     }
-    if (ml_base_check_closed(self) < 0 || /* a finalizer closed it meanwhile */
+    if (ml_aioloop_check_closed(self) < 0 || /* a finalizer closed it meanwhile */
         register_handle(self, fileobj, fd, direction, handle) < 0) {
         Py_CLEAR(handle);
     }
@@ -450,11 +450,12 @@ add(ml_base *self, int direction, PyObject *const *args, Py_ssize_t nargs, PyObj
 }
 
 static PyObject *
-remove_rw(ml_base *self, int direction, bool checked, PyObject *fileobj)
+remove_rw(ml_aioloop *self, int direction, bool checked, PyObject *fileobj)
 {
     int fd;
 
-    if (known_fd(self, fileobj, &fd) < 0 || (checked && ml_base_check_fd(self, fileobj, fd) < 0)) {
+    if (known_fd(self, fileobj, &fd) < 0 ||
+        (checked && ml_aioloop_check_fd(self, fileobj, fd) < 0)) {
         return NULL;
     }
     ml_slot *slot = find_slot(self, fd);
@@ -469,7 +470,7 @@ remove_rw(ml_base *self, int direction, bool checked, PyObject *fileobj)
 }
 
 static PyObject *
-add_checked(ml_base *self, int direction, PyObject *const *args, Py_ssize_t nargs,
+add_checked(ml_aioloop *self, int direction, PyObject *const *args, Py_ssize_t nargs,
             PyObject *kwnames)
 {
     PyObject *handle = add(self, direction, args, nargs, kwnames, NULL);
@@ -479,7 +480,7 @@ add_checked(ml_base *self, int direction, PyObject *const *args, Py_ssize_t narg
 }
 
 static PyObject *
-remove_checked(ml_base *self, int direction, PyObject *const *args, Py_ssize_t nargs,
+remove_checked(ml_aioloop *self, int direction, PyObject *const *args, Py_ssize_t nargs,
                PyObject *kwnames)
 {
     const char *name = direction == READER ? "remove_reader" : "remove_writer";
@@ -489,20 +490,20 @@ remove_checked(ml_base *self, int direction, PyObject *const *args, Py_ssize_t n
 }
 
 PyObject *
-ml_base_add_reader(ml_base *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+ml_aioloop_add_reader(ml_aioloop *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
     return add_checked(self, READER, args, nargs, kwnames);
 }
 
 PyObject *
-ml_base_add_writer(ml_base *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+ml_aioloop_add_writer(ml_aioloop *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
     return add_checked(self, WRITER, args, nargs, kwnames);
 }
 
 PyObject *
-ml_base_add_reader_unchecked(ml_base *self, PyObject *const *args, Py_ssize_t nargs,
-                             PyObject *kwnames)
+ml_aioloop_add_reader_unchecked(ml_aioloop *self, PyObject *const *args, Py_ssize_t nargs,
+                                PyObject *kwnames)
 {
     PyObject *context = NULL;
 
@@ -510,8 +511,8 @@ ml_base_add_reader_unchecked(ml_base *self, PyObject *const *args, Py_ssize_t na
 }
 
 PyObject *
-ml_base_add_writer_unchecked(ml_base *self, PyObject *const *args, Py_ssize_t nargs,
-                             PyObject *kwnames)
+ml_aioloop_add_writer_unchecked(ml_aioloop *self, PyObject *const *args, Py_ssize_t nargs,
+                                PyObject *kwnames)
 {
     PyObject *context = NULL;
 
@@ -519,25 +520,27 @@ ml_base_add_writer_unchecked(ml_base *self, PyObject *const *args, Py_ssize_t na
 }
 
 PyObject *
-ml_base_remove_reader(ml_base *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+ml_aioloop_remove_reader(ml_aioloop *self, PyObject *const *args, Py_ssize_t nargs,
+                         PyObject *kwnames)
 {
     return remove_checked(self, READER, args, nargs, kwnames);
 }
 
 PyObject *
-ml_base_remove_writer(ml_base *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+ml_aioloop_remove_writer(ml_aioloop *self, PyObject *const *args, Py_ssize_t nargs,
+                         PyObject *kwnames)
 {
     return remove_checked(self, WRITER, args, nargs, kwnames);
 }
 
 PyObject *
-ml_base_remove_reader_unchecked(ml_base *self, PyObject *fileobj)
+ml_aioloop_remove_reader_unchecked(ml_aioloop *self, PyObject *fileobj)
 {
     return remove_rw(self, READER, false, fileobj);
 }
 
 PyObject *
-ml_base_remove_writer_unchecked(ml_base *self, PyObject *fileobj)
+ml_aioloop_remove_writer_unchecked(ml_aioloop *self, PyObject *fileobj)
 {
     return remove_rw(self, WRITER, false, fileobj);
 }
@@ -545,7 +548,7 @@ ml_base_remove_writer_unchecked(ml_base *self, PyObject *fileobj)
 /* ---- the collector, and close() ---------------------------------------------------------- */
 
 int
-ml_base_slots_traverse(ml_base *self, visitproc visit, void *arg)
+ml_aioloop_slots_traverse(ml_aioloop *self, visitproc visit, void *arg)
 {
     for (int fd = 0; fd < self->fds.cap; fd++) {
         for (int direction = READER; direction <= WRITER; direction++) {
@@ -559,7 +562,7 @@ ml_base_slots_traverse(ml_base *self, visitproc visit, void *arg)
 }
 
 void
-ml_base_slots_clear(ml_base *self)
+ml_aioloop_slots_clear(ml_aioloop *self)
 {
     ml_slot *slots = self->fds.slots;
     int cap = self->fds.cap;

@@ -8,9 +8,9 @@
 
 /* The run of the program goes on for what is ready, and for timers that come due. */
 static void
-count(ml_base *self)
+count(ml_aioloop *self)
 {
-    bool on = self->guest && (ml_base_has_work(self) || self->stopping ||
+    bool on = self->guest && (ml_aioloop_has_work(self) || self->stopping ||
                               ml_timers_next(&self->timers) < Py_HUGE_VAL);
 
     if (on != self->counted) {
@@ -22,10 +22,10 @@ count(ml_base *self)
 static bool
 before_poll(void *host)
 {
-    ml_base *self = host;
+    ml_aioloop *self = host;
 
     Py_INCREF(self);
-    bool busy = ml_base_before_poll(self);
+    bool busy = ml_aioloop_before_poll(self);
     if (self->guest) { /* still: a time() of the program's can do anything */
         self->woken = false;
         self->sleeping = true;
@@ -37,7 +37,7 @@ before_poll(void *host)
 static void
 guest_turn(void *host, bool polled)
 {
-    ml_base *self = host;
+    ml_aioloop *self = host;
     int rc = 0;
 
     if (self->in_batch) { /* a watcher's start() inside of a callback of ours would be refused */
@@ -47,7 +47,7 @@ guest_turn(void *host, bool polled)
     if (polled) {
         bool stop = self->stopping; /* as run_forever(): the batch is still run */
         self->sleeping = false;
-        rc = ml_base_turn(self);
+        rc = ml_aioloop_turn(self);
         if (stop || self->stopping) {
             self->stopping = false;
             ml_loop_break(self->ev, EVBREAK_ONE);
@@ -63,7 +63,7 @@ guest_turn(void *host, bool polled)
 static int
 check_start(void *host)
 {
-    ml_base *self = host;
+    ml_aioloop *self = host;
 
     if (self->in_batch) {
         PyErr_SetString(self->state->Error,
@@ -89,8 +89,8 @@ waits(void *host)
 }
 
 static const ml_host_ops guest_ops = {
-    .before_fork = ml_base_before_fork,
-    .failed = ml_base_watcher_failed,
+    .before_fork = ml_aioloop_before_fork,
+    .failed = ml_aioloop_watcher_failed,
     .check_start = check_start,
     .turn = guest_turn,
     .before_poll = before_poll,
@@ -99,9 +99,9 @@ static const ml_host_ops guest_ops = {
 
 /* _attach(): the caller has set the running loop and the hooks. */
 PyObject *
-ml_base_attach(ml_base *self, PyObject *Py_UNUSED(unused))
+ml_aioloop_attach(ml_aioloop *self, PyObject *Py_UNUSED(unused))
 {
-    if (ml_base_check_closed(self) < 0) {
+    if (ml_aioloop_check_closed(self) < 0) {
         return NULL;
     }
     if (self->running) {
@@ -121,7 +121,7 @@ ml_base_attach(ml_base *self, PyObject *Py_UNUSED(unused))
 }
 
 void
-ml_base_end_guest(ml_base *self)
+ml_aioloop_end_guest(ml_aioloop *self)
 {
     if (!self->guest) {
         return;
@@ -129,13 +129,13 @@ ml_base_end_guest(ml_base *self)
     self->running = self->guest = self->sleeping = false;
     count(self);
     ml_loop_serve(self->ev, NULL);
-    ml_base_track_waiting(self);
+    ml_aioloop_track_waiting(self);
 }
 
 /* _detach() */
 PyObject *
-ml_base_detach(ml_base *self, PyObject *Py_UNUSED(unused))
+ml_aioloop_detach(ml_aioloop *self, PyObject *Py_UNUSED(unused))
 {
-    ml_base_end_guest(self);
+    ml_aioloop_end_guest(self);
     Py_RETURN_NONE;
 }

@@ -19,12 +19,12 @@ take_free(ml_handle **list, int *len, Py_ssize_t nargs, PyTypeObject *type)
 
 /* Fills what both kinds share. The handle's memory is not initialised yet. */
 static int
-fill(ml_handle *handle, PyObject **slots, ml_base *loop, PyObject *callback, PyObject *const *args,
-     Py_ssize_t nargs, PyObject *context)
+fill(ml_handle *handle, PyObject **slots, ml_aioloop *loop, PyObject *callback,
+     PyObject *const *args, Py_ssize_t nargs, PyObject *context)
 {
     bool failed = false;
 
-    handle->loop = (ml_base *)Py_NewRef((PyObject *)loop);
+    handle->loop = (ml_aioloop *)Py_NewRef((PyObject *)loop);
     handle->callback = Py_NewRef(callback);
     handle->weaklist = NULL;
     handle->debug = NULL;
@@ -62,7 +62,7 @@ fill(ml_handle *handle, PyObject **slots, ml_base *loop, PyObject *callback, PyO
 }
 
 ml_handle *
-ml_handle_new(ml_base *loop, PyObject *callback, PyObject *const *args, Py_ssize_t nargs,
+ml_handle_new(ml_aioloop *loop, PyObject *callback, PyObject *const *args, Py_ssize_t nargs,
               PyObject *context)
 {
     ml_aio *aio = loop->state->aio;
@@ -87,7 +87,7 @@ ml_handle_new(ml_base *loop, PyObject *callback, PyObject *const *args, Py_ssize
 }
 
 ml_timer *
-ml_timer_new(ml_base *loop, double when, PyObject *callback, PyObject *const *args,
+ml_timer_new(ml_aioloop *loop, double when, PyObject *callback, PyObject *const *args,
              Py_ssize_t nargs, PyObject *context)
 {
     ml_aio *aio = loop->state->aio;
@@ -157,7 +157,7 @@ static void
 free_handle(ml_handle *handle)
 {
     PyTypeObject *type = Py_TYPE(handle);
-    ml_base *loop = handle->loop;
+    ml_aioloop *loop = handle->loop;
     Py_ssize_t nargs = Py_SIZE(handle);
 
     handle->loop = NULL;

@@ -4,7 +4,7 @@
 
 #include "../util.h"
 
-typedef struct ml_base ml_base;
+typedef struct ml_aioloop ml_aioloop;
 typedef struct ml_handle ml_handle;
 typedef struct ml_timer ml_timer;
 
@@ -22,7 +22,7 @@ typedef struct ml_timer ml_timer;
  * happens when the loop is not running, when a handle outlives its run, and at cancel(). */
 #define ML_HANDLE_HEAD                                                       \
     PyObject_VAR_HEAD   /* ob_size: the number of arguments */               \
-    ml_base *loop;      /* owned */                                          \
+    ml_aioloop *loop;   /* owned */                                          \
     PyObject *callback; /* NULL once cancelled, and while in the freelist */ \
     PyObject *context;  /* NULL: an empty one, see context.h */              \
     PyObject *weaklist;                                                      \
@@ -54,9 +54,9 @@ ml_handle_args(ml_handle *handle)
 }
 
 /* context: borrowed, NULL or None for the current one. */
-ml_handle *ml_handle_new(ml_base *loop, PyObject *callback, PyObject *const *args, Py_ssize_t nargs,
-                         PyObject *context);
-ml_timer *ml_timer_new(ml_base *loop, double when, PyObject *callback, PyObject *const *args,
+ml_handle *ml_handle_new(ml_aioloop *loop, PyObject *callback, PyObject *const *args,
+                         Py_ssize_t nargs, PyObject *context);
+ml_timer *ml_timer_new(ml_aioloop *loop, double when, PyObject *callback, PyObject *const *args,
                        Py_ssize_t nargs, PyObject *context);
 /* Runs it in its context. -1 only for what must leave run_forever(). */
 int ml_handle_run(ml_handle *handle);
@@ -71,7 +71,7 @@ void ml_handle_dealloc(ml_handle *handle);
 /* Waits while the loop runs the callback in another thread. -1: a signal handler raised. */
 int ml_handle_settle(ml_handle *handle);
 /* The callback has returned: lets go those who wait. */
-void ml_handle_settled(ml_base *loop, ml_handle *handle);
+void ml_handle_settled(ml_aioloop *loop, ml_handle *handle);
 #else
 static inline int
 ml_handle_settle(ml_handle *Py_UNUSED(handle))

@@ -12,7 +12,7 @@ ml_held_init(ml_held *held, PyObject *owner, ml_io_cb cb, int fd)
 }
 
 static void
-keep(ml_held *held, ml_base *loop)
+keep(ml_held *held, ml_aioloop *loop)
 {
     if (held->by != NULL) {
         return;
@@ -42,7 +42,7 @@ let_go(ml_held *held)
 }
 
 int
-ml_held_watch(ml_held *held, ml_base *loop, int events)
+ml_held_watch(ml_held *held, ml_aioloop *loop, int events)
 {
     if (events == 0) {
         ml_fdw_modify(loop->ev, &held->fdw, 0);
@@ -54,12 +54,12 @@ ml_held_watch(ml_held *held, ml_base *loop, int events)
         }
         keep(held, loop);
     }
-    ml_base_touch(loop);
+    ml_aioloop_touch(loop);
     return 0;
 }
 
 void
-ml_held_keep(ml_held *held, ml_base *loop, bool on)
+ml_held_keep(ml_held *held, ml_aioloop *loop, bool on)
 {
     if (on && !loop->closed && loop->ev->ev != NULL) {
         keep(held, loop);
@@ -70,7 +70,7 @@ ml_held_keep(ml_held *held, ml_base *loop, bool on)
 }
 
 int
-ml_base_held_traverse(ml_base *self, visitproc visit, void *arg)
+ml_aioloop_held_traverse(ml_aioloop *self, visitproc visit, void *arg)
 {
     for (ml_held *held = self->held; held != NULL; held = held->next) {
         Py_VISIT(held->owner);
@@ -79,7 +79,7 @@ ml_base_held_traverse(ml_base *self, visitproc visit, void *arg)
 }
 
 void
-ml_base_held_clear(ml_base *self)
+ml_aioloop_held_clear(ml_aioloop *self)
 {
     assert(self->closed); /* or what goes with an owner could add to the list without end */
     while (self->held != NULL) {

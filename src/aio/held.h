@@ -8,7 +8,7 @@
 
 #include "../watcher/watcher.h"
 
-typedef struct ml_base ml_base;
+typedef struct ml_aioloop ml_aioloop;
 typedef struct ml_held ml_held;
 
 struct ml_held {
@@ -21,10 +21,10 @@ void ml_held_init(ml_held *held, PyObject *owner, ml_io_cb cb, int fd);
 /* Watches for these events from now on and keeps the owner; for none it lets go of both, and the
  * caller must have a reference of its own. A closed loop watches nothing. -1 with MemoryError, and
  * then nothing has changed. */
-int ml_held_watch(ml_held *held, ml_base *loop, int events);
+int ml_held_watch(ml_held *held, ml_aioloop *loop, int events);
 
 /* Only keeps the owner, or lets go of it, whatever is watched. */
-void ml_held_keep(ml_held *held, ml_base *loop, bool on);
+void ml_held_keep(ml_held *held, ml_aioloop *loop, bool on);
 
 /* What it is watched for. */
 static inline int
@@ -40,7 +40,7 @@ ml_held_is_kept(const ml_held *held)
 }
 
 /* For the collector; and for close(), after which nothing is watched any more. */
-int ml_base_held_traverse(ml_base *self, visitproc visit, void *arg);
-void ml_base_held_clear(ml_base *self);
+int ml_aioloop_held_traverse(ml_aioloop *self, visitproc visit, void *arg);
+void ml_aioloop_held_clear(ml_aioloop *self);
 
 #endif

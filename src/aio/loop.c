@@ -4,7 +4,7 @@
 /* ---- errors ------------------------------------------------------------------------------ */
 
 int
-ml_base_check_closed(ml_base *self)
+ml_aioloop_check_closed(ml_aioloop *self)
 {
     if (self->ev == NULL) {
         PyErr_SetString(PyExc_RuntimeError, "the event loop's __init__() was not called");
@@ -44,7 +44,7 @@ ml_diagnose(ml_state *state, const char *name, const char *format, ...)
 }
 
 static int
-call_handler(ml_base *self, const char *message, PyObject *exc, PyObject *transport,
+call_handler(ml_aioloop *self, const char *message, PyObject *exc, PyObject *transport,
              PyObject *protocol)
 {
     PyObject *context = Py_BuildValue("{s:s,s:O}", "message", message, "exception", exc);
@@ -63,7 +63,8 @@ call_handler(ml_base *self, const char *message, PyObject *exc, PyObject *transp
 }
 
 int
-ml_base_handle_error(ml_base *self, const char *message, PyObject *transport, PyObject *protocol)
+ml_aioloop_handle_error(ml_aioloop *self, const char *message, PyObject *transport,
+                        PyObject *protocol)
 {
     PyObject *exc = ml_take_exception();
 
@@ -78,9 +79,9 @@ ml_base_handle_error(ml_base *self, const char *message, PyObject *transport, Py
 
 /* A callback of a watcher on loop.ev raised: the hook while the asyncio loop runs. */
 bool
-ml_base_watcher_failed(void *host, PyObject *callback)
+ml_aioloop_watcher_failed(void *host, PyObject *callback)
 {
-    ml_base *self = host;
+    ml_aioloop *self = host;
     PyObject *exc = ml_take_exception();
     PyObject *message = PyUnicode_FromFormat("Exception in watcher callback %R", callback);
     const char *text = message ? PyUnicode_AsUTF8(message) : NULL;
@@ -94,7 +95,7 @@ ml_base_watcher_failed(void *host, PyObject *callback)
 /* ---- small methods ----------------------------------------------------------------------- */
 
 char *
-ml_base_scratch(ml_base *self)
+ml_aioloop_scratch(ml_aioloop *self)
 {
     if (self->scratch == NULL) {
         self->scratch = PyBytes_FromStringAndSize(NULL, ML_SCRATCH_SIZE);
@@ -105,7 +106,7 @@ ml_base_scratch(ml_base *self)
 /* ---- life -------------------------------------------------------------------------------- */
 
 void
-ml_base_open(ml_base *self, ml_loop *loop, bool own)
+ml_aioloop_open(ml_aioloop *self, ml_loop *loop, bool own)
 {
     self->ev = loop;
     self->own_ev = own;
@@ -129,7 +130,7 @@ drop_entry(uintptr_t entry)
 
 /* Everything that waits is dropped: what a closed loop held is free to go. */
 static void
-drop_waiting(ml_base *self)
+drop_waiting(ml_aioloop *self)
 {
     while (ml_ring_len(&self->ready) > 0) {
         drop_entry(ml_ring_pop(&self->ready));
@@ -144,19 +145,19 @@ drop_waiting(ml_base *self)
 
 /* Drops all that close() drops: what get_task_factory() and the like tell stays. */
 void
-ml_base_shut(ml_base *self)
+ml_aioloop_shut(ml_aioloop *self)
 {
     if (self->ev != NULL) {
         self->closed = true;
-        ml_base_end_guest(self);
+        ml_aioloop_end_guest(self);
         if (self->ev->host == self) {
             self->ev->host = NULL;
             self->ev->host_ops = NULL;
         }
         drop_waiting(self);
-        ml_base_signals_clear(self);
-        ml_base_held_clear(self);
-        ml_base_slots_clear(self);
+        ml_aioloop_signals_clear(self);
+        ml_aioloop_held_clear(self);
+        ml_aioloop_slots_clear(self);
         ml_precise_close(self);
         ml_timers_close(self);
         if (self->own_ev && ml_loop_close(self->ev) < 0) {
@@ -170,15 +171,15 @@ ml_base_shut(ml_base *self)
 }
 
 int
-ml_base_clear(ml_base *self)
+ml_aioloop_clear(ml_aioloop *self)
 {
-    ml_base_shut(self);
+    ml_aioloop_shut(self);
     Py_CLEAR(self->task_factory);
     return 0;
 }
 
 int
-ml_base_traverse(ml_base *self, visitproc visit, void *arg)
+ml_aioloop_traverse(ml_aioloop *self, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(self->ev);
@@ -199,18 +200,18 @@ ml_base_traverse(ml_base *self, visitproc visit, void *arg)
     for (size_t i = 0; i < self->timers.len; i++) {
         Py_VISIT(self->timers.items[i].timer);
     }
-    int rc = ml_base_signals_traverse(self, visit, arg);
-    rc = rc ? rc : ml_base_held_traverse(self, visit, arg);
-    return rc ? rc : ml_base_slots_traverse(self, visit, arg);
+    int rc = ml_aioloop_signals_traverse(self, visit, arg);
+    rc = rc ? rc : ml_aioloop_held_traverse(self, visit, arg);
+    return rc ? rc : ml_aioloop_slots_traverse(self, visit, arg);
 }
 
 void
-ml_base_dealloc(ml_base *self)
+ml_aioloop_dealloc(ml_aioloop *self)
 {
     PyTypeObject *type = Py_TYPE(self);
 
     PyObject_GC_UnTrack(self);
-    ml_base_clear(self);
+    ml_aioloop_clear(self);
     Py_CLEAR(self->ev);
     PyMem_RawFree(self->ready.slots);
     PyMem_RawFree(self->io.items);

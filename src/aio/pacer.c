@@ -136,7 +136,7 @@ ml_pacer_yield(ml_pacer *self, double now)
 /* Without the GIL. True if a thread on another core had something for us: on a core that both share
  * nothing is saved. */
 static bool
-linger(ml_base *loop)
+linger(ml_aioloop *loop)
 {
     double start = ml_monotonic(), now = start, before = 0.;
 
@@ -155,7 +155,7 @@ linger(ml_base *loop)
 }
 
 void
-ml_pacer_linger(ml_base *loop)
+ml_pacer_linger(ml_aioloop *loop)
 {
     ml_pacer *self = &loop->pacer;
     bool paid;
@@ -176,7 +176,7 @@ ml_pacer_linger(ml_base *loop)
 }
 
 void
-ml_pacer_slept(ml_base *loop)
+ml_pacer_slept(ml_aioloop *loop)
 {
     ml_pacer *self = &loop->pacer;
 
@@ -191,7 +191,7 @@ ml_pacer_slept(ml_base *loop)
 /* ---- floods ------------------------------------------------------------------------------ */
 
 void
-ml_pacer_hold_back(ml_base *loop)
+ml_pacer_hold_back(ml_aioloop *loop)
 {
     ml_mail *mail = &loop->mail;
     size_t waiting = ml_mail_len(mail), taken = mail->taken;

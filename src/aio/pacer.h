@@ -4,7 +4,7 @@
 
 #include "../util.h"
 
-typedef struct ml_base ml_base;
+typedef struct ml_aioloop ml_aioloop;
 
 /* The rules, each of which tests and benchmarks can switch off: `loop._pacer_off`. */
 enum {
@@ -40,10 +40,10 @@ void ml_pacer_polled(ml_pacer *self, double now, bool active);
 /* Gives the GIL away if it is time to. Python code of other threads runs meanwhile. */
 void ml_pacer_yield(ml_pacer *self, double now);
 /* Before a poll that waits, and after it. */
-void ml_pacer_linger(ml_base *loop);
-void ml_pacer_slept(ml_base *loop);
+void ml_pacer_linger(ml_aioloop *loop);
+void ml_pacer_slept(ml_aioloop *loop);
 /* In another thread that has scheduled a callback: waits if the loop has fallen behind. */
-void ml_pacer_hold_back(ml_base *loop);
+void ml_pacer_hold_back(ml_aioloop *loop);
 
 /* Notes that I/O was begun: the next turn polls. */
 static inline void

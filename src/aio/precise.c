@@ -49,7 +49,7 @@ ml_precise_init(ml_precise *self)
 }
 
 void
-ml_precise_close(ml_base *loop)
+ml_precise_close(ml_aioloop *loop)
 {
     ml_precise *self = &loop->precise;
 
@@ -76,7 +76,7 @@ set(ml_precise *self, double seconds)
 
 /* Without a descriptor for it such timers are late, which is no reason to fail. */
 static void
-begin(ml_base *loop, ml_precise *self)
+begin(ml_aioloop *loop, ml_precise *self)
 {
     self->fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
     if (self->fd < 0) {
@@ -94,7 +94,7 @@ begin(ml_base *loop, ml_precise *self)
 }
 
 double
-ml_precise_arm(ml_base *loop)
+ml_precise_arm(ml_aioloop *loop)
 {
     ml_precise *self = &loop->precise;
 

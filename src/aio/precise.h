@@ -4,7 +4,7 @@
 
 #include "../watcher/watcher.h"
 
-typedef struct ml_base ml_base;
+typedef struct ml_aioloop ml_aioloop;
 
 /* Timers whose delays are shorter than this, in seconds, are `brief`. */
 #define ML_PRECISE_SECONDS 5e-3
@@ -19,9 +19,9 @@ typedef struct ml_precise {
 } ml_precise;
 
 void ml_precise_init(ml_precise *self);
-void ml_precise_close(ml_base *loop);
+void ml_precise_close(ml_aioloop *loop);
 /* Before a poll that waits. Not 0: do not wait, but look until that time. */
-double ml_precise_arm(ml_base *loop);
+double ml_precise_arm(ml_aioloop *loop);
 /* After a poll that waited: learns from one that was ended by the timerfd. */
 void ml_precise_learn(ml_precise *self, double now);
 

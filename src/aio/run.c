@@ -4,7 +4,7 @@
 /* These run inside ev_run, from libev callbacks: they append only. If memory is out nothing is
  * lost: a descriptor stays ready. */
 void
-ml_base_got_handle(ml_base *self, ml_handle *handle)
+ml_aioloop_got_handle(ml_aioloop *self, ml_handle *handle)
 {
     if (ml_batch_append(&self->io, (uintptr_t)handle)) {
         Py_INCREF(handle);
@@ -12,7 +12,7 @@ ml_base_got_handle(ml_base *self, ml_handle *handle)
 }
 
 void
-ml_base_got_ready(ml_base *self, ml_ready *ready)
+ml_aioloop_got_ready(ml_aioloop *self, ml_ready *ready)
 {
     if (!ready->queued && ml_batch_append(&self->io, ml_ready_entry(ready))) {
         ready->queued = true;
@@ -21,7 +21,7 @@ ml_base_got_ready(ml_base *self, ml_ready *ready)
 }
 
 int
-ml_base_push_handle(ml_base *self, ml_handle *handle)
+ml_aioloop_push_handle(ml_aioloop *self, ml_handle *handle)
 {
     if (ml_ring_push(&self->ready, (uintptr_t)handle) < 0) {
         return -1;
@@ -31,7 +31,7 @@ ml_base_push_handle(ml_base *self, ml_handle *handle)
 }
 
 int
-ml_base_push_ready(ml_base *self, ml_ready *ready)
+ml_aioloop_push_ready(ml_aioloop *self, ml_ready *ready)
 {
     if (ready->queued) {
         return 0;
@@ -49,7 +49,7 @@ ml_base_push_ready(ml_base *self, ml_ready *ready)
 /* Moves what the poll brought onto the ring: I/O first, then timers. libev runs the events of one
  * poll last to first, so I/O goes in backwards to come out in the kernel's order. */
 static int
-collect(ml_base *self)
+collect(ml_aioloop *self)
 {
     double now;
 
@@ -66,15 +66,15 @@ collect(ml_base *self)
 }
 
 static bool
-found_work(ml_base *self)
+found_work(ml_aioloop *self)
 {
-    return ml_base_has_work(self) || self->stopping;
+    return ml_aioloop_has_work(self) || self->stopping;
 }
 
 bool
-ml_base_before_poll(void *host)
+ml_aioloop_before_poll(void *host)
 {
-    ml_base *self = host;
+    ml_aioloop *self = host;
     double now = 0.;
 
     if (found_work(self)) {
@@ -95,7 +95,7 @@ ml_base_before_poll(void *host)
 
 /* For some microseconds only, see precise.c. */
 static int
-look_until(ml_base *self, double when)
+look_until(ml_aioloop *self, double when)
 {
     int rc;
 
@@ -107,7 +107,7 @@ look_until(ml_base *self, double when)
 
 /* Runs libev with nothing to do until it brings something. */
 static int
-wait_for_events(ml_base *self)
+wait_for_events(ml_aioloop *self)
 {
     double soon = 0.;
     int rc;
@@ -135,13 +135,13 @@ wait_for_events(ml_base *self)
 
 /* True if something is to be run at once: by its clock a timer, too. */
 static bool
-is_busy(ml_base *self, double now)
+is_busy(ml_aioloop *self, double now)
 {
     return found_work(self) || ml_timers_next(&self->timers) <= now;
 }
 
 static int
-poll_events(ml_base *self)
+poll_events(ml_aioloop *self)
 {
     double clock = ml_monotonic(), now = clock;
     int rc;
@@ -171,7 +171,7 @@ poll_events(ml_base *self)
 /* ---- the batch --------------------------------------------------------------------------- */
 
 static int
-run_handle(ml_base *self, ml_handle *handle)
+run_handle(ml_aioloop *self, ml_handle *handle)
 {
     int rc = ml_handle_run(handle);
 
@@ -202,7 +202,7 @@ run_entry(uintptr_t entry)
 
 /* Says what took long: a handle; or what has an event, and the protocol that dealt with it. */
 static int
-tell_slow(ml_base *self, PyObject *object, PyObject *protocol, double took)
+tell_slow(ml_aioloop *self, PyObject *object, PyObject *protocol, double took)
 {
     PyObject *limit = PyObject_GetAttrString((PyObject *)self, "slow_callback_duration");
     double slow = limit ? PyFloat_AsDouble(limit) : -1.;
@@ -223,7 +223,7 @@ tell_slow(ml_base *self, PyObject *object, PyObject *protocol, double took)
 
 /* Debug mode: what took long is logged, and errors can name the current handle. */
 static int
-run_watched(ml_base *self, uintptr_t entry)
+run_watched(ml_aioloop *self, uintptr_t entry)
 {
     bool is_handle = ml_entry_ready(entry) == NULL;
     PyObject *object = Py_NewRef(ml_entry_object(entry)), *protocol = NULL;
@@ -254,7 +254,7 @@ run_watched(ml_base *self, uintptr_t entry)
 
 /* Runs what is ready now; what that makes ready waits for the next turn. */
 static int
-run_batch(ml_base *self)
+run_batch(ml_aioloop *self)
 {
     size_t end = self->ready.tail, mail = ml_mail_len(&self->mail);
     double until = mail > ML_MAIL_UNTIMED ? ml_monotonic() + ML_MAIL_SECONDS : 0.;
@@ -282,7 +282,7 @@ run_batch(ml_base *self)
         rc = self->debug ? run_watched(self, entry) : run_entry(entry);
         if (self->after != NULL) {
             PyObject *exc = rc < 0 ? ml_take_exception() : NULL;
-            rc = ml_raise_again(exc, ml_base_run_after(self), (PyObject *)self);
+            rc = ml_raise_again(exc, ml_aioloop_run_after(self), (PyObject *)self);
         }
     }
     self->in_batch = false;
@@ -290,7 +290,7 @@ run_batch(ml_base *self)
 }
 
 int
-ml_base_turn(ml_base *self)
+ml_aioloop_turn(ml_aioloop *self)
 {
     return collect(self) < 0 ? -1 : run_batch(self);
 }
@@ -305,7 +305,7 @@ track_entry(uintptr_t entry)
 
 /* Leaving run_forever(): from now on the loop itself can be garbage, and with it what waits. */
 void
-ml_base_track_waiting(ml_base *self)
+ml_aioloop_track_waiting(ml_aioloop *self)
 {
     for (size_t i = self->ready.head; i != self->ready.tail; i++) {
         track_entry(ml_ring_at(&self->ready, i));
@@ -319,21 +319,21 @@ ml_base_track_waiting(ml_base *self)
 static int
 check_start(void *host)
 {
-    ml_base *self = host;
+    ml_aioloop *self = host;
 
     PyErr_SetString(self->state->Error, "an asyncio loop is running on this loop");
     return -1; /* its callbacks would not run, nor its stop() */
 }
 
 static const ml_host_ops runner_ops = {
-    .before_fork = ml_base_before_fork,
-    .failed = ml_base_watcher_failed,
+    .before_fork = ml_aioloop_before_fork,
+    .failed = ml_aioloop_watcher_failed,
     .check_start = check_start,
-    .before_poll = ml_base_before_poll,
+    .before_poll = ml_aioloop_before_poll,
 };
 
 static int
-begin(ml_base *self)
+begin(ml_aioloop *self)
 {
     self->running = true; /* before Python code runs in which another thread may want to, too */
     if (ml_interrupt_begin(self->ev) < 0) {
@@ -349,9 +349,9 @@ begin(ml_base *self)
 
 /* LoopBase._run(): turns until stop(). The caller has set the running loop and the hooks. */
 PyObject *
-ml_base_run(ml_base *self, PyObject *Py_UNUSED(unused))
+ml_aioloop_run(ml_aioloop *self, PyObject *Py_UNUSED(unused))
 {
-    if (ml_base_check_closed(self) < 0) {
+    if (ml_aioloop_check_closed(self) < 0) {
         return NULL;
     }
     if (self->running) {
@@ -373,8 +373,8 @@ ml_base_run(ml_base *self, PyObject *Py_UNUSED(unused))
         ev_unref(self->ev->ev);
     }
     self->running = false;
-    ml_base_track_waiting(self);
-    assert(ml_base_wrong(self) == NULL);
+    ml_aioloop_track_waiting(self);
+    assert(ml_aioloop_wrong(self) == NULL);
     Py_DECREF(self);
     return ml_none_or_error(rc);
 }

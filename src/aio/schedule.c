@@ -6,8 +6,9 @@
 /* ---- arguments --------------------------------------------------------------------------- */
 
 int
-ml_base_keywords(ml_base *self, const char *name, PyObject *const *values, PyObject *kwnames,
-                 const char *first_name, PyObject **first, PyObject **callback, PyObject **context)
+ml_aioloop_keywords(ml_aioloop *self, const char *name, PyObject *const *values, PyObject *kwnames,
+                    const char *first_name, PyObject **first, PyObject **callback,
+                    PyObject **context)
 {
     ml_aio *aio = self->state->aio;
 
@@ -51,7 +52,7 @@ missing(const char *name, const char *what)
 
 /* `self._check_thread()` and `self._check_callback()`: BaseEventLoop's own, in debug mode only. */
 static int
-debug_checks(ml_base *self, const char *name, PyObject *callback, bool thread)
+debug_checks(ml_aioloop *self, const char *name, PyObject *callback, bool thread)
 {
     PyObject *result;
 
@@ -71,13 +72,13 @@ debug_checks(ml_base *self, const char *name, PyObject *callback, bool thread)
 
 /* True if the loop runs, in another thread. */
 static bool
-is_elsewhere(ml_base *self)
+is_elsewhere(ml_aioloop *self)
 {
     return self->thread != 0 && self->thread != PyThread_get_thread_ident();
 }
 
 static int
-post(ml_base *self, ml_handle *handle)
+post(ml_aioloop *self, ml_handle *handle)
 {
     if (ml_mail_push(&self->mail, (uintptr_t)handle, self->ready.tail) < 0) {
         return -1;
@@ -87,20 +88,20 @@ post(ml_base *self, ml_handle *handle)
 }
 
 static ml_handle *
-soon(ml_base *self, const char *name, bool threadsafe, PyObject *const *args, Py_ssize_t nargs,
+soon(ml_aioloop *self, const char *name, bool threadsafe, PyObject *const *args, Py_ssize_t nargs,
      PyObject *kwnames)
 {
     PyObject *callback = nargs > 0 ? args[0] : NULL, *context = NULL;
 
-    if (kwnames != NULL &&
-        ml_base_keywords(self, name, args + nargs, kwnames, NULL, NULL, &callback, &context) < 0) {
+    if (kwnames != NULL && ml_aioloop_keywords(self, name, args + nargs, kwnames, NULL, NULL,
+                                               &callback, &context) < 0) {
         return NULL;
     }
     if (callback == NULL) {
         missing(name, "callback");
         return NULL;
     }
-    if (ml_base_check_closed(self) < 0 ||
+    if (ml_aioloop_check_closed(self) < 0 ||
         (self->debug && debug_checks(self, name, callback, !threadsafe) < 0)) {
         return NULL;
     }
@@ -110,14 +111,15 @@ soon(ml_base *self, const char *name, bool threadsafe, PyObject *const *args, Py
     }
     if (handle != NULL &&
         (threadsafe && is_elsewhere(self) ? post(self, handle)
-                                          : ml_base_push_handle(self, handle)) < 0) {
+                                          : ml_aioloop_push_handle(self, handle)) < 0) {
         Py_CLEAR(handle);
     }
     return handle;
 }
 
 PyObject *
-ml_base_call_soon_method(ml_base *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+ml_aioloop_call_soon_method(ml_aioloop *self, PyObject *const *args, Py_ssize_t nargs,
+                            PyObject *kwnames)
 {
     return (PyObject *)soon(self, "call_soon", false, args, nargs, kwnames);
 }
@@ -125,13 +127,13 @@ ml_base_call_soon_method(ml_base *self, PyObject *const *args, Py_ssize_t nargs,
 /* The GIL guards the rings, so this is call_soon and, at most once per poll, a wake-up. It is safe
  * in a Python signal handler on the loop's own thread too. */
 PyObject *
-ml_base_call_soon_threadsafe(ml_base *self, PyObject *const *args, Py_ssize_t nargs,
-                             PyObject *kwnames)
+ml_aioloop_call_soon_threadsafe(ml_aioloop *self, PyObject *const *args, Py_ssize_t nargs,
+                                PyObject *kwnames)
 {
     ml_handle *handle = soon(self, "call_soon_threadsafe", true, args, nargs, kwnames);
 
     if (handle != NULL) {
-        ml_base_wake(self);
+        ml_aioloop_wake(self);
         if (is_elsewhere(self)) { /* the loop's own thread would wait for itself */
             ml_pacer_hold_back(self);
         }
@@ -142,15 +144,15 @@ ml_base_call_soon_threadsafe(ml_base *self, PyObject *const *args, Py_ssize_t na
 /* ---- timers ------------------------------------------------------------------------------ */
 
 static PyObject *
-schedule(ml_base *self, const char *name, double when, double now, PyObject *callback,
+schedule(ml_aioloop *self, const char *name, double when, double now, PyObject *callback,
          PyObject *const *args, Py_ssize_t nargs, PyObject *context)
 {
-    if (ml_base_check_closed(self) < 0 ||
+    if (ml_aioloop_check_closed(self) < 0 ||
         (self->debug && debug_checks(self, name, callback, true) < 0)) {
         return NULL;
     }
     ml_timer *timer = ml_timer_new(self, when, callback, args, nargs, context);
-    if (timer != NULL && (ml_base_check_closed(self) < 0 || /* a finalizer closed it meanwhile */
+    if (timer != NULL && (ml_aioloop_check_closed(self) < 0 || /* a finalizer closed it meanwhile */
                           ml_timers_add(timer, now) < 0)) {
         Py_CLEAR(timer);
     }
@@ -175,15 +177,15 @@ get_when(PyObject *number, bool relative, double now, double *when)
 
 /* call_later and call_at share everything but what the number means. */
 static PyObject *
-at_or_later(ml_base *self, bool relative, PyObject *const *args, Py_ssize_t nargs,
+at_or_later(ml_aioloop *self, bool relative, PyObject *const *args, Py_ssize_t nargs,
             PyObject *kwnames)
 {
     const char *name = relative ? "call_later" : "call_at", *first = relative ? "delay" : "when";
     PyObject *number = nargs > 0 ? args[0] : NULL, *callback = nargs > 1 ? args[1] : NULL;
     PyObject *context = NULL;
 
-    if (kwnames != NULL && ml_base_keywords(self, name, args + nargs, kwnames, first, &number,
-                                            &callback, &context) < 0) {
+    if (kwnames != NULL && ml_aioloop_keywords(self, name, args + nargs, kwnames, first, &number,
+                                               &callback, &context) < 0) {
         return NULL;
     }
     if (number == NULL || callback == NULL) {
@@ -203,13 +205,13 @@ at_or_later(ml_base *self, bool relative, PyObject *const *args, Py_ssize_t narg
 }
 
 PyObject *
-ml_base_call_later(ml_base *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+ml_aioloop_call_later(ml_aioloop *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
     return at_or_later(self, true, args, nargs, kwnames);
 }
 
 PyObject *
-ml_base_call_at(ml_base *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+ml_aioloop_call_at(ml_aioloop *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
     return at_or_later(self, false, args, nargs, kwnames);
 }

@@ -4,20 +4,20 @@
 
 #include "../watcher/watcher.h"
 
-typedef struct ml_base ml_base;
+typedef struct ml_aioloop ml_aioloop;
 
 /* Takes context= out of the keywords, callback= and the one named `first_name`: stock asyncio's
  * signatures allow them. NULL for what a function has not, never for callback; those
  * given by position are not NULL. */
-int ml_base_keywords(ml_base *self, const char *name, PyObject *const *values, PyObject *kwnames,
-                     const char *first_name, PyObject **first, PyObject **callback,
-                     PyObject **context);
-PyObject *ml_base_call_soon_method(ml_base *, PyObject *const *, Py_ssize_t, PyObject *);
-PyObject *ml_base_call_soon_threadsafe(ml_base *, PyObject *const *, Py_ssize_t, PyObject *);
-PyObject *ml_base_call_later(ml_base *, PyObject *const *, Py_ssize_t, PyObject *);
-PyObject *ml_base_call_at(ml_base *, PyObject *const *, Py_ssize_t, PyObject *);
+int ml_aioloop_keywords(ml_aioloop *self, const char *name, PyObject *const *values,
+                        PyObject *kwnames, const char *first_name, PyObject **first,
+                        PyObject **callback, PyObject **context);
+PyObject *ml_aioloop_call_soon_method(ml_aioloop *, PyObject *const *, Py_ssize_t, PyObject *);
+PyObject *ml_aioloop_call_soon_threadsafe(ml_aioloop *, PyObject *const *, Py_ssize_t, PyObject *);
+PyObject *ml_aioloop_call_later(ml_aioloop *, PyObject *const *, Py_ssize_t, PyObject *);
+PyObject *ml_aioloop_call_at(ml_aioloop *, PyObject *const *, Py_ssize_t, PyObject *);
 
-PyObject *ml_base_create_future(ml_base *self, PyObject *unused);
-PyObject *ml_base_create_task(ml_base *, PyObject *const *, Py_ssize_t, PyObject *);
+PyObject *ml_aioloop_create_future(ml_aioloop *self, PyObject *unused);
+PyObject *ml_aioloop_create_task(ml_aioloop *, PyObject *const *, Py_ssize_t, PyObject *);
 
 #endif

@@ -4,7 +4,7 @@
 
 struct ml_sig {
     ml_sigclaim claim;
-    ml_base *loop;
+    ml_aioloop *loop;
     ml_handle *handle; /* owned */
     ml_sig *next;
 };
@@ -14,7 +14,7 @@ signal_event(struct ev_loop *Py_UNUSED(loop), ev_signal *ev, int Py_UNUSED(reven
 {
     ml_sig *sig = ML_CONTAINER_OF(ev, ml_sig, claim.ev);
 
-    ml_base_got_handle(sig->loop, sig->handle);
+    ml_aioloop_got_handle(sig->loop, sig->handle);
 }
 
 /* Where the list has the handler of the signal, or its end. */
@@ -41,7 +41,7 @@ drop(ml_sig **place)
 }
 
 static ml_sig *
-add(ml_base *self, int signum, ml_handle *handle)
+add(ml_aioloop *self, int signum, ml_handle *handle)
 {
     ml_sig *sig = PyMem_RawCalloc(1, sizeof(*sig));
 
@@ -61,7 +61,7 @@ add(ml_base *self, int signum, ml_handle *handle)
 /* _signal_start(signum, callback, args): replaces what was there, which stays until all has
  * succeeded. */
 PyObject *
-ml_base_signal_start(ml_base *self, PyObject *args)
+ml_aioloop_signal_start(ml_aioloop *self, PyObject *args)
 {
     int signum;
     PyObject *callback, *arguments;
@@ -69,12 +69,13 @@ ml_base_signal_start(ml_base *self, PyObject *args)
     if (!PyArg_ParseTuple(args, "iOO!", &signum, &callback, &PyTuple_Type, &arguments)) {
         return NULL;
     }
-    if (ml_base_check_closed(self) < 0 || ml_signal_check(signum) < 0 || ml_reserve_check() < 0) {
+    if (ml_aioloop_check_closed(self) < 0 || ml_signal_check(signum) < 0 ||
+        ml_reserve_check() < 0) {
         return NULL;
     }
     PyObject **items = PySequence_Fast_ITEMS(arguments);
     ml_handle *handle = ml_handle_new(self, callback, items, PyTuple_GET_SIZE(arguments), NULL);
-    if (handle == NULL || ml_base_check_closed(self) < 0) { /* a finalizer closed it meanwhile */
+    if (handle == NULL || ml_aioloop_check_closed(self) < 0) { /* a finalizer closed it meanwhile */
         Py_XDECREF(handle);
         return NULL;
     }
@@ -108,7 +109,7 @@ ml_base_signal_start(ml_base *self, PyObject *args)
 
 /* _signal_stop(signum) -> bool: whether there was a handler. */
 PyObject *
-ml_base_signal_stop(ml_base *self, PyObject *arg)
+ml_aioloop_signal_stop(ml_aioloop *self, PyObject *arg)
 {
     long signum = PyLong_AsLong(arg);
 
@@ -136,7 +137,7 @@ ml_base_signal_stop(ml_base *self, PyObject *arg)
 
 /* _signal_map(): {signum: handle}, a snapshot. */
 PyObject *
-ml_base_signal_map(ml_base *self, PyObject *Py_UNUSED(unused))
+ml_aioloop_signal_map(ml_aioloop *self, PyObject *Py_UNUSED(unused))
 {
     PyObject *result = PyDict_New();
 
@@ -151,7 +152,7 @@ ml_base_signal_map(ml_base *self, PyObject *Py_UNUSED(unused))
 }
 
 int
-ml_base_signals_traverse(ml_base *self, visitproc visit, void *arg)
+ml_aioloop_signals_traverse(ml_aioloop *self, visitproc visit, void *arg)
 {
     for (ml_sig *sig = self->signals; sig != NULL; sig = sig->next) {
         Py_VISIT(sig->handle);
@@ -160,7 +161,7 @@ ml_base_signals_traverse(ml_base *self, visitproc visit, void *arg)
 }
 
 void
-ml_base_signals_clear(ml_base *self)
+ml_aioloop_signals_clear(ml_aioloop *self)
 {
     while (self->signals != NULL) {
         Py_DECREF(drop(&self->signals));

@@ -4,14 +4,14 @@
 
 #include "../watcher/watcher.h"
 
-typedef struct ml_base ml_base;
+typedef struct ml_aioloop ml_aioloop;
 
 typedef struct ml_sig ml_sig;
 
-PyObject *ml_base_signal_start(ml_base *, PyObject *args);
-PyObject *ml_base_signal_stop(ml_base *, PyObject *arg);
-PyObject *ml_base_signal_map(ml_base *, PyObject *unused);
-int ml_base_signals_traverse(ml_base *self, visitproc visit, void *arg);
-void ml_base_signals_clear(ml_base *self);
+PyObject *ml_aioloop_signal_start(ml_aioloop *, PyObject *args);
+PyObject *ml_aioloop_signal_stop(ml_aioloop *, PyObject *arg);
+PyObject *ml_aioloop_signal_map(ml_aioloop *, PyObject *unused);
+int ml_aioloop_signals_traverse(ml_aioloop *self, visitproc visit, void *arg);
+void ml_aioloop_signals_clear(ml_aioloop *self);
 
 #endif

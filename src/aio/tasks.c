@@ -4,7 +4,7 @@
 /* class(*args, loop=self). A type takes its keywords as a dict, and a vectorcall would make a new
  * one each time. Steals `args`. */
 static PyObject *
-new_with_loop(ml_base *self, PyObject *class, PyObject *args)
+new_with_loop(ml_aioloop *self, PyObject *class, PyObject *args)
 {
     if (self->loop_keywords == NULL) {
         self->loop_keywords = PyDict_New();
@@ -20,7 +20,7 @@ new_with_loop(ml_base *self, PyObject *class, PyObject *args)
 }
 
 PyObject *
-ml_base_create_future(ml_base *self, PyObject *Py_UNUSED(unused))
+ml_aioloop_create_future(ml_aioloop *self, PyObject *Py_UNUSED(unused))
 {
     PyObject *class = PyObject_GetAttr(self->state->aio->futures, self->state->str.Future);
     PyObject *future = class ? new_with_loop(self, class, PyTuple_New(0)) : NULL;
@@ -31,7 +31,7 @@ ml_base_create_future(ml_base *self, PyObject *Py_UNUSED(unused))
 
 /* BaseEventLoop.create_task(self, ...) of the running Python. */
 static PyObject *
-stock_create_task(ml_base *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+stock_create_task(ml_aioloop *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
     Py_ssize_t count = nargs + (kwnames ? PyTuple_GET_SIZE(kwnames) : 0);
     PyObject **stack = PyMem_New(PyObject *, (size_t)count + 1);
@@ -56,7 +56,7 @@ stock_create_task(ml_base *self, PyObject *const *args, Py_ssize_t nargs, PyObje
 /* True if Task() may get these: before 3.14 create_task() takes but two, and what it says of others
  * is its own; `loop` is ours to give. */
 static bool
-are_for_task(ml_base *self, PyObject *kwnames, Py_ssize_t nkw)
+are_for_task(ml_aioloop *self, PyObject *kwnames, Py_ssize_t nkw)
 {
     if (nkw > MOST_KEYWORDS) {
         return false;
@@ -79,7 +79,7 @@ are_for_task(ml_base *self, PyObject *kwnames, Py_ssize_t nkw)
 
 /* Task(coro, loop=self, **keywords), the class looked up in asyncio.tasks. */
 static PyObject *
-make_task(ml_base *self, PyObject *const *args, PyObject *kwnames, Py_ssize_t nkw)
+make_task(ml_aioloop *self, PyObject *const *args, PyObject *kwnames, Py_ssize_t nkw)
 {
     PyObject *class = PyObject_GetAttr(self->state->aio->tasks, self->state->str.Task);
     PyObject *stack[MOST_KEYWORDS + 2] = {args[0]}, *names, *result = NULL;
@@ -107,7 +107,7 @@ make_task(ml_base *self, PyObject *const *args, PyObject *kwnames, Py_ssize_t nk
 /* With a task factory, or in debug mode, the running Python's own create_task() does it all: its
  * rules changed with every version. Without, all versions come to Task(coro, loop=self, **kw). */
 PyObject *
-ml_base_create_task(ml_base *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+ml_aioloop_create_task(ml_aioloop *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
     bool factory = self->task_factory != NULL && self->task_factory != Py_None;
     Py_ssize_t nkw = kwnames ? PyTuple_GET_SIZE(kwnames) : 0;

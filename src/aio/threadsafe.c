@@ -17,7 +17,7 @@ struct ml_waiter {
 };
 
 static void
-unlink_waiter(ml_base *loop, ml_waiter *waiter)
+unlink_waiter(ml_aioloop *loop, ml_waiter *waiter)
 {
     ml_waiter **at = &loop->waiters;
 
@@ -47,7 +47,7 @@ wait_for(ml_waiter *waiter)
 int
 ml_handle_settle(ml_handle *handle)
 {
-    ml_base *loop = handle->loop;
+    ml_aioloop *loop = handle->loop;
 
     /* Its own callback must not wait for itself: the loop's thread, or whoever calls _run(). */
     if (!handle->threadsafe || handle->running == 0 || handle->by_hand ||
@@ -79,7 +79,7 @@ ml_handle_settle(ml_handle *handle)
 }
 
 void
-ml_handle_settled(ml_base *loop, ml_handle *handle)
+ml_handle_settled(ml_aioloop *loop, ml_handle *handle)
 {
     for (ml_waiter **at = &loop->waiters; *at != NULL;) {
         ml_waiter *waiter = *at;

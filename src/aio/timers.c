@@ -149,7 +149,7 @@ ml_timers_track(ml_timers *self)
 }
 
 int
-ml_timers_take_due(ml_base *loop, double now)
+ml_timers_take_due(ml_aioloop *loop, double now)
 {
     ml_timers *self = &loop->timers;
 
@@ -177,7 +177,7 @@ alarm_event(struct ev_loop *ev, ev_timer *alarm, int Py_UNUSED(revents))
 }
 
 void
-ml_timers_init(ml_base *loop)
+ml_timers_init(ml_aioloop *loop)
 {
     ml_timers *self = &loop->timers;
 
@@ -187,7 +187,7 @@ ml_timers_init(ml_base *loop)
 }
 
 void
-ml_timers_close(ml_base *loop)
+ml_timers_close(ml_aioloop *loop)
 {
     ml_timers *self = &loop->timers;
 
@@ -202,7 +202,7 @@ ml_timers_close(ml_base *loop)
 
 /* libev adds its cached time to what a timer is set to, and ev_now() is wall-clock time. */
 double
-ml_timers_polled_at(ml_base *loop)
+ml_timers_polled_at(ml_aioloop *loop)
 {
     ev_timer *alarm = &loop->timers.alarm;
 
@@ -211,7 +211,7 @@ ml_timers_polled_at(ml_base *loop)
 
 /* True if the alarm is set for `when`, or comes before it and not soon. */
 static bool
-is_set(ml_base *loop, double when)
+is_set(ml_aioloop *loop, double when)
 {
     double early = when - loop->timers.alarm.at;
 
@@ -220,7 +220,7 @@ is_set(ml_base *loop, double when)
 }
 
 void
-ml_timers_set_alarm(ml_base *loop, double now)
+ml_timers_set_alarm(ml_aioloop *loop, double now)
 {
     ml_timers *self = &loop->timers;
     double when = ml_timers_next(self), after = when - now;

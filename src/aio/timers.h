@@ -4,7 +4,7 @@
 
 #include "../watcher/watcher.h"
 
-typedef struct ml_base ml_base;
+typedef struct ml_aioloop ml_aioloop;
 typedef struct ml_timer ml_timer; /* handle.h */
 
 typedef struct ml_timer_entry {
@@ -24,8 +24,8 @@ typedef struct ml_timers {
     ev_timer alarm; /* always active: libev's cached time can be read from it */
 } ml_timers;
 
-void ml_timers_init(ml_base *loop);
-void ml_timers_close(ml_base *loop);
+void ml_timers_init(ml_aioloop *loop);
+void ml_timers_close(ml_aioloop *loop);
 /* Schedules it: the list owns a reference. `now` is the loop's time. -1 with MemoryError. */
 int ml_timers_add(ml_timer *timer, double now);
 /* Takes it out, and drops that reference. */
@@ -33,12 +33,12 @@ void ml_timers_remove(ml_timer *timer);
 /* When the next one is due, inf if none ever is. */
 double ml_timers_next(ml_timers *timers);
 /* Puts those that are due onto the ready ring. -1 with MemoryError; all of them are still there. */
-int ml_timers_take_due(ml_base *loop, double now);
+int ml_timers_take_due(ml_aioloop *loop, double now);
 /* Tells the collector of all of them. */
 void ml_timers_track(ml_timers *timers);
 /* Has the next poll end when the next timer is due; `now` is the time by the clock they follow. */
-void ml_timers_set_alarm(ml_base *loop, double now);
+void ml_timers_set_alarm(ml_aioloop *loop, double now);
 /* libev's own idea of time.monotonic(), of its last poll. */
-double ml_timers_polled_at(ml_base *loop);
+double ml_timers_polled_at(ml_aioloop *loop);
 
 #endif

@@ -18,7 +18,7 @@ is_entry(uintptr_t entry)
 }
 
 static const char *
-wrong_with_rings(const ml_base *self)
+wrong_with_rings(const ml_aioloop *self)
 {
     const ml_ring *ready = &self->ready, *mail = &self->mail.ring;
 
@@ -71,7 +71,7 @@ wrong_with_timers(const ml_timers *self)
 /* What is kept need not be watched: it may rest, and who waits for a socket that was closed waits
  * on, as in asyncio. */
 static const char *
-wrong_with_held(const ml_base *self)
+wrong_with_held(const ml_aioloop *self)
 {
     ml_held *const *by = &self->held;
 
@@ -85,7 +85,7 @@ wrong_with_held(const ml_base *self)
 }
 
 const char *
-ml_base_wrong(ml_base *self)
+ml_aioloop_wrong(ml_aioloop *self)
 {
     const char *wrong = wrong_with_rings(self);
 
@@ -99,9 +99,9 @@ ml_base_wrong(ml_base *self)
 
 /* _verify(): SystemError if anything is not as it must be. */
 PyObject *
-ml_base_verify(ml_base *self, PyObject *Py_UNUSED(unused))
+ml_aioloop_verify(ml_aioloop *self, PyObject *Py_UNUSED(unused))
 {
-    const char *wrong = ml_base_wrong(self);
+    const char *wrong = ml_aioloop_wrong(self);
 
     if (wrong != NULL) {
         PyErr_SetString(PyExc_SystemError, wrong);

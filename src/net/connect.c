@@ -10,7 +10,7 @@
 /* ---- auditing ---------------------------------------------------------------------------- */
 
 typedef struct audited {
-    ml_base *loop;
+    ml_aioloop *loop;
     PyObject *sock; /* made if there is a hook, who then finds what stock asyncio shows it */
     int fd, family;
 } audited;
@@ -30,7 +30,7 @@ make_socket(void *data)
  * OSError(EBADF) if it closed or detached the socket: then *fd, which is no longer ours, becomes
  * -1. */
 static int
-audit(ml_base *loop, int *fd, int family, PyObject *address)
+audit(ml_aioloop *loop, int *fd, int family, PyObject *address)
 {
     audited self = {.loop = loop, .fd = *fd, .family = family};
     int rc = PySys_Audit("socket.connect", "O&O", make_socket, &self, address);
@@ -75,12 +75,12 @@ literal(PyObject *host, PyObject *port, ml_small_addr *to, socklen_t *to_len)
 /* _connect(host, port): a SockOp to await; None if the host may be a name, or if sockets are made
  * by a class whose methods have to be called. */
 PyObject *
-ml_connect_literal(ml_base *self, PyObject *const *args, Py_ssize_t nargs)
+ml_connect_literal(ml_aioloop *self, PyObject *const *args, Py_ssize_t nargs)
 {
     ml_small_addr to;
     socklen_t to_len = 0;
 
-    if (ml_count_args("_connect", nargs, 2) < 0 || ml_base_check_closed(self) < 0) {
+    if (ml_count_args("_connect", nargs, 2) < 0 || ml_aioloop_check_closed(self) < 0) {
         return NULL;
     }
     if (!ml_makes_plain(self->state)) {
@@ -113,7 +113,7 @@ ml_connect_literal(ml_base *self, PyObject *const *args, Py_ssize_t nargs)
 /* _connected(op, protocol, waiter, context): a StreamTransport over the socket that `op` connected.
  */
 PyObject *
-ml_connect_transport(ml_base *self, PyObject *const *args, Py_ssize_t nargs)
+ml_connect_transport(ml_aioloop *self, PyObject *const *args, Py_ssize_t nargs)
 {
     if (ml_count_args("_connected", nargs, 4) < 0) {
         return NULL;

@@ -73,8 +73,8 @@ handle_failure(ml_datagram *self, const char *message)
     if (call_error_received(self) == 0) {
         return 0;
     }
-    return ml_base_handle_error(base->loop, "Exception in callback error_received()",
-                                (PyObject *)self, base->protocol);
+    return ml_aioloop_handle_error(base->loop, "Exception in callback error_received()",
+                                   (PyObject *)self, base->protocol);
 }
 
 /* ---- receiving ----------------------------------------------------------------------------- */
@@ -91,10 +91,10 @@ most(const ml_datagram *self)
 static int
 receive(ml_datagram *self, PyObject **data, PyObject **address)
 {
-    ml_base *loop = self->transport.loop;
+    ml_aioloop *loop = self->transport.loop;
     struct sockaddr_storage from;
     socklen_t from_len = sizeof(from);
-    char *scratch = ml_base_scratch(loop);
+    char *scratch = ml_aioloop_scratch(loop);
 
     if (scratch == NULL ||
         (self->senders == NULL && (self->senders = ml_addr_cache_new()) == NULL)) {
@@ -164,8 +164,8 @@ receive_one(ml_datagram *self)
     Py_DECREF(data);
     Py_DECREF(address);
     if (result == NULL) {
-        got = ml_base_handle_error(base->loop, "Exception in callback datagram_received()",
-                                   (PyObject *)self, protocol) < 0
+        got = ml_aioloop_handle_error(base->loop, "Exception in callback datagram_received()",
+                                      (PyObject *)self, protocol) < 0
                   ? -1
                   : 1;
     }
@@ -217,7 +217,7 @@ send_one(ml_datagram *self, PyObject *object, const void *data, size_t size, PyO
     socklen_t to_len;
     ssize_t sent;
 
-    ml_base_touch(base->loop); /* who answers may do so at once */
+    ml_aioloop_touch(base->loop); /* who answers may do so at once */
     if (self->connected && (self->named || address == Py_None)) {
         sent = ml_sock_send(base->stream.fd, data, size);
     }
@@ -422,7 +422,7 @@ find_peer(ml_datagram *self)
 }
 
 PyObject *
-ml_make_datagram_transport(ml_base *loop, PyObject *args, PyObject *kwargs)
+ml_make_datagram_transport(ml_aioloop *loop, PyObject *args, PyObject *kwargs)
 {
     static char *keywords[] = {"sock", "protocol", "address", "waiter", "extra", NULL};
     ml_transport_args made = {0};
@@ -435,7 +435,7 @@ ml_make_datagram_transport(ml_base *loop, PyObject *args, PyObject *kwargs)
     }
     int has_address = PyObject_IsTrue(address);
     int fd = has_address < 0 ? -1 : ml_fd_from_object(made.sock);
-    if (fd < 0 || ml_base_check_fd(loop, made.sock, fd) < 0) {
+    if (fd < 0 || ml_aioloop_check_fd(loop, made.sock, fd) < 0) {
         return NULL;
     }
     int family = ml_sock_family(fd);

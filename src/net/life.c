@@ -44,7 +44,7 @@ close_descriptor(ml_transport *self)
         ml_transport_remember_addr(self, ADDR_LOCAL); /* asked afterwards, it is gone */
     }
     ml_stream_detach(&self->stream);
-    ml_base_unset_transport(self->loop, fd, (PyObject *)self);
+    ml_aioloop_unset_transport(self->loop, fd, (PyObject *)self);
     if (self->sock == NULL) {
         close(fd);
         return;
@@ -112,7 +112,7 @@ vanish(ml_transport *self)
 static int
 tell_lost(ml_transport *self, PyObject *protocol, PyObject *exc)
 {
-    ml_base *loop = self->loop;
+    ml_aioloop *loop = self->loop;
     PyObject *context = ml_context_enter(loop, &self->context);
     PyObject *result = NULL;
 
@@ -126,8 +126,8 @@ tell_lost(ml_transport *self, PyObject *protocol, PyObject *exc)
         }
     }
     if (result == NULL) {
-        return ml_base_handle_error(loop, "Exception in callback connection_lost()",
-                                    (PyObject *)self, protocol);
+        return ml_aioloop_handle_error(loop, "Exception in callback connection_lost()",
+                                       (PyObject *)self, protocol);
     }
     Py_DECREF(result);
     return 0;
@@ -147,7 +147,7 @@ ml_transport_run_lost(ml_ready *ready)
     Py_XDECREF(exc);
     rc = vanish(self);
     if (rc < 0) {
-        rc = ml_base_handle_error(self->loop, "Server._detach() failed", (PyObject *)self, NULL);
+        rc = ml_aioloop_handle_error(self->loop, "Server._detach() failed", (PyObject *)self, NULL);
     }
     return ml_raise_again(raised, rc, (PyObject *)self);
 }
@@ -157,10 +157,10 @@ static int
 lose(ml_transport *self, PyObject *exc)
 {
     assert(!PyErr_Occurred());
-    if (ml_base_check_closed(self->loop) < 0) {
+    if (ml_aioloop_check_closed(self->loop) < 0) {
         return -1; /* nobody will call connection_lost(), as with stock asyncio */
     }
-    if (ml_base_push_ready(self->loop, &self->lost) < 0) {
+    if (ml_aioloop_push_ready(self->loop, &self->lost) < 0) {
         return -1;
     }
     become(self, ML_LOST_SCHEDULED);
@@ -235,7 +235,7 @@ ml_transport_log(ml_transport *self, const char *name)
     }
     PyObject *done = ml_diagnose(self->loop->state, name, "(O)", self);
     if (done == NULL) {
-        return ml_base_handle_error(self->loop, "logging failed", (PyObject *)self, NULL);
+        return ml_aioloop_handle_error(self->loop, "logging failed", (PyObject *)self, NULL);
     }
     Py_DECREF(done);
     return 0;
@@ -252,7 +252,7 @@ static int
 tell_failure(ml_transport *self, const char *message, bool report)
 {
     if (report) {
-        return ml_base_handle_error(self->loop, message, (PyObject *)self, self->protocol);
+        return ml_aioloop_handle_error(self->loop, message, (PyObject *)self, self->protocol);
     }
     PyObject *exc = ml_take_exception();
     PyObject *done = self->loop->debug ? ml_diagnose(self->loop->state, "connection_error", "(OsO)",
@@ -260,7 +260,7 @@ tell_failure(ml_transport *self, const char *message, bool report)
                                        : Py_NewRef(Py_None);
     Py_DECREF(exc);
     if (done == NULL) {
-        return ml_base_handle_error(self->loop, message, (PyObject *)self, self->protocol);
+        return ml_aioloop_handle_error(self->loop, message, (PyObject *)self, self->protocol);
     }
     Py_DECREF(done);
     return 0;
@@ -307,7 +307,7 @@ ml_transport_forsake(ml_transport *self)
     int fd = self->stream.fd;
 
     ml_stream_detach(&self->stream);
-    ml_base_unset_transport(self->loop, fd, (PyObject *)self);
+    ml_aioloop_unset_transport(self->loop, fd, (PyObject *)self);
     ml_raise(exc);
     return ml_transport_fatal(self, "The socket of a transport was closed behind its back");
 }
@@ -340,9 +340,9 @@ ml_transport_check_owned(ml_transport *self)
 }
 
 int
-ml_transport_claim(ml_base *loop, int fd)
+ml_transport_claim(ml_aioloop *loop, int fd)
 {
-    PyObject *stale = ml_base_transport_of(loop, fd);
+    PyObject *stale = ml_aioloop_transport_of(loop, fd);
 
     if (stale == NULL) {
         return 0;

@@ -7,7 +7,7 @@
 
 typedef struct ml_listener {
     PyObject_HEAD
-    ml_base *loop;
+    ml_aioloop *loop;
     PyObject *sock, *factory, *server;
     PyObject *context;   /* connections run in copies of it; NULL: of the current one */
     PyObject *wrap;      /* None, or called with (socket, context) instead: TLS */
@@ -35,7 +35,7 @@ listener_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     }
     ml_listener *self = (ml_listener *)type->tp_alloc(type, 0);
     if (self != NULL) {
-        self->loop = (ml_base *)Py_NewRef(loop);
+        self->loop = (ml_aioloop *)Py_NewRef(loop);
         self->sock = Py_NewRef(sock);
         self->factory = Py_NewRef(factory);
         self->server = server == Py_None ? NULL : Py_NewRef(server);
@@ -129,8 +129,8 @@ connected(ml_listener *self, int fd, const struct sockaddr *peer, socklen_t peer
         if (context == NULL || PyContext_Enter(context) < 0) {
             Py_XDECREF(context);
             close(fd);
-            return ml_base_handle_error(self->loop, "cannot enter the server's context", NULL,
-                                        NULL);
+            return ml_aioloop_handle_error(self->loop, "cannot enter the server's context", NULL,
+                                           NULL);
         }
     }
     PyObject *transport = make_transport(self, fd, context, peer, peer_len);
@@ -145,7 +145,7 @@ connected(ml_listener *self, int fd, const struct sockaddr *peer, socklen_t peer
         Py_DECREF(context);
     }
     if (transport == NULL) {
-        return ml_base_handle_error(
+        return ml_aioloop_handle_error(
             self->loop, "Error on transport creation for incoming connection", NULL, NULL);
     }
     if (self->loop->debug && self->wrap == NULL) { /* with TLS it is not a transport yet */

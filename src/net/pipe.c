@@ -16,8 +16,8 @@ read_eof(ml_transport *self)
     }
     PyObject *result = ml_transport_call(self, self->loop->state->str.eof_received, NULL);
     if (result == NULL) {
-        return ml_base_handle_error(self->loop, "Exception in callback eof_received()",
-                                    (PyObject *)self, self->protocol);
+        return ml_aioloop_handle_error(self->loop, "Exception in callback eof_received()",
+                                       (PyObject *)self, self->protocol);
     }
     Py_DECREF(result);
     return 0;
@@ -27,7 +27,7 @@ read_eof(ml_transport *self)
 static int
 receiver_failed(ml_transport *self, const char *message)
 {
-    return ml_base_handle_error(self->loop, message, (PyObject *)self, self->protocol);
+    return ml_aioloop_handle_error(self->loop, message, (PyObject *)self, self->protocol);
 }
 
 /* EIO is how a terminal says that its other end is gone, and no byte is lost: the end, as of a
@@ -91,7 +91,7 @@ static const ml_transport_kind write_kind = {
 
 /* A transport for the file object, or NULL; *type is its file type. */
 static ml_transport *
-make(ml_base *loop, PyTypeObject *class, const ml_transport_kind *kind, const char *refused,
+make(ml_aioloop *loop, PyTypeObject *class, const ml_transport_kind *kind, const char *refused,
      PyObject *args, PyObject *kwargs, int *type)
 {
     static char *keywords[] = {"pipe", "protocol", "waiter", "extra", NULL};
@@ -131,13 +131,13 @@ make(ml_base *loop, PyTypeObject *class, const ml_transport_kind *kind, const ch
 }
 
 PyObject *
-ml_make_read_pipe_transport(ml_base *loop, PyObject *args, PyObject *kwargs)
+ml_make_read_pipe_transport(ml_aioloop *loop, PyObject *args, PyObject *kwargs)
 {
     int type;
     ml_transport *self = make(loop, loop->state->ReadPipeTransport, &read_kind,
                               "Pipe transport is for pipes/sockets only.", args, kwargs, &type);
 
-    if (self != NULL && ml_base_drop_reader(loop, self->stream.fd) < 0) {
+    if (self != NULL && ml_aioloop_drop_reader(loop, self->stream.fd) < 0) {
         ml_transport_forgo(self);
         return NULL;
     }
@@ -145,7 +145,7 @@ ml_make_read_pipe_transport(ml_base *loop, PyObject *args, PyObject *kwargs)
 }
 
 PyObject *
-ml_make_write_pipe_transport(ml_base *loop, PyObject *args, PyObject *kwargs)
+ml_make_write_pipe_transport(ml_aioloop *loop, PyObject *args, PyObject *kwargs)
 {
     int type;
     ml_transport *self = make(loop, loop->state->WritePipeTransport, &write_kind,
@@ -157,8 +157,8 @@ ml_make_write_pipe_transport(ml_base *loop, PyObject *args, PyObject *kwargs)
     }
     /* What a terminal has to read is not ours, and does not say that it was closed. */
     self->reading_paused = type == S_IFCHR;
-    if (ml_base_drop_writer(loop, self->stream.fd) < 0 ||
-        (!self->reading_paused && ml_base_drop_reader(loop, self->stream.fd) < 0)) {
+    if (ml_aioloop_drop_writer(loop, self->stream.fd) < 0 ||
+        (!self->reading_paused && ml_aioloop_drop_reader(loop, self->stream.fd) < 0)) {
         ml_transport_forgo(self);
         return NULL;
     }

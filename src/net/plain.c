@@ -93,14 +93,14 @@ ml_plain_socket(ml_state *state, int family, int type, int proto, int fd)
 }
 
 PyObject *
-ml_base_is_plain(ml_base *self, PyObject *sock)
+ml_aioloop_is_plain(ml_aioloop *self, PyObject *sock)
 {
     return PyBool_FromLong(ml_is_plain(self->state, sock));
 }
 
 /* In debug mode a socket that would block is refused, by stock asyncio's functions. */
 static bool
-can_try(ml_base *self, PyObject *sock)
+can_try(ml_aioloop *self, PyObject *sock)
 {
     if (!ml_is_plain(self->state, sock)) {
         return false;
@@ -116,13 +116,13 @@ can_try(ml_base *self, PyObject *sock)
 }
 
 PyObject *
-ml_base_can_try(ml_base *self, PyObject *sock)
+ml_aioloop_can_try(ml_aioloop *self, PyObject *sock)
 {
     return PyBool_FromLong(can_try(self, sock));
 }
 
 PyObject *
-ml_base_can_try_accept(ml_base *self, PyObject *sock)
+ml_aioloop_can_try_accept(ml_aioloop *self, PyObject *sock)
 {
     return PyBool_FromLong(can_try(self, sock) && ml_makes_plain(self->state));
 }

@@ -221,7 +221,7 @@ tell(ml_stream *stream, PyObject *method, const char *failed)
     }
     PyObject *result = ml_transport_call(self, method, NULL);
     if (result == NULL) {
-        return ml_base_handle_error(self->loop, failed, (PyObject *)self, self->protocol);
+        return ml_aioloop_handle_error(self->loop, failed, (PyObject *)self, self->protocol);
     }
     Py_DECREF(result);
     return 0;
@@ -262,8 +262,8 @@ ml_transport_drained(ml_stream *stream)
     int failed = self->eof_sent ? ml_sock_shutdown_write(stream->fd) : 0;
     if (failed < 0) { /* write_eof() would have raised it */
         ml_os_error(-failed);
-        if (ml_base_handle_error(self->loop, "shutdown() after write_eof() failed",
-                                 (PyObject *)self, self->protocol) < 0) {
+        if (ml_aioloop_handle_error(self->loop, "shutdown() after write_eof() failed",
+                                    (PyObject *)self, self->protocol) < 0) {
             return -1;
         }
     }

@@ -20,10 +20,10 @@
 #define JOIN_FROM 16384
 
 char *
-ml_recv_room(ml_base *loop, size_t size, PyObject **block)
+ml_recv_room(ml_aioloop *loop, size_t size, PyObject **block)
 {
     if (size <= ML_SCRATCH_SIZE) {
-        return ml_base_scratch(loop);
+        return ml_aioloop_scratch(loop);
     }
     *block = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size);
     return *block ? PyBytes_AS_STRING(*block) : NULL;
@@ -60,9 +60,9 @@ ml_recv_stream(const ml_calls *calls, int fd, char *buffer, size_t size, size_t 
 /* Into the scratch block, which nobody else has seen: it becomes the result, cut to what was read,
  * where the block is mostly full. */
 static PyObject *
-recv_large(ml_base *loop, const ml_calls *calls, int fd, size_t expected, int *later, int *error)
+recv_large(ml_aioloop *loop, const ml_calls *calls, int fd, size_t expected, int *later, int *error)
 {
-    char *scratch = ml_base_scratch(loop);
+    char *scratch = ml_aioloop_scratch(loop);
 
     if (scratch == NULL) {
         return NULL;
@@ -81,7 +81,7 @@ recv_large(ml_base *loop, const ml_calls *calls, int fd, size_t expected, int *l
 
 /* One call, for all of `limit`: what is left of a message is lost. */
 static PyObject *
-recv_message(ml_base *loop, const ml_calls *calls, int fd, size_t limit, int *error)
+recv_message(ml_aioloop *loop, const ml_calls *calls, int fd, size_t limit, int *error)
 {
     PyObject *block = NULL, *bytes = NULL;
     char *target = ml_recv_room(loop, limit, &block);
@@ -126,7 +126,7 @@ least(size_t one, size_t two)
 }
 
 PyObject *
-ml_recv_bytes(ml_base *loop, const ml_calls *calls, int fd, size_t limit, size_t expected,
+ml_recv_bytes(ml_aioloop *loop, const ml_calls *calls, int fd, size_t limit, size_t expected,
               int *later, int *error)
 {
     if (calls->messages) {
@@ -143,7 +143,7 @@ ml_recv_bytes(ml_base *loop, const ml_calls *calls, int fd, size_t limit, size_t
 }
 
 PyObject *
-ml_recv_once(ml_base *loop, int fd, size_t limit, int *error)
+ml_recv_once(ml_aioloop *loop, int fd, size_t limit, int *error)
 {
     int available = limit > COPY_BELOW ? ml_sock_available(fd) : 0;
 

@@ -6,8 +6,8 @@
 void
 ml_transport_share(ml_transport *self)
 {
-    ml_base_share_transport(self->loop, self->stream.fd, (PyObject *)self,
-                            self->empty_waiter != NULL || ml_transport_is_closing(self));
+    ml_aioloop_share_transport(self->loop, self->stream.fd, (PyObject *)self,
+                               self->empty_waiter != NULL || ml_transport_is_closing(self));
 }
 
 void
@@ -50,7 +50,7 @@ ml_transport_py_make_empty_waiter(ml_transport *self, PyObject *Py_UNUSED(unused
         return NULL;
     }
     if (ml_transport_try_now(self) < 0 ||
-        !(self->empty_waiter = ml_base_create_future(self->loop, NULL))) {
+        !(self->empty_waiter = ml_aioloop_create_future(self->loop, NULL))) {
         return NULL;
     }
     ml_transport_share(self);
@@ -65,7 +65,7 @@ ml_transport_py_make_empty_waiter(ml_transport *self, PyObject *Py_UNUSED(unused
 PyObject *
 ml_transport_py_make_lost_waiter(ml_transport *self, PyObject *Py_UNUSED(unused))
 {
-    PyObject *waiter = ml_base_create_future(self->loop, NULL);
+    PyObject *waiter = ml_aioloop_create_future(self->loop, NULL);
 
     if (waiter == NULL) {
         return NULL;

@@ -39,7 +39,7 @@ blocked_error(bool *again)
 }
 
 static PyObject *
-attempt_recv(ml_base *loop, ml_request *self, bool *again)
+attempt_recv(ml_aioloop *loop, ml_request *self, bool *again)
 {
     int error = 0;
     if (self->size == 0) { /* as the socket module: nothing to wait for */
@@ -73,7 +73,7 @@ static int export(ml_request *self, Py_buffer *view)
 }
 
 static PyObject *
-attempt_recv_into(ml_base *Py_UNUSED(loop), ml_request *self, bool *again)
+attempt_recv_into(ml_aioloop *Py_UNUSED(loop), ml_request *self, bool *again)
 {
     Py_buffer view;
 
@@ -87,7 +87,7 @@ attempt_recv_into(ml_base *Py_UNUSED(loop), ml_request *self, bool *again)
 
 /* For address families that only the socket module can print. */
 static PyObject *
-attempt_recvfrom_python(ml_base *Py_UNUSED(loop), ml_request *self, bool *again)
+attempt_recvfrom_python(ml_aioloop *Py_UNUSED(loop), ml_request *self, bool *again)
 {
     PyObject *result =
         self->data ? PyObject_CallMethod(self->sock, "recvfrom_into", "On", self->data,
@@ -98,7 +98,7 @@ attempt_recvfrom_python(ml_base *Py_UNUSED(loop), ml_request *self, bool *again)
 }
 
 static PyObject *
-attempt_recvfrom(ml_base *loop, ml_request *self, bool *again)
+attempt_recvfrom(ml_aioloop *loop, ml_request *self, bool *again)
 {
     int family = ml_sock_family(self->fd);
 
@@ -129,7 +129,7 @@ attempt_recvfrom(ml_base *loop, ml_request *self, bool *again)
 }
 
 static PyObject *
-attempt_recvfrom_into(ml_base *loop, ml_request *self, bool *again)
+attempt_recvfrom_into(ml_aioloop *loop, ml_request *self, bool *again)
 {
     int family = ml_sock_family(self->fd);
 
@@ -158,7 +158,7 @@ attempt_recvfrom_into(ml_base *loop, ml_request *self, bool *again)
 /* One call for each readiness: a short write means full, and who reads as fast as this writes shall
  * not keep the loop. */
 static PyObject *
-attempt_sendall(ml_base *Py_UNUSED(loop), ml_request *self, bool *again)
+attempt_sendall(ml_aioloop *Py_UNUSED(loop), ml_request *self, bool *again)
 {
     size_t left = (size_t)self->buffer.len - self->done;
     ssize_t sent = ml_sock_send(self->fd, (char *)self->buffer.buf + self->done, left);
@@ -176,7 +176,7 @@ attempt_sendall(ml_base *Py_UNUSED(loop), ml_request *self, bool *again)
 
 /* The socket module parses the address; EAGAIN is rare enough to come as an exception. */
 static PyObject *
-attempt_sendto(ml_base *Py_UNUSED(loop), ml_request *self, bool *again)
+attempt_sendto(ml_aioloop *Py_UNUSED(loop), ml_request *self, bool *again)
 {
     PyObject *sent = PyObject_CallMethod(self->sock, "sendto", "OO", self->data, self->address);
 
@@ -184,7 +184,7 @@ attempt_sendto(ml_base *Py_UNUSED(loop), ml_request *self, bool *again)
 }
 
 static PyObject *
-attempt_accept(ml_base *loop, ml_request *self, bool *again)
+attempt_accept(ml_aioloop *loop, ml_request *self, bool *again)
 {
     struct sockaddr_storage peer;
     socklen_t peer_len = sizeof(peer);
@@ -215,7 +215,7 @@ attempt_accept(ml_base *loop, ml_request *self, bool *again)
 
 /* What became of a connection: None, or the error that stock asyncio raises. */
 static PyObject *
-attempt_outcome(ml_base *Py_UNUSED(loop), ml_request *self, bool *Py_UNUSED(again))
+attempt_outcome(ml_aioloop *Py_UNUSED(loop), ml_request *self, bool *Py_UNUSED(again))
 {
     int error = self->error;
 
@@ -232,7 +232,7 @@ attempt_outcome(ml_base *Py_UNUSED(loop), ml_request *self, bool *Py_UNUSED(agai
 }
 
 static PyObject *
-attempt_connected(ml_base *loop, ml_request *self, bool *again)
+attempt_connected(ml_aioloop *loop, ml_request *self, bool *again)
 {
     self->error = ml_sock_error(self->fd);
     if (would_block(self->error)) {
@@ -265,7 +265,7 @@ connect_goes_on(void)
 }
 
 static PyObject *
-attempt_connect(ml_base *Py_UNUSED(loop), ml_request *self, bool *again)
+attempt_connect(ml_aioloop *Py_UNUSED(loop), ml_request *self, bool *again)
 {
     PyObject *result = PyObject_CallMethod(self->sock, "connect", "(O)", self->address);
 
@@ -280,7 +280,7 @@ attempt_connect(ml_base *Py_UNUSED(loop), ml_request *self, bool *again)
 
 static int
 prepare(ml_request *self, PyObject *sock, int events,
-        PyObject *(*attempt)(ml_base *, ml_request *, bool *))
+        PyObject *(*attempt)(ml_aioloop *, ml_request *, bool *))
 {
     self->fd = ml_fd_from_object(sock);
     if (self->fd < 0) {
@@ -314,7 +314,7 @@ size_argument(PyObject *object, size_t *size)
 
 /* (sock, n) */
 PyObject *
-ml_sockop_recv(ml_base *self, PyObject *const *args, Py_ssize_t nargs)
+ml_sockop_recv(ml_aioloop *self, PyObject *const *args, Py_ssize_t nargs)
 {
     ml_request asked = {0};
 
@@ -327,7 +327,7 @@ ml_sockop_recv(ml_base *self, PyObject *const *args, Py_ssize_t nargs)
 
 /* (sock, n) */
 PyObject *
-ml_sockop_recvfrom(ml_base *self, PyObject *const *args, Py_ssize_t nargs)
+ml_sockop_recvfrom(ml_aioloop *self, PyObject *const *args, Py_ssize_t nargs)
 {
     ml_request asked = {0};
 
@@ -341,8 +341,8 @@ ml_sockop_recvfrom(ml_base *self, PyObject *const *args, Py_ssize_t nargs)
 
 /* For a call with the program's data or buffer. */
 static PyObject *
-with_data(ml_base *self, ml_request *asked, PyObject *sock, PyObject *data, int events,
-          PyObject *(*attempt)(ml_base *, ml_request *, bool *))
+with_data(ml_aioloop *self, ml_request *asked, PyObject *sock, PyObject *data, int events,
+          PyObject *(*attempt)(ml_aioloop *, ml_request *, bool *))
 {
     if (prepare(asked, sock, events, attempt) < 0) {
         ml_request_clear(asked);
@@ -354,7 +354,7 @@ with_data(ml_base *self, ml_request *asked, PyObject *sock, PyObject *data, int 
 
 /* (sock, buffer) */
 PyObject *
-ml_sockop_recv_into(ml_base *self, PyObject *const *args, Py_ssize_t nargs)
+ml_sockop_recv_into(ml_aioloop *self, PyObject *const *args, Py_ssize_t nargs)
 {
     ml_request asked = {0};
 
@@ -366,7 +366,7 @@ ml_sockop_recv_into(ml_base *self, PyObject *const *args, Py_ssize_t nargs)
 
 /* (sock, buffer, nbytes) */
 PyObject *
-ml_sockop_recvfrom_into(ml_base *self, PyObject *const *args, Py_ssize_t nargs)
+ml_sockop_recvfrom_into(ml_aioloop *self, PyObject *const *args, Py_ssize_t nargs)
 {
     ml_request asked = {0};
 
@@ -379,7 +379,7 @@ ml_sockop_recvfrom_into(ml_base *self, PyObject *const *args, Py_ssize_t nargs)
 
 /* (sock, data) */
 PyObject *
-ml_sockop_sendall(ml_base *self, PyObject *const *args, Py_ssize_t nargs)
+ml_sockop_sendall(ml_aioloop *self, PyObject *const *args, Py_ssize_t nargs)
 {
     ml_request asked = {0};
 
@@ -392,7 +392,7 @@ ml_sockop_sendall(ml_base *self, PyObject *const *args, Py_ssize_t nargs)
 
 /* (sock, data, address) */
 PyObject *
-ml_sockop_sendto(ml_base *self, PyObject *const *args, Py_ssize_t nargs)
+ml_sockop_sendto(ml_aioloop *self, PyObject *const *args, Py_ssize_t nargs)
 {
     ml_request asked = {0};
 
@@ -405,7 +405,7 @@ ml_sockop_sendto(ml_base *self, PyObject *const *args, Py_ssize_t nargs)
 
 /* (sock,) */
 PyObject *
-ml_sockop_accept(ml_base *self, PyObject *const *args, Py_ssize_t nargs)
+ml_sockop_accept(ml_aioloop *self, PyObject *const *args, Py_ssize_t nargs)
 {
     ml_request asked = {0};
 
@@ -418,7 +418,7 @@ ml_sockop_accept(ml_base *self, PyObject *const *args, Py_ssize_t nargs)
 
 /* (sock, address) */
 PyObject *
-ml_sockop_connect(ml_base *self, PyObject *const *args, Py_ssize_t nargs)
+ml_sockop_connect(ml_aioloop *self, PyObject *const *args, Py_ssize_t nargs)
 {
     ml_request asked = {0};
 
@@ -445,7 +445,7 @@ look_again(ml_request *asked, const struct sockaddr *to, socklen_t to_len)
 }
 
 PyObject *
-ml_sockop_connect_to(ml_base *self, int fd, const struct sockaddr *to, socklen_t to_len,
+ml_sockop_connect_to(ml_aioloop *self, int fd, const struct sockaddr *to, socklen_t to_len,
                      PyObject *address)
 {
     ml_request asked = {.attempt = attempt_connected,

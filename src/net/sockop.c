@@ -7,7 +7,7 @@
 
 typedef struct ml_sockop {
     PyObject_HEAD
-    ml_base *loop;
+    ml_aioloop *loop;
     PyObject *future;
     PyObject *waiting; /* the future's iterator, once awaited */
     ml_request request;
@@ -53,7 +53,7 @@ op_event(struct ev_loop *Py_UNUSED(loop), ev_io *ev, int revents)
         self->request.owned = false; /* the number will be somebody else's */
         return;
     }
-    ml_base_got_ready(self->loop, &self->ready);
+    ml_aioloop_got_ready(self->loop, &self->ready);
 }
 
 static int
@@ -75,8 +75,8 @@ settle(ml_sockop *self, PyObject *future, PyObject *result)
         Py_DECREF(exc);
     }
     if (outcome == NULL) {
-        return ml_base_handle_error(self->loop, "a socket operation could not be completed", NULL,
-                                    NULL);
+        return ml_aioloop_handle_error(self->loop, "a socket operation could not be completed",
+                                       NULL, NULL);
     }
     Py_DECREF(outcome);
     return 0;
@@ -109,7 +109,7 @@ try_again(ml_sockop *self, PyObject *sock, PyObject *future)
     Py_XDECREF(done);
     if (is_done) {
         stop(self);
-        return is_done < 0 ? ml_base_handle_error(self->loop, "Future.done() failed", NULL, NULL)
+        return is_done < 0 ? ml_aioloop_handle_error(self->loop, "Future.done() failed", NULL, NULL)
                            : 0;
     }
     if (!is_waiting(self)) {
@@ -141,7 +141,7 @@ op_run(ml_ready *ready)
 }
 
 PyObject *
-ml_sockop_new(ml_base *loop, ml_request *asked)
+ml_sockop_new(ml_aioloop *loop, ml_request *asked)
 {
     PyTypeObject *type = loop->state->SockOp;
     ml_sockop *self = (ml_sockop *)type->tp_alloc(type, 0);
@@ -150,32 +150,32 @@ ml_sockop_new(ml_base *loop, ml_request *asked)
         ml_request_clear(asked);
         return NULL;
     }
-    self->loop = (ml_base *)Py_NewRef((PyObject *)loop);
+    self->loop = (ml_aioloop *)Py_NewRef((PyObject *)loop);
     self->request = *asked;
     self->connected = -1;
     self->ready = (ml_ready){.run = op_run, .owner = (PyObject *)self};
     ml_held_init(&self->held, (PyObject *)self, op_event, asked->fd);
-    self->future = ml_base_create_future(loop, NULL);
-    if (self->future == NULL || ml_base_check_closed(loop) < 0 || ml_reserve_check() < 0 ||
-        (asked->settled ? ml_base_push_ready(loop, &self->ready)
+    self->future = ml_aioloop_create_future(loop, NULL);
+    if (self->future == NULL || ml_aioloop_check_closed(loop) < 0 || ml_reserve_check() < 0 ||
+        (asked->settled ? ml_aioloop_push_ready(loop, &self->ready)
                         : ml_held_watch(&self->held, loop, asked->events)) < 0) {
         Py_DECREF(self);
         return NULL;
     }
-    ml_base_touch(loop);
+    ml_aioloop_touch(loop);
     return (PyObject *)self;
 }
 
 PyObject *
-ml_sockop_try(ml_base *loop, ml_request *asked)
+ml_sockop_try(ml_aioloop *loop, ml_request *asked)
 {
     bool again = false;
     PyObject *result = NULL;
 
-    if (ml_base_check_closed(loop) == 0) {
+    if (ml_aioloop_check_closed(loop) == 0) {
         result = asked->attempt(loop, asked, &again);
     }
-    if (again && ml_base_check_fd(loop, asked->sock, asked->fd) == 0) {
+    if (again && ml_aioloop_check_fd(loop, asked->sock, asked->fd) == 0) {
         return ml_sockop_new(loop, asked);
     }
     ml_request_clear(asked);

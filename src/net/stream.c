@@ -23,7 +23,7 @@ stream_event(struct ev_loop *Py_UNUSED(loop), ev_io *ev, int revents)
     if (revents & EV_ERROR) { /* somebody closed the descriptor, or no memory to watch it */
         int error = ml_fdw_error(stream->loop->ev, &stream->held.fdw);
         stream->refused = error ? error : EIO;
-        ml_base_got_ready(stream->loop, &stream->ready);
+        ml_aioloop_got_ready(stream->loop, &stream->ready);
         return;
     }
     /* While data comes all the time there is a poll between a pause and its end. */
@@ -35,7 +35,7 @@ stream_event(struct ev_loop *Py_UNUSED(loop), ev_io *ev, int revents)
     }
     if (revents & events) {
         stream->revents |= revents;
-        ml_base_got_ready(stream->loop, &stream->ready);
+        ml_aioloop_got_ready(stream->loop, &stream->ready);
     }
 }
 
@@ -46,7 +46,7 @@ stream_after(ml_after *after)
 }
 
 void
-ml_stream_init(ml_stream *stream, ml_base *loop, PyObject *owner, int fd, const ml_sink *sink,
+ml_stream_init(ml_stream *stream, ml_aioloop *loop, PyObject *owner, int fd, const ml_sink *sink,
                const ml_calls *calls, int (*run)(ml_ready *))
 {
     *stream = (ml_stream){.loop = loop,
@@ -253,7 +253,7 @@ static void
 note_sending(ml_stream *stream)
 {
     stream->step = stream->loop->step;
-    ml_base_touch(stream->loop);
+    ml_aioloop_touch(stream->loop);
 }
 
 /* Sends until the queue is empty or the socket takes no more; an errno value on failure. */

@@ -36,7 +36,7 @@ typedef struct ml_chunk {
 struct ml_stream {
     ml_held held; /* while it is watched the loop keeps its owner */
     ml_ready ready;
-    ml_base *loop; /* borrowed from the owner */
+    ml_aioloop *loop; /* borrowed from the owner */
     const ml_sink *sink;
     const ml_calls *calls;
     ml_chunk *queue; /* a ring would save moves that do not happen: it is mostly emptied whole */
@@ -57,8 +57,8 @@ struct ml_stream {
     bool paused;      /* sink->pause was called */
 };
 
-void ml_stream_init(ml_stream *stream, ml_base *loop, PyObject *owner, int fd, const ml_sink *sink,
-                    const ml_calls *calls, int (*run)(ml_ready *));
+void ml_stream_init(ml_stream *stream, ml_aioloop *loop, PyObject *owner, int fd,
+                    const ml_sink *sink, const ml_calls *calls, int (*run)(ml_ready *));
 /* Wants to read. -1 with MemoryError. */
 int ml_stream_read(ml_stream *stream);
 /* Does not want to. The kernel is told when something arrives a second time: who pauses resumes

@@ -9,7 +9,7 @@
 static int
 complete_waiter(ml_transport *self)
 {
-    ml_base *loop = self->loop;
+    ml_aioloop *loop = self->loop;
     PyObject *waiter = self->waiter;
 
     self->waiter = NULL;
@@ -25,9 +25,9 @@ complete_waiter(ml_transport *self)
         Py_XDECREF(result);
     }
     Py_DECREF(waiter);
-    return is_done < 0
-               ? ml_base_handle_error(loop, "a transport's waiter failed", (PyObject *)self, NULL)
-               : 0;
+    return is_done < 0 ? ml_aioloop_handle_error(loop, "a transport's waiter failed",
+                                                 (PyObject *)self, NULL)
+                       : 0;
 }
 
 static int
@@ -63,8 +63,8 @@ in_context(ml_ready *ready, int (*work)(ml_transport *))
     PyObject *context = ml_context_enter(self->loop, &self->context);
 
     if (context == NULL) {
-        return ml_base_handle_error(self->loop, "cannot enter the context of a transport",
-                                    (PyObject *)self, self->protocol);
+        return ml_aioloop_handle_error(self->loop, "cannot enter the context of a transport",
+                                       (PyObject *)self, self->protocol);
     }
     int rc = work(self);
     ml_context_leave(self->loop, &self->context, context);
@@ -85,14 +85,14 @@ start(ml_transport *self)
     if (self->life == ML_GONE) { /* the collector took it and its loop, which is run all the same */
         return 0;
     }
-    ml_base *loop = self->loop;
+    ml_aioloop *loop = self->loop;
     PyObject *protocol = Py_NewRef(self->protocol), *left = NULL;
 
     ml_transport_opened(self);
     PyObject *result =
         PyObject_CallMethodOneArg(protocol, loop->state->str.connection_made, (PyObject *)self);
-    if (result == NULL && ml_base_handle_error(loop, "Exception in callback connection_made()",
-                                               (PyObject *)self, protocol) < 0) {
+    if (result == NULL && ml_aioloop_handle_error(loop, "Exception in callback connection_made()",
+                                                  (PyObject *)self, protocol) < 0) {
         left = ml_take_exception();
     }
     Py_XDECREF(result);
@@ -128,7 +128,7 @@ none_is_null(PyObject *object)
 /* What has no connection_made() is no protocol: to be told now, not by the loop when a connection
  * stands that nobody serves. */
 static int
-check_protocol(ml_base *loop, PyObject *protocol)
+check_protocol(ml_aioloop *loop, PyObject *protocol)
 {
     PyObject *method = PyObject_GetAttr(protocol, loop->state->str.connection_made);
 
@@ -137,13 +137,13 @@ check_protocol(ml_base *loop, PyObject *protocol)
 }
 
 ml_transport *
-ml_transport_alloc(ml_base *loop, PyTypeObject *type, const ml_transport_kind *kind, int fd,
+ml_transport_alloc(ml_aioloop *loop, PyTypeObject *type, const ml_transport_kind *kind, int fd,
                    const ml_transport_args *args)
 {
     PyObject *extra = none_is_null(args->extra), *context = none_is_null(args->context);
     bool failed = false;
 
-    if (ml_base_check_closed(loop) < 0) {
+    if (ml_aioloop_check_closed(loop) < 0) {
         return NULL;
     }
     if (extra != NULL && !PyDict_Check(extra)) {
@@ -157,7 +157,7 @@ ml_transport_alloc(ml_base *loop, PyTypeObject *type, const ml_transport_kind *k
     if (self == NULL) {
         return NULL;
     }
-    self->loop = (ml_base *)Py_NewRef((PyObject *)loop);
+    self->loop = (ml_aioloop *)Py_NewRef((PyObject *)loop);
     self->kind = kind;
     self->max_size = ML_SCRATCH_SIZE;
     ml_stream_init(&self->stream, loop, (PyObject *)self, -1, &kind->sink, kind->calls, run_start);
@@ -186,31 +186,31 @@ know_descriptor(ml_transport *self)
     if (ml_transport_claim(self->loop, self->stream.fd) < 0) {
         return -1;
     }
-    return ml_base_set_transport(self->loop, self->stream.fd, (PyObject *)self);
+    return ml_aioloop_set_transport(self->loop, self->stream.fd, (PyObject *)self);
 }
 
 PyObject *
 ml_transport_begin(ml_transport *self)
 {
-    ml_base *loop = self->loop;
+    ml_aioloop *loop = self->loop;
 
-    if (ml_base_check_closed(loop) == 0 && know_descriptor(self) == 0 &&
+    if (ml_aioloop_check_closed(loop) == 0 && know_descriptor(self) == 0 &&
         ml_transport_attach_server(self) == 0) {
-        if (ml_base_check_closed(loop) == 0 && /* the server's method may have closed it */
-            ml_base_push_ready(loop, &self->stream.ready) == 0) {
+        if (ml_aioloop_check_closed(loop) == 0 && /* the server's method may have closed it */
+            ml_aioloop_push_ready(loop, &self->stream.ready) == 0) {
             return (PyObject *)self;
         }
         PyObject *exc = ml_take_exception();
         ml_raise_again(exc, ml_transport_detach_server(self), (PyObject *)self);
     }
-    ml_base_unset_transport(loop, self->stream.fd, (PyObject *)self);
+    ml_aioloop_unset_transport(loop, self->stream.fd, (PyObject *)self);
     ml_transport_forgo(self);
     return NULL;
 }
 
 PyObject *
-ml_transport_new(ml_base *loop, int fd, const ml_transport_args *args, const struct sockaddr *peer,
-                 socklen_t peer_len)
+ml_transport_new(ml_aioloop *loop, int fd, const ml_transport_args *args,
+                 const struct sockaddr *peer, socklen_t peer_len)
 {
     ml_transport *self =
         ml_transport_alloc(loop, loop->state->StreamTransport, &ml_stream_kind, fd, args);
@@ -230,7 +230,7 @@ ml_transport_new(ml_base *loop, int fd, const ml_transport_args *args, const str
 }
 
 PyObject *
-ml_make_socket_transport(ml_base *loop, PyObject *args, PyObject *kwargs)
+ml_make_socket_transport(ml_aioloop *loop, PyObject *args, PyObject *kwargs)
 {
     static char *keywords[] = {"sock", "protocol", "waiter", "extra", "server", "context", NULL};
     ml_transport_args made = {0};
@@ -241,7 +241,7 @@ ml_make_socket_transport(ml_base *loop, PyObject *args, PyObject *kwargs)
         return NULL;
     }
     int fd = ml_fd_from_object(made.sock);
-    if (fd < 0 || ml_base_check_fd(loop, made.sock, fd) < 0) {
+    if (fd < 0 || ml_aioloop_check_fd(loop, made.sock, fd) < 0) {
         return NULL;
     }
     if (!ml_sock_is_open(fd)) {

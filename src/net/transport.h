@@ -46,7 +46,7 @@ struct ml_transport {
     PyObject *context;      /* see aio/context.h */
     PyObject *empty_waiter; /* a sendfile waits for the queue to be empty, or is under way */
     PyObject *lost_exc;     /* for connection_lost() */
-    ml_base *loop;
+    ml_aioloop *loop;
     const ml_transport_kind *kind;
     ml_stream stream;
     ml_ready lost;         /* the call of connection_lost() */
@@ -77,15 +77,16 @@ typedef struct ml_transport_args {
 } ml_transport_args;
 
 /* A transport of any kind, not begun yet. NULL with an exception. */
-ml_transport *ml_transport_alloc(ml_base *loop, PyTypeObject *type, const ml_transport_kind *kind,
-                                 int fd, const ml_transport_args *args);
+ml_transport *ml_transport_alloc(ml_aioloop *loop, PyTypeObject *type,
+                                 const ml_transport_kind *kind, int fd,
+                                 const ml_transport_args *args);
 /* From here on it owns the descriptor, and connection_made() will be called. NULL with an
  * exception, and then `self` is gone. */
 PyObject *ml_transport_begin(ml_transport *self);
 /* Or this: drops one that was not begun; the descriptor stays the caller's. */
 void ml_transport_forgo(ml_transport *self);
 /* A StreamTransport; `peer` may be NULL. On failure the descriptor stays the caller's. */
-PyObject *ml_transport_new(ml_base *loop, int fd, const ml_transport_args *args,
+PyObject *ml_transport_new(ml_aioloop *loop, int fd, const ml_transport_args *args,
                            const struct sockaddr *peer, socklen_t peer_len);
 
 /* ---- life.c ------------------------------------------------------------------------------ */
@@ -93,7 +94,7 @@ PyObject *ml_transport_new(ml_base *loop, int fd, const ml_transport_args *args,
 /* connection_made() is called now. */
 void ml_transport_opened(ml_transport *self);
 /* `fd` is a new file: a transport that still has the number ends. -1: must leave. */
-int ml_transport_claim(ml_base *loop, int fd);
+int ml_transport_claim(ml_aioloop *loop, int fd);
 /* The user may have closed the socket object that was handed in, and its number may be another
  * connection's by now: 1 if so, and the transport is ended with OSError(EBADF); -1: must leave. */
 int ml_transport_check_owned(ml_transport *self);
