@@ -11,16 +11,18 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
+import inspect
 import socket
 import sys
-from asyncio import base_events
-from typing import Any
+from asyncio import base_events, coroutines, unix_events
+from typing import TYPE_CHECKING, Any
 
+from .base import Base
 from .sockets import Sockets
-from .stdlib import coroutine_function
 
 _Base: Any = asyncio.BaseEventLoop
 _base: Any = base_events
+_Unix: Any = unix_events._UnixSelectorEventLoop
 
 
 def _step(name: str) -> Any:
@@ -51,11 +53,19 @@ _OPTIONAL = frozenset(
 )
 
 
+def coroutine_function(function: Any) -> Any:
+    """Mark a function that returns a coroutine, for those who ask before they call it."""
+    if sys.version_info >= (3, 12):
+        return inspect.markcoroutinefunction(function)
+    function._is_coroutine = coroutines._is_coroutine  # type: ignore[attr-defined]
+    return function
+
+
 def _function(method: Any) -> Any:
     return getattr(method, "__func__", None)
 
 
-def _is_direct(loop: Any) -> bool:
+def _is_direct(loop: Base) -> bool:
     """True if each step is what it was, on the class and on the loop."""
     return (
         _function(loop.sock_connect) is Sockets.sock_connect
@@ -68,7 +78,7 @@ def _is_direct(loop: Any) -> bool:
     )
 
 
-async def _connect(loop: Any, protocol_factory: Any, host: Any, port: Any) -> Any:
+async def _connect(loop: Base, protocol_factory: Any, host: Any, port: Any) -> Any:
     connecting = loop._connect(host, port) if _is_direct(loop) else None
     if connecting is None:
         return await _Base.create_connection(loop, protocol_factory, host, port)
@@ -89,12 +99,21 @@ async def _connect(loop: Any, protocol_factory: Any, host: Any, port: Any) -> An
     return transport, protocol
 
 
-@coroutine_function
-@functools.wraps(_Base.create_connection)
-def create_connection(
-    loop: Any, protocol_factory: Any, host: Any = None, port: Any = None, **options: Any
-) -> Any:
-    for name in options:
-        if options[name] is not None or name not in _OPTIONAL:
-            return _Base.create_connection(loop, protocol_factory, host, port, **options)
-    return _connect(loop, protocol_factory, host, port)
+class Connections(Base):
+    """The methods of EventLoop that connect."""
+
+    __slots__ = ()
+
+    if not TYPE_CHECKING:  # checkers have BaseEventLoop's, with its overloads
+
+        @coroutine_function
+        @functools.wraps(_Base.create_connection)
+        def create_connection(
+            self, protocol_factory: Any, host: Any = None, port: Any = None, **options: Any
+        ) -> Any:
+            for name in options:
+                if options[name] is not None or name not in _OPTIONAL:
+                    return _Base.create_connection(self, protocol_factory, host, port, **options)
+            return _connect(self, protocol_factory, host, port)
+
+    create_unix_connection = _Unix.create_unix_connection

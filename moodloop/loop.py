@@ -8,35 +8,43 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
-import inspect
-import os
 import socket
 import sys
 import threading
-import warnings
-from asyncio import constants, events
-from asyncio.log import logger
+from asyncio import events
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from . import (
     _core,
     _diagnostics,  # noqa: F401  (the core imports it when it may have no descriptor left)
-    connect,
     process,
-    sslprotocol,
-    stdlib,
-    tls,
 )
 from . import event as _event
 from . import executor as _executor
+from .connect import Connections
 from .internals import Internals
+from .process import Processes
 from .resolver import Names, Resolver
-from .sockets import Sockets, SocketTransport
+from .sendfile import Sendfile
+from .servers import Servers
+from .signals import Signals
+from .sockets import Sockets
+from .tls import TLS
 
 
-class EventLoop(Sockets, Names, Internals, asyncio.BaseEventLoop):  # type: ignore[misc]
+class EventLoop(  # type: ignore[misc]
+    Servers,
+    Connections,
+    Sendfile,
+    TLS,
+    Processes,
+    Signals,
+    Sockets,
+    Names,
+    Internals,
+    asyncio.BaseEventLoop,
+):
     """An asyncio event loop on libev; see asyncio's documentation for the methods.
 
     `ev` hands in a moodloop.event.Loop to run on; without it the loop makes its own, with the
@@ -164,54 +172,6 @@ class EventLoop(Sockets, Names, Internals, asyncio.BaseEventLoop):  # type: igno
         self._listeners.clear()
         self._close()
 
-    def _close_signals(self) -> None:
-        if sys.is_finalizing():
-            if self._signal_map():
-                warnings.warn(
-                    f"Closing the loop {self!r} on interpreter shutdown stage, "
-                    f"skipping signal handlers removal",
-                    ResourceWarning,
-                    source=self,
-                    stacklevel=2,
-                )
-            return
-        for signum in self._signal_map():
-            self.remove_signal_handler(signum)
-
-    # ---- signals -------------------------------------------------------------------------
-
-    def add_signal_handler(  # type: ignore[override]
-        self, sig: int, callback: Any, *args: Any
-    ) -> None:
-        """Call callback(*args) in the loop when the signal arrives.
-
-        Raises TypeError (sig is no int, callback is a coroutine), ValueError (no such signal),
-        RuntimeError (cannot be caught; watched on another event.Loop; not in the main thread of
-        the main interpreter; loop closed), and then all is as before.
-        """
-        if inspect.iscoroutine(callback) or inspect.iscoroutinefunction(callback):
-            raise TypeError("coroutines cannot be used with add_signal_handler()")
-        self._check_signal(sig)
-        self._check_closed()
-        if threading.current_thread() is not threading.main_thread():
-            raise RuntimeError(
-                "add_signal_handler() only works in main thread of the main interpreter"
-            )
-        try:
-            self._signal_start(sig, callback, args)
-        except (_event.Error, ValueError) as exc:
-            raise RuntimeError(str(exc)) from None
-
-    def remove_signal_handler(self, sig: int) -> bool:
-        """Undo add_signal_handler(); True if there was a handler.
-
-        The default action is in force then, or who else wants the signal has it.
-        """
-        self._check_signal(sig)
-        return self._signal_stop(sig)
-
-    _check_signal = stdlib.check_signal
-
     # ---- threads -------------------------------------------------------------------------
 
     def run_in_executor(  # type: ignore[override]
@@ -233,106 +193,3 @@ class EventLoop(Sockets, Names, Internals, asyncio.BaseEventLoop):  # type: igno
         return future
 
     _plain_submit = run_in_executor
-
-    # ---- connections ---------------------------------------------------------------------
-
-    if not TYPE_CHECKING:  # checkers have BaseEventLoop's, with its overloads
-        create_connection = connect.create_connection
-    create_unix_connection = stdlib.create_unix_connection
-
-    # ---- servers -------------------------------------------------------------------------
-
-    create_unix_server = stdlib.create_unix_server  # type: ignore[assignment]
-
-    if not TYPE_CHECKING:
-
-        @stdlib.coroutine_function
-        @functools.wraps(asyncio.BaseEventLoop.create_server)
-        def create_server(self, *args: Any, **kwargs: Any) -> Any:
-            return stdlib.say_if_out_of_descriptors(super().create_server(*args, **kwargs))
-
-    def _start_serving(
-        self,
-        protocol_factory: Any,
-        sock: socket.socket,
-        sslcontext: Any = None,
-        server: Any = None,
-        backlog: int = 100,
-        ssl_handshake_timeout: float | None = constants.SSL_HANDSHAKE_TIMEOUT,
-        ssl_shutdown_timeout: float | None = constants.SSL_SHUTDOWN_TIMEOUT,
-        context: Any = None,
-    ) -> None:
-        wrap = None
-        if sslcontext:
-            wrap = tls.acceptor(
-                self,
-                protocol_factory,
-                server,
-                sslcontext,
-                ssl_handshake_timeout,
-                ssl_shutdown_timeout,
-            )
-        by_object = functools.partial(
-            self._accept_connection,
-            protocol_factory,
-            sock,
-            sslcontext,
-            server,
-            backlog,
-            ssl_handshake_timeout,
-            ssl_shutdown_timeout,
-            **({} if context is None else {"context": context}),
-        )
-        listener = _core.Listener(
-            self, sock, protocol_factory, server, backlog, context, wrap, by_object
-        )
-        self._add_reader(sock.fileno(), listener.accept)
-        self._listeners[sock] = listener
-
-    def _stop_serving(self, sock: socket.socket) -> None:
-        inode = self._unix_server_sockets.pop(sock, None)
-        path = sock.getsockname() if inode is not None else None
-        self._listeners.pop(sock, None)
-        self._remove_reader(sock.fileno())
-        sock.close()
-        if path is None:
-            return
-        try:
-            if os.stat(path).st_ino == inode:
-                os.unlink(path)
-        except FileNotFoundError:
-            pass
-        except OSError as exc:
-            logger.error("Unable to clean up listening UNIX socket %r: %r", path, exc)
-
-    # ---- TLS -----------------------------------------------------------------------------
-
-    start_tls = tls.start_tls
-
-    @property
-    def _tls_buffer(self) -> tuple[bytearray, memoryview]:
-        if self._tls_memory is None:
-            self._tls_memory = sslprotocol.shared_buffer()
-        return self._tls_memory
-
-    # ---- hooks of BaseEventLoop ------------------------------------------------------------
-
-    _make_ssl_transport = tls.make_ssl_transport
-    _make_subprocess_transport = process.make_subprocess_transport
-    _sock_sendfile_native = stdlib.sock_sendfile_native
-    _sock_sendfile_native_impl = stdlib.sock_sendfile_native_impl
-    _sock_sendfile_update_filepos = stdlib.sock_sendfile_update_filepos
-    _sock_add_cancellation_callback = stdlib.sock_add_cancellation_callback
-
-    async def _sendfile_native(self, transp: Any, file: Any, offset: int, count: Any) -> int:
-        if isinstance(transp, SocketTransport):
-            return int(await stdlib.sendfile_native(self, transp, file, offset, count))
-        send = functools.partial(self.sock_sendfile, fallback=False)
-        return await stdlib.sendfile_over(self, transp, send, file, offset, count)
-
-    async def _sendfile_fallback(self, transp: Any, file: Any, offset: int, count: Any) -> int:
-        if not isinstance(transp, _core.StreamTransport):  # TLS: the standard library's way
-            send: Any = asyncio.BaseEventLoop._sendfile_fallback  # type: ignore[attr-defined]
-            return int(await send(self, transp, file, offset, count))
-        send = self._sock_sendfile_fallback  # type: ignore[attr-defined]
-        return await stdlib.sendfile_over(self, transp, send, file, offset, count)

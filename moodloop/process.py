@@ -19,6 +19,7 @@ from asyncio.log import logger
 from typing import Any
 
 from . import pidfd
+from .base import Base
 
 _UnixSubprocessTransport: Any = unix_events._UnixSubprocessTransport  # type: ignore[attr-defined]
 
@@ -32,44 +33,51 @@ STATUS_UNKNOWN = 255
 TRACED_SECONDS = 0.05
 
 
-async def make_subprocess_transport(
-    loop: Any,
-    protocol: Any,
-    args: Any,
-    shell: bool,
-    stdin: Any,
-    stdout: Any,
-    stderr: Any,
-    bufsize: int,
-    extra: dict[str, Any] | None = None,
-    **kwargs: Any,
-) -> SubprocessTransport:
-    """Spawn a child; its transport, once the pipes are connected. OSError if it cannot start."""
-    waiter = loop.create_future()
-    transport = SubprocessTransport(
-        loop,
-        protocol,
-        args,
-        shell,
-        stdin,
-        stdout,
-        stderr,
-        bufsize,
-        waiter=waiter,
-        extra=extra,
-        **kwargs,
-    )
-    try:
-        transport._watch()
-        await waiter
-    except (SystemExit, KeyboardInterrupt):
-        raise
-    except BaseException:
-        transport.close()
-        if transport._watched():
-            await tasks.shield(transport._wait())
-        raise
-    return transport
+class Processes(Base):
+    """The method of EventLoop behind subprocess_exec() and subprocess_shell()."""
+
+    __slots__ = ()
+
+    _children: set[SubprocessTransport]
+
+    async def _make_subprocess_transport(
+        self,
+        protocol: Any,
+        args: Any,
+        shell: bool,
+        stdin: Any,
+        stdout: Any,
+        stderr: Any,
+        bufsize: int,
+        extra: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> SubprocessTransport:
+        """Spawn a child; its transport with the pipes connected. OSError if it cannot start."""
+        waiter = self.create_future()
+        transport = SubprocessTransport(
+            self,
+            protocol,
+            args,
+            shell,
+            stdin,
+            stdout,
+            stderr,
+            bufsize,
+            waiter=waiter,
+            extra=extra,
+            **kwargs,
+        )
+        try:
+            transport._watch()
+            await waiter
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException:
+            transport.close()
+            if transport._watched():
+                await tasks.shield(transport._wait())
+            raise
+        return transport
 
 
 def abandon(children: set[SubprocessTransport]) -> None:

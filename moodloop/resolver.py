@@ -16,7 +16,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from . import _core, executor
+from . import executor
+from .base import Base
 
 base_events: Any = _base_events
 
@@ -99,7 +100,7 @@ class Resolver:
             self._changed.notify_all()
 
 
-class Names(_core.LoopBase):
+class Names(Base):
     """The methods of EventLoop that resolve names."""
 
     __slots__ = ()
@@ -145,7 +146,7 @@ class Names(_core.LoopBase):
         )
 
     def _resolve(self, func: Callable[..., Any], *args: Any) -> Any:
-        submit: Any = self.run_in_executor  # type: ignore[attr-defined]
+        submit: Any = self.run_in_executor
         # A program that chose its executor, or watches what goes there, finds names in it.
         plain = getattr(submit, "__func__", None) is type(self)._plain_submit
         if self._has_own_executor or not plain:
@@ -155,7 +156,7 @@ class Names(_core.LoopBase):
 
     def set_default_executor(self, executor: Any) -> None:
         """The ThreadPoolExecutor of run_in_executor(None, ...), and from now on of names."""
-        super().set_default_executor(executor)  # type: ignore[misc]
+        super().set_default_executor(executor)
         self._has_own_executor = True
 
 

@@ -16,7 +16,7 @@ import weakref
 from asyncio import selector_events
 from typing import Any
 
-from . import _core
+from .base import Base
 
 _Stock: Any = selector_events.BaseSelectorEventLoop
 _StockSocketTransport: Any = selector_events._SelectorSocketTransport  # type: ignore[attr-defined]
@@ -45,7 +45,7 @@ class DatagramTransport(_StockDatagramTransport):  # type: ignore[misc]
     __repr__ = _describe
 
 
-class Sockets(_core.LoopBase):
+class Sockets(Base):
     """The methods of EventLoop that take a socket object."""
 
     __slots__ = ()
@@ -116,7 +116,7 @@ class Sockets(_core.LoopBase):
             await _Stock.sock_connect(self, sock, address)
             return
         if sock.family in (socket.AF_INET, socket.AF_INET6):
-            resolved = await self._ensure_resolved(  # type: ignore[attr-defined]
+            resolved = await self._ensure_resolved(
                 address, family=sock.family, type=sock.type, proto=sock.proto, loop=self
             )
             address = resolved[0][4]

@@ -59,6 +59,23 @@ bases_of(PyType_Spec *spec)
     return both;
 }
 
+/* What loop.start_tls() and loop.sendfile() ask of a transport. */
+static int
+mark_stream_transport(ml_state *state)
+{
+    PyObject *type = (PyObject *)state->StreamTransport;
+    PyObject *mode = ml_import_name("asyncio.constants", "_SendfileMode");
+    PyObject *native = mode ? PyObject_GetAttrString(mode, "TRY_NATIVE") : NULL;
+    int rc = native == NULL || PyObject_SetAttrString(type, "_sendfile_compatible", native) < 0 ||
+                     PyObject_SetAttrString(type, "_start_tls_compatible", Py_True) < 0
+                 ? -1
+                 : 0;
+
+    Py_XDECREF(native);
+    Py_XDECREF(mode);
+    return rc;
+}
+
 int
 ml_add_aio_types(PyObject *module, ml_state *state)
 {
@@ -79,5 +96,5 @@ ml_add_aio_types(PyObject *module, ml_state *state)
     }
     ML_AIO_TYPES(X)
 #undef X
-    return 0;
+    return mark_stream_transport(state);
 }

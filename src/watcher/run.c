@@ -38,13 +38,13 @@ release_gil(struct ev_loop *ev) EV_NOEXCEPT
         ml_embed_moved(loop);
     }
     /* ev_loop_fork() has libev look at its own wake-up descriptor; a reset of its own does not */
-    unsigned int expected = loop->fork_told ? 1 : 0;
+    loop->expected = loop->fork_told ? 1 : 0;
     /* not after the poll, as other threads run meanwhile */
     loop->reset_due = loop->fork_told = loop->stale = false;
     /* The kernel refused a descriptor just now (ENOMEM, ENOSPC). libev stops its watchers, and
      * would tell them so after the poll, however long that takes. */
     bool end = false;
-    if (ev_pending_count(ev) > expected && loop->callback == NULL) {
+    if (ev_pending_count(ev) > loop->expected && loop->callback == NULL) {
         loop->refused = end = true;
     }
     if (loop->fork_due) { /* the fork came after libev's look for one: inside of Prepare, say */
@@ -146,6 +146,7 @@ look_before_poll(ml_loop *loop, bool before_poll)
     if (loop->blocking && (again || host || loop->unsure) && !ev_is_active(&loop->awake)) {
         ev_idle_start(loop->ev, &loop->awake);
         ev_unref(loop->ev);
+        loop->hasty = !again && !host;
     }
     if (loop->break_how) {
         ml_loop_break(loop, loop->break_how);
@@ -166,6 +167,9 @@ invoke_pending(struct ev_loop *ev)
     bool before_poll = loop->invoked == iteration; /* ev_run() begins with this */
 
     loop->invoked = iteration;
+    if (!before_poll && ev_pending_count(ev) > loop->expected) {
+        loop->hasty = false;
+    }
     if (loop->due != NULL) {
         ml_scheduler_ask_due(loop);
     }
@@ -466,7 +470,12 @@ ml_loop_run(ml_loop *loop, int flags, bool blocking)
     loop->blocking = blocking;
     loop->broken = 0;
     current = loop;
-    int active = ev_run(loop->ev, flags);
+    int active;
+    do {
+        loop->hasty = false;
+        active = ev_run(loop->ev, flags);
+    } while ((flags & EVRUN_ONCE) && loop->hasty && active && !loop->broken && loop->exc == NULL &&
+             !loop->syserr);
     current = was_current;
     loop->blocking = was_blocking;
     loop->depth--;

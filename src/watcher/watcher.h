@@ -167,15 +167,17 @@ struct ml_loop {
     bool again;          /* one of those has something to do since its turn */
     ml_loop *embed_seen; /* while embed.c searches: the next loop found, itself at the end */
 
-    int backend_fd;  /* libev's own epoll descriptor, which must not be watched; -1 */
-    int pipe_fd;     /* that of its wake-up, to be looked at before poll() and select(); -1 */
-    ev_async wake;   /* ends a poll from another thread; started with the loop, unref'd */
-    ev_idle awake;   /* keeps the poll that comes next from waiting; active until it has been */
-    bool unsure;     /* the kernel may refuse the wake-up in the poll that comes next */
-    ev_fork forked;  /* pending just before libev registers all descriptors anew */
-    bool check_each; /* the backend looks at descriptors in each poll: not epoll */
-    bool check_all;  /* ml_fdw_check() is to look at all descriptors, changed or not */
-    bool refused;    /* libev may have stopped watchers, see ml_fdw_refused() */
+    int backend_fd; /* libev's own epoll descriptor, which must not be watched; -1 */
+    int pipe_fd;    /* that of its wake-up, to be looked at before poll() and select(); -1 */
+    ev_async wake;  /* ends a poll from another thread; started with the loop, unref'd */
+    ev_idle awake;  /* keeps the poll that comes next from waiting; active until it has been */
+    bool unsure;    /* the kernel may refuse the wake-up in the poll that comes next */
+    unsigned int expected; /* events of libev's own that the poll brings */
+    bool hasty;            /* for that alone a poll did not wait, and it brought nothing */
+    ev_fork forked;        /* pending just before libev registers all descriptors anew */
+    bool check_each;       /* the backend looks at descriptors in each poll: not epoll */
+    bool check_all;        /* ml_fdw_check() is to look at all descriptors, changed or not */
+    bool refused;          /* libev may have stopped watchers, see ml_fdw_refused() */
 
     ml_scheduler *due, *due_last; /* Schedulers that are to be asked for their next time */
     unsigned long rescheduling;   /* thread inside of a reschedule callable, 0 if none */

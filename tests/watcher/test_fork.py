@@ -247,3 +247,19 @@ def test_fork_beside_a_callback_in_another_thread(isolated, how):
         loop.close()
     """
     isolated(code, args=("-W", "ignore"))
+
+
+def test_once_waits_in_a_child(isolated):
+    """The first poll after a fork does not wait, but a run for one event does."""
+    code = """
+    loop = event.Loop()
+    loop.fork(lambda watcher, revents: None).start()
+    ran = []
+    pid = os.fork()
+    if pid == 0:
+        loop.timer(0.01, 0.0, lambda watcher, revents: ran.append(1)).start()
+        loop.start(event.EVRUN_ONCE)
+        os._exit(0 if ran else 1)
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+    """
+    assert isolated(code) == "0"
