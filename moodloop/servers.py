@@ -14,7 +14,6 @@ from asyncio.log import logger
 from typing import TYPE_CHECKING, Any
 
 from . import _core
-from .connect import coroutine_function
 from .sockets import Sockets
 from .tls import TLS
 
@@ -32,10 +31,9 @@ class Servers(TLS, Sockets):  # type: ignore[misc]
 
     if not TYPE_CHECKING:  # checkers have BaseEventLoop's
 
-        @coroutine_function
         @functools.wraps(_Stock.create_server)
-        def create_server(self, *args: Any, **kwargs: Any) -> Any:
-            return _say_if_out_of_descriptors(_Stock.create_server(self, *args, **kwargs))
+        async def create_server(self, *args: Any, **kwargs: Any) -> Any:
+            return await _say_if_out_of_descriptors(_Stock.create_server(self, *args, **kwargs))
 
         @functools.wraps(_Unix.create_unix_server)
         async def create_unix_server(
