@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import functools
+import inspect
 import os
 import socket
 import struct
@@ -14,11 +15,13 @@ from asyncio.log import logger
 from typing import TYPE_CHECKING, Any
 
 from . import _core
+from .connect import coroutine_function
 from .sockets import Sockets
 from .tls import TLS
 
 _Unix: Any = unix_events._UnixSelectorEventLoop
 _Stock: Any = asyncio.BaseEventLoop
+_ARGUMENTS = inspect.signature(_Stock.create_server)
 
 
 class Servers(TLS, Sockets):  # type: ignore[misc]
@@ -31,8 +34,13 @@ class Servers(TLS, Sockets):  # type: ignore[misc]
 
     if not TYPE_CHECKING:  # checkers have BaseEventLoop's
 
+        @coroutine_function
         @functools.wraps(_Stock.create_server)
-        async def create_server(self, *args: Any, **kwargs: Any) -> Any:
+        def create_server(self, *args: Any, **kwargs: Any) -> Any:
+            _ARGUMENTS.bind(self, *args, **kwargs)  # as of any coroutine function
+            return self._create_server(*args, **kwargs)
+
+        async def _create_server(self, *args: Any, **kwargs: Any) -> Any:
             return await _say_if_out_of_descriptors(_Stock.create_server(self, *args, **kwargs))
 
         @functools.wraps(_Unix.create_unix_server)
