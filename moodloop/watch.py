@@ -46,12 +46,16 @@ class Watch(Generic[T]):
         self._events: collections.deque[T] = collections.deque(maxlen=keep)
         self._waiter: asyncio.Future[None] | None = None
         self._closed = False
+        self._error: Exception | None = None
 
     def __aiter__(self) -> Watch[T]:
         return self
 
     async def __anext__(self) -> T:
         while not self._events:
+            if self._error is not None:
+                error, self._error = self._error, None
+                raise error
             if self._closed:
                 raise StopAsyncIteration
             if self._waiter is not None:
@@ -78,6 +82,12 @@ class Watch(Generic[T]):
         """Nothing comes any more: the loop over it ends after what is kept."""
         self._closed = True
         self._stop()
+
+    def _fail(self, error: Exception) -> None:
+        """It cannot go on: the loop over it raises that, after what is kept."""
+        self._error = error
+        self._end()
+        self._wake()
 
     def _stop(self) -> None:
         for watcher in self._watchers:
@@ -110,8 +120,14 @@ class Watch(Generic[T]):
 
         def callback(watcher: Any, revents: int) -> None:
             watch = reference()
-            if watch is not None:
-                watch._put(convert(watch, watcher))
+            if watch is None:
+                return
+            try:
+                event = convert(watch, watcher)
+            except Exception as exc:
+                watch._fail(exc)
+            else:
+                watch._put(event)
 
         return callback
 
@@ -184,14 +200,19 @@ def cron(expression: str, *, tz: datetime.tzinfo | None = None) -> Watch[datetim
 
     def reschedule(watcher: Any, now: float) -> float:
         nonlocal over
-        start = datetime.datetime.fromtimestamp(now, zone)
         try:
+            start = datetime.datetime.fromtimestamp(now, zone)
             times = croniter.croniter(expression, start)
             time = float(times.get_next(datetime.datetime).timestamp())
             over = False
         except croniter.CroniterBadDateError:
             time = now + _NEVER
             over = True
+        except Exception as exc:
+            time = now + _NEVER
+            watch = reference()
+            if watch is not None:  # not at once: nothing can be stopped in here
+                watch._loop.call_soon(watch._fail, exc)
         return time
 
     def due(watch: Any, watcher: Any) -> datetime.datetime:
@@ -203,6 +224,7 @@ def cron(expression: str, *, tz: datetime.tzinfo | None = None) -> Watch[datetim
         return time
 
     watch: Watch[datetime.datetime] = Watch(keep=1)
+    reference = weakref.ref(watch)
     watch._start(_event.Scheduler(watch._loop.ev, reschedule, watch._on(due)))
     return watch
 

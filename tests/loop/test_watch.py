@@ -347,6 +347,32 @@ def test_cron_every_second(run):
     assert abs(datetime.datetime.now(datetime.UTC) - second) < datetime.timedelta(seconds=20)
 
 
+def test_cron_that_cannot_go_on_says_so(run):
+    """In the loop over it, which waited for ever."""
+
+    class Zone(datetime.tzinfo):
+        broken = False
+
+        def utcoffset(self, dt):
+            if self.broken:
+                raise ZeroDivisionError("no such zone any more")
+            return datetime.timedelta(0)
+
+        def dst(self, dt):
+            return datetime.timedelta(0)
+
+        def tzname(self, dt):
+            return "zone"
+
+    async def main():
+        zone = Zone()
+        with pytest.raises(ZeroDivisionError):
+            async for _ in watch.cron("* * * * * *", tz=zone):
+                zone.broken = True
+
+    run(main)
+
+
 def test_cron_counts_from_the_call(run):
     async def main():
         time.sleep(1.2)
