@@ -39,9 +39,11 @@ def thread_count() -> int:
 class Resolver:
     """The threads of one loop, and what waits for them."""
 
+    __slots__ = ("_changed", "_closed", "_idle", "_most", "_pid", "_threads", "_waiting")
+
     def __init__(self) -> None:
         self._most = thread_count()
-        self._begin()
+        self._pid = 0  # what it needs is made when it is asked
 
     def _begin(self) -> None:
         self._pid = os.getpid()
@@ -53,7 +55,7 @@ class Resolver:
 
     def submit(self, loop: Any, func: Callable[..., Any], *args: Any) -> Any:
         """The future of func(*args)."""
-        if self._pid != os.getpid():  # forked: the threads are in the parent
+        if self._pid != os.getpid():  # the first, or forked: the threads are in the parent
             self._begin()
         answer = loop.create_future()
         with self._changed:
@@ -94,6 +96,8 @@ class Resolver:
 
     def close(self) -> None:
         """Nobody waits any more: the threads end as soon as what they do has ended."""
+        if self._pid != os.getpid():
+            return
         with self._changed:
             self._closed = True
             self._waiting.clear()

@@ -54,24 +54,30 @@ class Sockets(Base):
 
     async def sock_recv(self, sock: socket.socket, n: int) -> bytes:
         """Receive up to n bytes; b"" at EOF. The socket must be non-blocking."""
-        if not self._can_try(sock):
-            return await _Stock.sock_recv(self, sock, n)  # type: ignore[no-any-return]
         op = self._try_sock_recv(sock, n)
-        return op if type(op) is bytes else await op
+        if type(op) is bytes:
+            return op
+        if op is NotImplemented:
+            op = _Stock.sock_recv(self, sock, n)
+        return await op  # type: ignore[no-any-return]
 
     async def sock_recv_into(self, sock: socket.socket, buf: Any) -> int:
         """Receive into a writable buffer; the number of bytes."""
-        if not self._can_try(sock):
-            return await _Stock.sock_recv_into(self, sock, buf)  # type: ignore[no-any-return]
         op = self._try_sock_recv_into(sock, buf)
-        return op if type(op) is int else await op
+        if type(op) is int:
+            return op
+        if op is NotImplemented:
+            op = _Stock.sock_recv_into(self, sock, buf)
+        return await op  # type: ignore[no-any-return]
 
     async def sock_recvfrom(self, sock: socket.socket, bufsize: int) -> tuple[bytes, Any]:
         """Receive a datagram of up to bufsize bytes; (data, address)."""
-        if not self._can_try(sock):
-            return await _Stock.sock_recvfrom(self, sock, bufsize)  # type: ignore[no-any-return]
         op = self._try_sock_recvfrom(sock, bufsize)
-        return op if type(op) is tuple else await op
+        if type(op) is tuple:
+            return op
+        if op is NotImplemented:
+            op = _Stock.sock_recvfrom(self, sock, bufsize)
+        return await op  # type: ignore[no-any-return]
 
     async def sock_recvfrom_into(
         self, sock: socket.socket, buf: Any, nbytes: int = 0
@@ -80,35 +86,38 @@ class Sockets(Base):
 
         ValueError if nbytes is larger than the buffer.
         """
-        if not self._can_try(sock):
-            return await _Stock.sock_recvfrom_into(  # type: ignore[no-any-return]
-                self, sock, buf, nbytes
-            )
         op = self._try_sock_recvfrom_into(sock, buf, nbytes)
-        return op if type(op) is tuple else await op
+        if type(op) is tuple:
+            return op
+        if op is NotImplemented:
+            op = _Stock.sock_recvfrom_into(self, sock, buf, nbytes)
+        return await op  # type: ignore[no-any-return]
 
     async def sock_sendall(self, sock: socket.socket, data: Any) -> None:
         """Send all of a bytes-like object."""
-        if not self._can_try(sock):
-            await _Stock.sock_sendall(self, sock, data)
-            return
         op = self._try_sock_sendall(sock, data)
+        if op is NotImplemented:
+            op = _Stock.sock_sendall(self, sock, data)
         if op is not None:
             await op
 
     async def sock_sendto(self, sock: socket.socket, data: Any, address: Any) -> int:
         """Send a datagram; the number of bytes."""
-        if not self._can_try(sock):
-            return await _Stock.sock_sendto(self, sock, data, address)  # type: ignore[no-any-return]
         op = self._try_sock_sendto(sock, data, address)
-        return op if type(op) is int else await op
+        if type(op) is int:
+            return op
+        if op is NotImplemented:
+            op = _Stock.sock_sendto(self, sock, data, address)
+        return await op  # type: ignore[no-any-return]
 
     async def sock_accept(self, sock: socket.socket) -> tuple[socket.socket, Any]:
         """Accept a connection: (non-blocking socket, address)."""
-        if not self._can_try_accept(sock):
-            return await _Stock.sock_accept(self, sock)  # type: ignore[no-any-return]
         op = self._try_sock_accept(sock)
-        return op if type(op) is tuple else await op
+        if type(op) is tuple:
+            return op
+        if op is NotImplemented:
+            op = _Stock.sock_accept(self, sock)
+        return await op  # type: ignore[no-any-return]
 
     async def sock_connect(self, sock: socket.socket, address: Any) -> None:
         """Connect; a host name is resolved first. OSError 'Connect call failed ...'."""

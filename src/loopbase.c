@@ -299,7 +299,6 @@ static PyMethodDef base_methods[] = {
     {"_connected", FAST(ml_connect_transport), METH_FASTCALL, NULL},
     {"_is_plain", (PyCFunction)ml_aioloop_is_plain, METH_O, NULL},
     {"_can_try", (PyCFunction)ml_aioloop_can_try, METH_O, NULL},
-    {"_can_try_accept", (PyCFunction)ml_aioloop_can_try_accept, METH_O, NULL},
     {"_ensure_fd_no_transport", (PyCFunction)ml_aioloop_ensure_fd_no_transport, METH_O, NULL},
     {"_make_datagram_transport", FAST(ml_make_datagram_transport), METH_VARARGS | METH_KEYWORDS,
      NULL},

@@ -4,13 +4,12 @@
 
 #include "../aio/aio.h"
 
-/* _is_plain(sock); _can_try(sock) and _can_try_accept(sock), before _try_sock_*() and
- * _try_sock_accept(), which are for plain sockets that do not block. */
+/* _is_plain(sock); _can_try(sock): whether _try_sock_*() are for it. */
 PyObject *ml_aioloop_is_plain(ml_aioloop *self, PyObject *sock);
 PyObject *ml_aioloop_can_try(ml_aioloop *self, PyObject *sock);
-PyObject *ml_aioloop_can_try_accept(ml_aioloop *self, PyObject *sock);
 
-/* sockcalls.c. Each answers at once if the socket does, else returns a SockOp to wait for. */
+/* sockcalls.c. Each answers at once if the socket does, else returns a SockOp to wait for; or
+ * NotImplemented, for a socket that stock asyncio's function is for. */
 PyObject *ml_sockop_recv(ml_aioloop *, PyObject *const *, Py_ssize_t);
 PyObject *ml_sockop_recv_into(ml_aioloop *, PyObject *const *, Py_ssize_t);
 PyObject *ml_sockop_recvfrom(ml_aioloop *, PyObject *const *, Py_ssize_t);

@@ -99,8 +99,8 @@ ml_aioloop_is_plain(ml_aioloop *self, PyObject *sock)
 }
 
 /* In debug mode a socket that would block is refused, by stock asyncio's functions. */
-static bool
-can_try(ml_aioloop *self, PyObject *sock)
+bool
+ml_can_try(ml_aioloop *self, PyObject *sock)
 {
     if (!ml_is_plain(self->state, sock)) {
         return false;
@@ -118,13 +118,7 @@ can_try(ml_aioloop *self, PyObject *sock)
 PyObject *
 ml_aioloop_can_try(ml_aioloop *self, PyObject *sock)
 {
-    return PyBool_FromLong(can_try(self, sock));
-}
-
-PyObject *
-ml_aioloop_can_try_accept(ml_aioloop *self, PyObject *sock)
-{
-    return PyBool_FromLong(can_try(self, sock) && ml_makes_plain(self->state));
+    return PyBool_FromLong(ml_can_try(self, sock));
 }
 
 /* Borrowed: the first class below `_socket.socket` that says it is the module's; the module makes

@@ -11,6 +11,8 @@ int ml_plain_init(ml_aio *aio);
 /* True if the kernel may be called by the descriptor of `sock`, as its methods would. No Python
  * code runs. */
 bool ml_is_plain(ml_state *state, PyObject *sock);
+/* True if that does not block either: else stock asyncio's function is for it. */
+bool ml_can_try(ml_aioloop *self, PyObject *sock);
 /* True if so may a socket that is made by the name `socket.socket`, as accept() does. */
 bool ml_makes_plain(ml_state *state);
 /* A socket object of that class around a descriptor, which it then owns. NULL with an exception,

@@ -296,6 +296,14 @@ prepare(ml_request *self, PyObject *sock, int events,
     return 0;
 }
 
+/* 1; 0 if the socket object has a say; -1 with TypeError for too many arguments, or too few. */
+static int
+may_try(ml_aioloop *self, const char *name, PyObject *const *args, Py_ssize_t nargs,
+        Py_ssize_t count)
+{
+    return ml_count_args(name, nargs, count) < 0 ? -1 : ml_can_try(self, args[0]);
+}
+
 static int
 size_argument(PyObject *object, size_t *size)
 {
@@ -317,8 +325,12 @@ PyObject *
 ml_sockop_recv(ml_aioloop *self, PyObject *const *args, Py_ssize_t nargs)
 {
     ml_request asked = {0};
+    int may = may_try(self, "_try_sock_recv", args, nargs, 2);
 
-    if (ml_count_args("_try_sock_recv", nargs, 2) < 0 || size_argument(args[1], &asked.size) < 0 ||
+    if (may <= 0) {
+        return may < 0 ? NULL : Py_NewRef(Py_NotImplemented);
+    }
+    if (size_argument(args[1], &asked.size) < 0 ||
         prepare(&asked, args[0], EV_READ, attempt_recv) < 0) {
         return NULL;
     }
@@ -330,9 +342,12 @@ PyObject *
 ml_sockop_recvfrom(ml_aioloop *self, PyObject *const *args, Py_ssize_t nargs)
 {
     ml_request asked = {0};
+    int may = may_try(self, "_try_sock_recvfrom", args, nargs, 2);
 
-    if (ml_count_args("_try_sock_recvfrom", nargs, 2) < 0 ||
-        size_argument(args[1], &asked.size) < 0 ||
+    if (may <= 0) {
+        return may < 0 ? NULL : Py_NewRef(Py_NotImplemented);
+    }
+    if (size_argument(args[1], &asked.size) < 0 ||
         prepare(&asked, args[0], EV_READ, attempt_recvfrom) < 0) {
         return NULL;
     }
@@ -357,9 +372,10 @@ PyObject *
 ml_sockop_recv_into(ml_aioloop *self, PyObject *const *args, Py_ssize_t nargs)
 {
     ml_request asked = {0};
+    int may = may_try(self, "_try_sock_recv_into", args, nargs, 2);
 
-    if (ml_count_args("_try_sock_recv_into", nargs, 2) < 0) {
-        return NULL;
+    if (may <= 0) {
+        return may < 0 ? NULL : Py_NewRef(Py_NotImplemented);
     }
     return with_data(self, &asked, args[0], args[1], EV_READ, attempt_recv_into);
 }
@@ -369,9 +385,12 @@ PyObject *
 ml_sockop_recvfrom_into(ml_aioloop *self, PyObject *const *args, Py_ssize_t nargs)
 {
     ml_request asked = {0};
+    int may = may_try(self, "_try_sock_recvfrom_into", args, nargs, 3);
 
-    if (ml_count_args("_try_sock_recvfrom_into", nargs, 3) < 0 ||
-        size_argument(args[2], &asked.size) < 0) {
+    if (may <= 0) {
+        return may < 0 ? NULL : Py_NewRef(Py_NotImplemented);
+    }
+    if (size_argument(args[2], &asked.size) < 0) {
         return NULL;
     }
     return with_data(self, &asked, args[0], args[1], EV_READ, attempt_recvfrom_into);
@@ -382,9 +401,12 @@ PyObject *
 ml_sockop_sendall(ml_aioloop *self, PyObject *const *args, Py_ssize_t nargs)
 {
     ml_request asked = {0};
+    int may = may_try(self, "_try_sock_sendall", args, nargs, 2);
 
-    if (ml_count_args("_try_sock_sendall", nargs, 2) < 0 ||
-        PyObject_GetBuffer(args[1], &asked.buffer, PyBUF_SIMPLE) < 0) {
+    if (may <= 0) {
+        return may < 0 ? NULL : Py_NewRef(Py_NotImplemented);
+    }
+    if (PyObject_GetBuffer(args[1], &asked.buffer, PyBUF_SIMPLE) < 0) {
         return NULL;
     }
     return with_data(self, &asked, args[0], args[1], EV_WRITE, attempt_sendall);
@@ -395,9 +417,10 @@ PyObject *
 ml_sockop_sendto(ml_aioloop *self, PyObject *const *args, Py_ssize_t nargs)
 {
     ml_request asked = {0};
+    int may = may_try(self, "_try_sock_sendto", args, nargs, 3);
 
-    if (ml_count_args("_try_sock_sendto", nargs, 3) < 0) {
-        return NULL;
+    if (may <= 0) {
+        return may < 0 ? NULL : Py_NewRef(Py_NotImplemented);
     }
     asked.address = Py_NewRef(args[2]);
     return with_data(self, &asked, args[0], args[1], EV_WRITE, attempt_sendto);
@@ -408,9 +431,15 @@ PyObject *
 ml_sockop_accept(ml_aioloop *self, PyObject *const *args, Py_ssize_t nargs)
 {
     ml_request asked = {0};
+    int may = may_try(self, "_try_sock_accept", args, nargs, 1);
 
-    if (ml_count_args("_try_sock_accept", nargs, 1) < 0 ||
-        prepare(&asked, args[0], EV_READ, attempt_accept) < 0) {
+    if (may > 0 && !ml_makes_plain(self->state)) {
+        may = 0;
+    }
+    if (may <= 0) {
+        return may < 0 ? NULL : Py_NewRef(Py_NotImplemented);
+    }
+    if (prepare(&asked, args[0], EV_READ, attempt_accept) < 0) {
         return NULL;
     }
     return ml_sockop_try(self, &asked);
