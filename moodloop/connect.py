@@ -14,7 +14,8 @@ import functools
 import inspect
 import socket
 import sys
-from asyncio import base_events, coroutines, unix_events
+from asyncio import base_events, unix_events
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .base import Base
@@ -53,12 +54,35 @@ _OPTIONAL = frozenset(
 )
 
 
-def coroutine_function(function: Any) -> Any:
-    """Mark a function that returns a coroutine, for those who ask before they call it."""
-    if sys.version_info >= (3, 12):
-        return inspect.markcoroutinefunction(function)
-    function._is_coroutine = coroutines._is_coroutine  # type: ignore[attr-defined]
-    return function
+def coroutine_function(stock: Any) -> Callable[[Any], Any]:
+    """Have a function that returns a coroutine seen as asyncio's own, by those who ask first."""
+
+    def mark(function: Any) -> Any:
+        if sys.version_info >= (3, 12):
+            return inspect.markcoroutinefunction(functools.wraps(stock)(function))
+        return _in_a_coroutine_function(stock, function)
+
+    return mark
+
+
+def _in_a_coroutine_function(stock: Any, function: Any) -> Any:
+    """Before Python 3.12 nothing but `async def` is seen so: one with the signature of `stock`."""
+    parameters = inspect.signature(stock).parameters.values()
+    defaults = {p.name: p.default for p in parameters}
+    first = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+    others = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
+    head = [n if defaults[n] is inspect.Parameter.empty else f"{n}=None" for n in first]
+    head += ["*", *(f"{n}=defaults[{n!r}]" for n in others)]
+    options = ", ".join(f"{n}={n}" for n in others)
+    code = f"""
+async def {stock.__name__}({", ".join(head)}):
+    options = dict({options})
+    given = {{n: v for n, v in options.items() if v is not defaults[n]}}
+    return await function({", ".join(first)}, **given)
+"""
+    names: dict[str, Any] = {"defaults": defaults, "function": function}
+    exec(code, names)
+    return functools.wraps(stock)(names[stock.__name__])
 
 
 def _function(method: Any) -> Any:
@@ -106,8 +130,7 @@ class Connections(Base):
 
     if not TYPE_CHECKING:  # checkers have BaseEventLoop's, with its overloads
 
-        @coroutine_function
-        @functools.wraps(_Base.create_connection)
+        @coroutine_function(_Base.create_connection)
         def create_connection(
             self, protocol_factory: Any, host: Any = None, port: Any = None, **options: Any
         ) -> Any:

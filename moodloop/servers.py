@@ -34,8 +34,7 @@ class Servers(TLS, Sockets):  # type: ignore[misc]
 
     if not TYPE_CHECKING:  # checkers have BaseEventLoop's
 
-        @coroutine_function
-        @functools.wraps(_Stock.create_server)
+        @coroutine_function(_Stock.create_server)
         def create_server(self, *args: Any, **kwargs: Any) -> Any:
             _ARGUMENTS.bind(self, *args, **kwargs)  # as of any coroutine function
             return self._create_server(*args, **kwargs)
