@@ -35,7 +35,7 @@
  * longer than the interpreter would let it wait for the GIL. A loop that stands still meanwhile may
  * be waiting for this very thread, or for the GIL: so until it goes on there is but a nap in so
  * many calls. */
-#define MAIL_FULL 1024
+#define MAIL_FULL 4096
 #define HOLD_SECONDS 5e-3
 #define MAIL_NAP_NS 100000
 #define MAIL_NAP_EVERY 128
