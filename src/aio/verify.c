@@ -92,7 +92,6 @@ ml_aioloop_wrong(ml_aioloop *self)
     if (self->ev == NULL || self->ev->ev == NULL) {
         return wrong; /* closed: the rest is gone */
     }
-    ev_verify(self->ev->ev);
     wrong = wrong ? wrong : wrong_with_timers(&self->timers);
     return wrong ? wrong : wrong_with_held(self);
 }
@@ -103,6 +102,10 @@ ml_aioloop_verify(ml_aioloop *self, PyObject *Py_UNUSED(unused))
 {
     const char *wrong = ml_aioloop_wrong(self);
 
+    /* not above: after the kernel refused its wake-up libev's count of watchers is one short */
+    if (self->ev != NULL && self->ev->ev != NULL) {
+        ev_verify(self->ev->ev);
+    }
     if (wrong != NULL) {
         PyErr_SetString(PyExc_SystemError, wrong);
         return NULL;
