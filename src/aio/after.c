@@ -64,7 +64,6 @@ ml_aioloop_before_fork(void *host)
         return 0;
     }
     int rc = ml_aioloop_run_after(loop);
-    loop->step++; /* the child may end soon, and in this callback: what it writes first is its first
-                   */
+    loop->step++; /* what the child writes first in this callback goes out: it may end in it */
     return rc;
 }

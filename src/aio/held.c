@@ -1,8 +1,6 @@
 /* The list of what a loop keeps. */
 #include "aio.h"
 
-#include <assert.h>
-
 void
 ml_held_init(ml_held *held, PyObject *owner, ml_io_cb cb, int fd)
 {

@@ -92,7 +92,7 @@ ml_aioloop_watcher_failed(void *host, PyObject *callback)
     return rc == 0;
 }
 
-/* ---- small methods ----------------------------------------------------------------------- */
+/* ---- the block that reads are made into ---------------------------------------------------- */
 
 char *
 ml_aioloop_scratch(ml_aioloop *self)
