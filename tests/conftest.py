@@ -1,7 +1,8 @@
 """Fixtures of the tests that run on a loop.
 
 `loop_factory`, `loop` and `snippet` are parametrised: the same body runs on stock asyncio, the
-reference, and on moodloop. `-k asyncio` or MOODLOOP_TEST_LOOP=asyncio takes one half.
+reference, and on moodloop. `-k asyncio` or MOODLOOP_TEST_LOOP=asyncio takes one half. A test with
+the mark `tls` runs on moodloop with each engine of TLS that it has: see support/engines.py.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from support import hygiene, loops
+from support import engines, hygiene, loops
 from support.snippet import run_snippet
 
 HANG_SECONDS = 180
@@ -28,6 +29,9 @@ def pytest_configure(config):
     hang_report = os.dup(2)  # the real one: nothing is captured yet
     config.addinivalue_line("markers", "moodloop_only: about what only moodloop has")
     config.addinivalue_line("markers", "is_reading: calls is_reading() of a pipe or datagrams")
+    config.addinivalue_line("markers", "tls: uses TLS, and so runs with each of its engines")
+    config.addinivalue_line("markers", "engines(*names, reason): about these engines of TLS only")
+    config.addinivalue_line("markers", "known(*names, reason): a fault of these engines of TLS")
     for line in (
         "error::pytest.PytestUnraisableExceptionWarning",
         "error::pytest.PytestUnhandledThreadExceptionWarning",
@@ -36,8 +40,31 @@ def pytest_configure(config):
         config.addinivalue_line("filterwarnings", line)
 
 
+def engine_params(definition):
+    """The engines of TLS that a test runs on, as parameters: name of the loop, engine."""
+    only = definition.get_closest_marker("engines")
+    for engine in engines.selected():
+        loop_name = engines.LOOPS[engine]
+        if only and engine not in only.args:
+            continue
+        if loop_name != loops.MOODLOOP and definition.get_closest_marker("moodloop_only"):
+            continue
+        faults = [m for m in definition.iter_markers("known") if engine in m.args]
+        marks = [pytest.mark.xfail(reason=m.kwargs["reason"], strict=True) for m in faults]
+        if reason := engines.why_not(engine):
+            marks.append(pytest.mark.skip(reason=reason))
+        name = f"{loop_name}-{engine}" if loop_name == loops.MOODLOOP else loop_name
+        yield pytest.param(loop_name, engine, marks=marks, id=name)
+
+
 def pytest_generate_tests(metafunc):
-    if "loop_name" in metafunc.fixturenames:
+    if metafunc.definition.get_closest_marker("tls"):
+        names = metafunc.fixturenames
+        names += [name for name in ("loop_name", "engine") if name not in names]
+        metafunc.parametrize(
+            ("loop_name", "engine"), list(engine_params(metafunc.definition)), scope="session"
+        )
+    elif "loop_name" in metafunc.fixturenames:
         names = loops.SELECTED
         if metafunc.definition.get_closest_marker("moodloop_only"):
             names = [n for n in names if n == loops.MOODLOOP]
@@ -84,6 +111,13 @@ def _hygiene(request):
     faulthandler.cancel_dump_traceback_later()
     left = hygiene.new_fds(before)
     assert not left, f"descriptors left open: {left}"
+
+
+@pytest.fixture(autouse=True)
+def _engine(request, monkeypatch):
+    """The engine of TLS that a test marked `tls` is about."""
+    if "engine" in request.fixturenames:
+        engines.force(request.getfixturevalue("engine"), monkeypatch)
 
 
 @pytest.fixture

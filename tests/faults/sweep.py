@@ -6,12 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+from support import engines
+
 from .plan import faults_of, spread
 
 TESTS = Path(__file__).resolve().parent.parent
 
 
-def run_jobs(library, jobs, timeout=3600):
+def run_jobs(library, jobs, engine=None, timeout=3600):
     """Run jobs in a fork server with the shim; their results, in the order of the jobs."""
     preload = filter(None, [os.environ.get("LD_PRELOAD", "").strip(), str(library)])
     paths = filter(None, [str(TESTS), os.environ.get("PYTHONPATH")])
@@ -19,6 +21,7 @@ def run_jobs(library, jobs, timeout=3600):
         **os.environ,
         "LD_PRELOAD": " ".join(preload),
         "PYTHONPATH": os.pathsep.join([*paths]),
+        **({engines.VARIABLE: engine} if engine else {}),
     }
     done = subprocess.run(
         [sys.executable, "-m", "faults.forkserver"],

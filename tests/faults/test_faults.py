@@ -8,6 +8,7 @@ import functools
 import os
 
 import pytest
+from support import engines
 
 from . import plan, shim, sweep
 from .scenarios import SCENARIOS
@@ -29,9 +30,22 @@ def library(tmp_path_factory):
     return shim.build(tmp_path_factory.mktemp("shim"))
 
 
-def check(library, jobs):
+def runs():
+    """Scenarios, that of TLS once for each engine of moodloop's."""
+    for scenario in SCENARIOS:
+        for engine in [engines.PYTHON, engines.NATIVE] if scenario == "tls" else [None]:
+            reason = engines.why_not(engine)
+            marks = [pytest.mark.skip(reason=reason)] if reason else []
+            name = f"{scenario}-{engine}" if engine else scenario
+            yield pytest.param(scenario, engine, marks=marks, id=name)
+
+
+each_run = pytest.mark.parametrize(("scenario", "engine"), list(runs()))
+
+
+def check(library, jobs, engine=None):
     """Run jobs; every problem, with the job that shows it again."""
-    results = sweep.run_jobs(library, jobs)
+    results = sweep.run_jobs(library, jobs, engine)
     assert len(results) == len(jobs)
     found = [
         f"{sweep.name_of(job)}: {problem}"
@@ -47,33 +61,33 @@ def counts(library):
     """A function: how often a scenario makes each call if nothing fails."""
 
     @functools.cache
-    def of(scenario):
-        (result,) = check(library, [{"scenario": scenario}])
+    def of(scenario, engine=None):
+        (result,) = check(library, [{"scenario": scenario}], engine)
         return result["counts"]
 
     return of
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS)
-def test_faults(library, counts, scenario):
+@each_run
+def test_faults(library, counts, scenario, engine):
     jobs = [
         job
-        for call, count in counts(scenario).items()
+        for call, count in counts(scenario, engine).items()
         for job in sweep.jobs_of(scenario, call, count, LIMIT)
     ]
-    results = check(library, jobs)
+    results = check(library, jobs, engine)
     # Calls differ a little from run to run, but a shim that does nothing would be found out.
     assert sum(result["struck"] > 0 for result in results) > 0.8 * len(results)
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS)
-def test_storms(library, scenario):
+@each_run
+def test_storms(library, scenario, engine):
     """EINTR, EAGAIN, short reads and writes anywhere, by chance: nothing may show."""
     rates = (20, 100, 400)
     jobs = [
         {"scenario": scenario, "storm": [seed, rates[seed % len(rates)]]} for seed in range(STORMS)
     ]
-    assert any(result["struck"] for result in check(library, jobs))
+    assert any(result["struck"] for result in check(library, jobs, engine))
 
 
 @pytest.mark.parametrize("scenario", ["process", "wakeups"])

@@ -844,7 +844,17 @@ async def play(loop, begin):
         await turns(10)
 
 
-@pytest.mark.parametrize("name", SCENARIOS)
+TLS = [name for name in SCENARIOS if "tls" in name]
+
+
+@pytest.mark.parametrize("name", [name for name in SCENARIOS if name not in TLS])
 def test_task_that_only_the_loop_keeps(loop, run, name):
+    run(play(loop, SCENARIOS[name]))
+    gc.collect()
+
+
+@pytest.mark.tls
+@pytest.mark.parametrize("name", TLS)
+def test_task_that_only_tls_keeps(loop, run, name):
     run(play(loop, SCENARIOS[name]))
     gc.collect()

@@ -229,6 +229,7 @@ class TestTransport:
 
         run(main())
 
+    @pytest.mark.tls
     def test_over_tls(self, loop, run, source):
         async def main():
             a, b = unix_pair()

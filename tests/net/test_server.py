@@ -663,6 +663,7 @@ class TestAccept:
         run(main())
 
 
+@pytest.mark.tls
 def test_tls_in_debug_mode(loop, run, reports, tmp_path):
     """An accepted connection is told of in debug mode, also when TLS comes first."""
     key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"

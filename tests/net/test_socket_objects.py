@@ -379,6 +379,7 @@ class TestClients:
         run(main())
         gc.collect()
 
+    @pytest.mark.tls
     @pytest.mark.parametrize("upgrade", [False, True], ids=["ssl", "start_tls"])
     def test_tls(self, loop, run, instead, calls, upgrade):
         async def main():

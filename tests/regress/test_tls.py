@@ -22,6 +22,8 @@ import pytest
 from support.net import Record, tcp_pair
 from support.tls import client_context, server_context
 
+pytestmark = pytest.mark.tls
+
 
 def test_error_was_a_runtime_error(loop, run):
     """rsloop: a certificate nobody trusts is an ssl.SSLError, and so an OSError."""

@@ -13,6 +13,8 @@ from support.tls import CERTS, client_context, server_context
 
 from moodloop import sslprotocol
 
+pytestmark = pytest.mark.tls
+
 
 class RecordPeer(Peer):
     """The other end: it makes records, and sends the bytes of them as a test likes."""
@@ -75,7 +77,7 @@ async def connection(factory=Record):
             await turns(10)
 
 
-@pytest.mark.moodloop_only
+@pytest.mark.engines("python", reason="of the engine in Python alone")
 def test_methods_are_the_standard_librarys():
     """Those of these names that run for each packet: one renamed there would not be called."""
     own = {"_write_at_once", "_encrypt", "_end_of_tls", "_let_go"}
@@ -536,7 +538,7 @@ class Counting:
         return self.tls.read(*args)
 
 
-@pytest.mark.moodloop_only
+@pytest.mark.engines("python", reason="counts calls of the SSLObject")
 @both_kinds
 @pytest.mark.parametrize("size", [1, 100, 16384])
 def test_reads_once_for_each_record(run, kind, size):
@@ -575,6 +577,7 @@ class Waiting:
 
 
 class TestWrites:
+    @pytest.mark.engines("stock", "python", reason="replaces the SSLObject")
     @pytest.mark.parametrize("takes", [0, 10, 16384, 20_000])
     def test_that_have_to_wait(self, run, takes):
         async def main():
@@ -592,6 +595,7 @@ class TestWrites:
 
         run(main())
 
+    @pytest.mark.engines("stock", "python", reason="replaces the SSLObject")
     def test_stay_in_order(self, run):
         async def main():
             async with connection() as (protocol, peer):
@@ -680,7 +684,7 @@ class TestWrites:
         async def main():
             async with connection() as (protocol, peer):
                 await peer.send(peer.outgoing.read())
-                await until(lambda: not protocol.transport._ssl_protocol._outgoing.pending)
+                await until(lambda: not protocol.transport.get_write_buffer_size())
                 peer.incoming.write(await peer.recv())  # tickets
                 protocol.transport.writelines([b"x" * 100] * 10)
                 raw = await peer.recv()

@@ -11,6 +11,8 @@ from support.loops import ASYNCIO, PY313, PY314, TIMEOUT, turns, until
 from support.net import Record, tcp_pair, unix_pair
 from support.tls import client, client_context, server_context, unchecked_context
 
+pytestmark = pytest.mark.tls
+
 
 async def pair(loop, sockets=tcp_pair):
     """Two connected transports with their protocols."""

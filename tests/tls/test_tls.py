@@ -15,6 +15,8 @@ from support.loops import ASYNCIO, PY314, TIMEOUT, drive, turns, until
 from support.net import BufferedRecord, Record, tcp_pair, unix_pair
 from support.tls import client, client_context, peer, server_context, unchecked_context
 
+pytestmark = pytest.mark.tls
+
 
 class Echo(Record):
     def data_received(self, data):
@@ -984,7 +986,7 @@ class TestMemory:
 
         run(main())
 
-    @pytest.mark.moodloop_only
+    @pytest.mark.engines("python", reason="looks into the engine in Python")
     def test_one_receive_buffer_for_all(self, run):
         """Stock asyncio has 256 KiB for each connection."""
 
