@@ -33,7 +33,7 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install -qq
 MADE := $(VENV)/.made-$(PYID)
 EDITABLE := $(VENV)/.installed-$(PYID)
-extra = $(VENV)/.extra-$(1)-$(PYID)
+group = $(VENV)/.group-$(1)-$(PYID)
 RIVALS = $(VENV)/.rivals-$(PYID)
 
 C_FILES = $(shell find src benchmarks tests -name '*.[ch]')
@@ -50,10 +50,10 @@ help: ## list the targets, and the variables that change what they do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo; sed -n 's/^#   /  /p' $(firstword $(MAKEFILE_LIST))
 
-demo: build $(call extra,bench) ## a TCP server and clients on asyncio, moodloop and uvloop, measured
+demo: build $(call group,bench) ## a TCP server and clients on asyncio, moodloop and uvloop, measured
 	@$(PY) -m moodloop bench $(ARGS)
 
-test: build $(call extra,test) ## run the tests
+test: build $(call group,test) ## run the tests
 	$(PY) -m pytest $(TESTS) $(ARGS)
 
 # Many packages, and two servers of Debian's: only here, and in an environment of its own.
@@ -63,13 +63,13 @@ ecosystem: ## real servers, frameworks and clients on moodloop
 
 # Plugins are for the suites that the tests start.
 NO_PLUGINS = asyncio anyio looptime_plugin looptime_chronometers looptime_timeproxies
-run-ecosystem: build $(call extra,ecosystem)
+run-ecosystem: build $(call group,ecosystem)
 	$(PY) -m pytest $(addprefix -p no:,$(NO_PLUGINS)) tests/ecosystem $(ARGS)
 
 build: $(EDITABLE) ## build the extension in place; only what has changed is compiled
 	@$(PY) setup.py -q build_ext --inplace
 
-lint: $(call extra,lint) ## ruff, clang-format and a build with warnings as errors
+lint: $(call group,lint) ## ruff, clang-format and a build with warnings as errors
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	tools/check-source
@@ -77,13 +77,13 @@ lint: $(call extra,lint) ## ruff, clang-format and a build with warnings as erro
 	@$(VENV)/bin/clang-format --dry-run --Werror $(C_FILES)
 	MOODLOOP_WERROR=1 $(PY) setup.py -q build_ext --build-lib build/werror
 
-format: $(call extra,lint) ## format Python and C
+format: $(call group,lint) ## format Python and C
 	$(VENV)/bin/ruff check --fix-only --quiet .
 	$(VENV)/bin/ruff format .
 	@echo clang-format -i src benchmarks tests
 	@$(VENV)/bin/clang-format -i $(C_FILES)
 
-typecheck: build $(call extra,typecheck) ## mypy on the package, stubtest on the stubs of the core
+typecheck: build $(call group,typecheck) ## mypy on the package, stubtest on the stubs of the core
 	$(VENV)/bin/mypy
 	$(VENV)/bin/mypy --config-file= --check-untyped-defs examples/pyev_program.py
 	$(PY) -m mypy.stubtest --allowlist .ci/stubtest-allowlist $(STUBS)
@@ -91,7 +91,7 @@ typecheck: build $(call extra,typecheck) ## mypy on the package, stubtest on the
 # The tests run in the directory of the sanitized package, so that a `python -c` of theirs finds it
 # too. Reports go to files: a test, or pytest when a process ends at once, could swallow them.
 # CPython leaves memory behind at exit, so leaks are not looked for; the tests count references.
-sanitize: $(EDITABLE) $(call extra,test) ## the tests on a build with AddressSanitizer and UBSan
+sanitize: $(EDITABLE) $(call group,test) ## the tests on a build with AddressSanitizer and UBSan
 	@rm -rf $(SANITIZED)/moodloop/*.py $(SANITIZED)/moodloop/bench $(SANITIZED)/moodloop/evergreen $(SANITIZED)/report.*
 	MOODLOOP_SANITIZE=address,undefined $(PY) setup.py -q build --build-lib $(SANITIZED)
 	@bin=$$(cd $(VENV)/bin && pwd); core=$$(ls $(SANITIZED)/moodloop/_core.*.so); \
@@ -119,7 +119,7 @@ conformance-each:
 		fi; \
 	done; [ -z "$$bad" ] || { echo "failed on$$bad"; exit 1; }
 
-conformance-one: build $(if $(filter uvloop,$(LOOP)),$(call extra,bench))
+conformance-one: build $(if $(filter uvloop,$(LOOP)),$(call group,bench))
 	@cd tests && $(abspath $(PY)) -m conformance run --loop $(LOOP) --tiers $(TIERS) \
 		--json $(CURDIR)/build/conformance/$(LOOP)-$(firstword $(subst -, ,$(PYID))).json $(ARGS)
 
@@ -145,7 +145,7 @@ bench-env: build $(RIVALS) ## only install what the benchmarks compare with
 publish: ## put the figures of bench-full into docs/performance.md and README.md
 	$(PYTHON) benchmarks/publish.py $(ARGS)
 
-docs: $(call extra,docs) ## the documentation, into site/
+docs: $(call group,docs) ## the documentation, into site/
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet
 
 wheel: $(MADE) ## a wheel, into dist/
@@ -172,20 +172,20 @@ $(EDITABLE): $(MADE) pyproject.toml setup.py moodloop/_version.py
 	@$(PIP) --no-build-isolation --no-deps --config-settings editable_mode=compat --editable .
 	@touch $@
 
-$(call extra,bench): $(MADE) pyproject.toml
-	@$(PIP) --only-binary :all: $$($(PY) .ci/extra.py bench) && touch $@ || echo "uvloop cannot be had: going on without it"
+$(call group,bench): $(MADE) pyproject.toml
+	@$(PIP) --only-binary :all: $$($(PY) .ci/group.py bench) && touch $@ || echo "uvloop cannot be had: going on without it"
 
 # Wheels only: what a rival needs to be compiled is no part of this. One by one, so that those
 # without a wheel for this Python are left out.
 $(RIVALS): $(MADE) pyproject.toml
-	@for package in $$($(PY) .ci/extra.py rivals); do \
+	@for package in $$($(PY) .ci/group.py rivals); do \
 		echo "installing $$package"; \
 		$(PIP) --disable-pip-version-check --only-binary :all: "$$package" 2>$(VENV)/pip.log \
 			|| echo "without $$package: $$(tail -n 1 $(VENV)/pip.log)"; \
 	done
 	@touch $@
 
-$(VENV)/.extra-%-$(PYID): $(MADE) pyproject.toml
-	@echo "installing the packages of the extra '$*'"
-	@$(PIP) $$($(PY) .ci/extra.py $*)
+$(VENV)/.group-%-$(PYID): $(MADE) pyproject.toml
+	@echo "installing the packages of the group '$*'"
+	@$(PIP) $$($(PY) .ci/group.py $*)
 	@touch $@
