@@ -14,6 +14,7 @@
 #include "clock.h"
 #include "fds.h"
 #include "handle.h"
+#include "hangups.h"
 #include "held.h"
 #include "imports.h"
 #include "pacer.h"
@@ -54,6 +55,7 @@ struct ml_aioloop {
     ml_batch io;  /* what one poll brought */
     ml_timers timers;
     ml_precise precise;
+    ml_hangups hangups;
     ml_pacer pacer;
     ml_contexts contexts;
     PyObject *current_handle;

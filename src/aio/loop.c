@@ -111,6 +111,7 @@ ml_aioloop_open(ml_aioloop *self, ml_loop *loop, bool own)
     self->ev = loop;
     self->own_ev = own;
     ml_precise_init(&self->precise);
+    ml_hangups_init(&self->hangups);
     loop->host = self;
     ml_timers_init(self);
     self->mail.waited_for = SIZE_MAX;
@@ -159,6 +160,7 @@ ml_aioloop_shut(ml_aioloop *self)
         ml_aioloop_held_clear(self);
         ml_aioloop_slots_clear(self);
         ml_precise_close(self);
+        ml_hangups_close(self);
         ml_timers_close(self);
         if (self->own_ev && ml_loop_close(self->ev) < 0) {
             ml_unraisable((PyObject *)self);

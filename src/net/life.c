@@ -45,6 +45,9 @@ close_descriptor(ml_transport *self)
     }
     ml_stream_detach(&self->stream);
     ml_aioloop_unset_transport(self->loop, fd, (PyObject *)self);
+    if (self->stream.in_hangups) {
+        ml_hangups_forget(self->loop, fd);
+    }
     if (self->sock == NULL) {
         close(fd);
         return;

@@ -209,6 +209,40 @@ ml_transport_readable(ml_stream *stream)
     return self->buffered ? read_buffered(self) : read_protocol(self);
 }
 
+/* ---- a reset that no read finds ------------------------------------------------------------ */
+
+static void
+hangup_told(PyObject *transport)
+{
+    ml_stream *stream = &((ml_transport *)transport)->stream;
+
+    stream->hung_up = true;
+    ml_aioloop_got_ready(stream->loop, &stream->ready);
+}
+
+void
+ml_transport_unwatched(ml_stream *stream)
+{
+    stream->in_hangups = true;
+    ml_hangups_watch(stream->loop, stream->fd, hangup_told);
+}
+
+/* What is left to read came before it, and the reader finds the error behind that. */
+static int
+hung_up(ml_stream *stream)
+{
+    ml_transport *self = transport_of(stream);
+
+    if (self->life != ML_OPEN || ml_sock_available(stream->fd) > 0) {
+        return 0;
+    }
+    int error = ml_sock_error(stream->fd);
+    if (error == EPIPE) { /* what Linux calls a reset after the peer's end: nobody wrote */
+        error = ECONNRESET;
+    }
+    return error ? self->kind->read_error(self, error) : 0;
+}
+
 /* ---- writing ----------------------------------------------------------------------------- */
 
 static int
@@ -286,6 +320,8 @@ const ml_transport_kind ml_stream_kind = {
     .sink =
         {
             .readable = ml_transport_readable,
+            .hung_up = hung_up,
+            .unwatched = ml_transport_unwatched,
             ML_PROTOCOL_SINK,
         },
     .calls = &ml_sock_calls,

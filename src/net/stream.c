@@ -14,6 +14,16 @@ wanted(const ml_stream *stream)
     return (stream->reading ? EV_READ : 0) | (stream->blocked ? EV_WRITE : 0);
 }
 
+/* A stream that stops for good does not come here. */
+static int
+watch(ml_stream *stream, int events)
+{
+    if (events == 0 && stream->sink->unwatched != NULL) {
+        stream->sink->unwatched(stream);
+    }
+    return ml_held_watch(&stream->held, stream->loop, events);
+}
+
 static void
 stream_event(struct ev_loop *Py_UNUSED(loop), ev_io *ev, int revents)
 {
@@ -30,7 +40,7 @@ stream_event(struct ev_loop *Py_UNUSED(loop), ev_io *ev, int revents)
     if (unwanted == EV_READ && !stream->passed_over) {
         stream->passed_over = true;
     }
-    else if (unwanted && ml_held_watch(&stream->held, stream->loop, events) < 0) {
+    else if (unwanted && watch(stream, events) < 0) {
         PyErr_Clear(); /* the next poll tells the same */
     }
     if (revents & events) {
@@ -75,7 +85,7 @@ update_events(ml_stream *stream)
         ml_held_keep(&stream->held, stream->loop, events != 0);
         return 0;
     }
-    return ml_held_watch(&stream->held, stream->loop, events);
+    return watch(stream, events);
 }
 
 int

@@ -24,6 +24,9 @@ typedef struct ml_sink {
     int (*resume)(ml_stream *stream);                  /* ... and is at the low mark or below */
     int (*drained)(ml_stream *stream);                 /* the queue is empty again */
     int (*write_failed)(ml_stream *stream, int error); /* errno value */
+    /* Neither reading nor writing, it may have been reset. NULL: nobody wants to know. */
+    int (*hung_up)(ml_stream *stream);
+    void (*unwatched)(ml_stream *stream); /* in the poll, too: see that hung_up() is called */
     size_t overhead; /* bytes that each chunk counts for beside its own, against the marks */
 } ml_sink;
 
@@ -54,6 +57,8 @@ struct ml_stream {
     bool reading;     /* EV_READ wanted */
     bool blocked;     /* EV_WRITE wanted: the socket took less than it was given */
     bool passed_over; /* what arrives while it does not read was told once */
+    bool in_hangups;  /* hangups.c was told of it */
+    bool hung_up;     /* ... and tells something */
     bool paused;      /* sink->pause was called */
 };
 

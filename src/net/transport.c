@@ -36,7 +36,10 @@ handle_events(ml_transport *self)
     ml_stream *stream = &self->stream;
     int revents = stream->revents, refused = stream->refused, rc = 0;
 
+    bool hung_up = stream->hung_up && stream->sink->hung_up != NULL;
+
     stream->revents = stream->refused = 0;
+    stream->hung_up = false;
     if (refused && stream->fd >= 0) {
         ml_os_error(refused);
         return refused == EBADF
@@ -52,6 +55,9 @@ handle_events(ml_transport *self)
     }
     if (rc == 0 && (revents & (EV_WRITE | EV_ERROR)) && stream->blocked && stream->fd >= 0) {
         rc = ml_stream_flush(stream);
+    }
+    if (rc == 0 && hung_up && !stream->reading && !stream->blocked && stream->fd >= 0) {
+        rc = stream->sink->hung_up(stream);
     }
     return rc;
 }
@@ -98,7 +104,12 @@ start(ml_transport *self)
     Py_XDECREF(result);
     Py_DECREF(protocol);
     int rc = 0;
-    if (self->life == ML_OPEN && !self->reading_paused && ml_stream_read(&self->stream) < 0) {
+    if (self->life == ML_OPEN && self->reading_paused) {
+        if (self->kind->sink.unwatched != NULL) {
+            self->kind->sink.unwatched(&self->stream);
+        }
+    }
+    else if (self->life == ML_OPEN && ml_stream_read(&self->stream) < 0) {
         PyObject *exc = left ? ml_take_exception() : NULL;
         rc = exc ? ml_transport_force_close(self, exc)
                  : ml_transport_fatal(self, self->kind->read_failed);

@@ -141,6 +141,7 @@ int ml_transport_pause(ml_stream *stream);
 int ml_transport_resume(ml_stream *stream);
 int ml_transport_drained(ml_stream *stream);
 int ml_transport_write_failed(ml_stream *stream, int error);
+void ml_transport_unwatched(ml_stream *stream);
 /* What all kinds have in their sinks. */
 #define ML_PROTOCOL_SINK                                                                   \
     .gone = ml_transport_gone, .pause = ml_transport_pause, .resume = ml_transport_resume, \
