@@ -1,4 +1,5 @@
-"""Builds moodloop._core; all else about the package is in pyproject.toml.
+"""Builds moodloop._core; all else about the package is in pyproject.toml, but for what is true only
+where libev is compiled in: its licence, and a list of materials (SBOM) that names it.
 
 Environment variables:
   MOODLOOP_LIBEV_SOURCE=DIR   compile the unpacked libev in DIR in, instead of linking the system's
@@ -6,10 +7,17 @@ Environment variables:
   MOODLOOP_SANITIZE=LIST      sanitizers, as `address,undefined`; implies assertions
   MOODLOOP_WERROR=1           all warnings, as errors
 CC, CFLAGS, CPPFLAGS and LDFLAGS have their usual meaning; CFLAGS comes last and so wins.
+
+To build for another system (tools/wheels/build.py does) takes no variable of this file's own:
+  _PYTHON_SYSCONFIGDATA_NAME  CPython's: the module with the target's compiler and flags
+  _PYTHON_HOST_PLATFORM       CPython's: what sysconfig.get_platform() says, as linux-aarch64
+  SETUPTOOLS_EXT_SUFFIX       setuptools': how the target's extension modules end
+SOURCE_DATE_EPOCH dates what is in a wheel.
 """
 
 import concurrent.futures
 import hashlib
+import json
 import os
 import re
 import shlex
@@ -19,20 +27,27 @@ import sysconfig
 import tempfile
 from pathlib import Path
 
-from setuptools import Extension, setup
+from setuptools import Distribution, Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.egg_info import egg_info
 
 ROOT = Path(__file__).resolve().parent
 EMBED = "src/libev/embed.c"
+LIBEV_LICENSE = "src/libev/LICENSE"
+LIBEV_SUMS = "src/libev/SHA256SUMS"
 
 NO_LIBEV = (
     "moodloop: libev's header ev.h or its library was not found: install the package libev-dev "
-    "(Debian, Ubuntu), libev-devel (Fedora), libev-dev (Alpine) or, on macOS, run "
-    "'brew install libev', or set MOODLOOP_LIBEV_SOURCE to the directory of an unpacked libev."
+    "(Debian, Ubuntu), libev-devel (Fedora) or libev-dev (Alpine), or set MOODLOOP_LIBEV_SOURCE to "
+    "the directory of an unpacked libev."
 )
 NO_COMPILER = (
     "moodloop: the C compiler {0!r} cannot be run: install the package build-essential (Debian, "
-    "Ubuntu), gcc (Fedora), build-base (Alpine) or, on macOS, run 'xcode-select --install'."
+    "Ubuntu), gcc (Fedora) or build-base (Alpine)."
+)
+NOT_LINUX = (
+    "moodloop: it runs on Linux only, and this is {0}: leave it out there with the marker "
+    '`moodloop; sys_platform == "linux"` in the requirements.'
 )
 BAD_SOURCE = "moodloop: MOODLOOP_LIBEV_SOURCE={0}: there is no ev.c and ev.h in that directory."
 
@@ -63,6 +78,12 @@ def version():
     return re.search(r'__version__ = "([^"]+)"', text)[1]
 
 
+def libev_directory():
+    """The libev to be compiled in, or None for the system's."""
+    source = os.environ.get("MOODLOOP_LIBEV_SOURCE", "")
+    return Path(source).resolve() if source else None
+
+
 def compile_flags():
     # libev's own inline macros reach an ev_io through an ev_watcher pointer, which strict aliasing
     # forbids; libev's manual asks for the flag.
@@ -87,14 +108,14 @@ def embedded_libev(directory):
     """The macros for a libev that is compiled in: the same for every file of the core."""
     if not all((directory / name).is_file() for name in ("ev.c", "ev.h")):
         raise SystemExit(BAD_SOURCE.format(directory))
-    use = ["SELECT", "POLL", "MONOTONIC", "REALTIME", "NANOSLEEP"]
-    if sys.platform.startswith("linux"):
-        use += ["EPOLL", "EVENTFD", "SIGNALFD", "INOTIFY"]
-    elif sys.platform == "darwin" or "bsd" in sys.platform:
-        use += ["KQUEUE"]
+    # What Debian's libev has. All of them are named, as libev's own defaults ask for the version of
+    # glibc, and so are others on musl.
+    use = ["SELECT", "POLL", "EPOLL", "IOURING", "EVENTFD", "SIGNALFD", "TIMERFD", "INOTIFY"]
+    use += ["MONOTONIC", "REALTIME", "NANOSLEEP"]
     # The clock is read through the C library (its vDSO), never by a system call.
-    return [("EV_STANDALONE", "1"), ("EV_USE_CLOCK_SYSCALL", "0")] + [
-        (f"EV_USE_{name}", "1") for name in use
+    unused = ["CLOCK_SYSCALL", "LINUXAIO"]
+    return [("EV_STANDALONE", "1")] + [
+        (f"EV_USE_{name}", "1" if name in use else "0") for name in [*use, *unused]
     ]
 
 
@@ -108,9 +129,8 @@ def extension():
         extra_compile_args=[*flags],
         extra_link_args=[f for f in flags if f.startswith("-fsanitize=")],
     )
-    source = os.environ.get("MOODLOOP_LIBEV_SOURCE", "")
-    if source:
-        directory = Path(source).resolve()
+    if libev_directory():
+        directory = libev_directory()
         macros += embedded_libev(directory)
         ext.sources.append(EMBED)
         ext.extra_compile_args.insert(0, f"-isystem{directory}")  # its macros' warnings are its own
@@ -118,10 +138,6 @@ def extension():
     else:
         ext.libraries.append("ev")
         libev = "libev of the system"
-        brew = Path(os.environ.get("HOMEBREW_PREFIX", "/opt/homebrew"))
-        if sys.platform == "darwin" and (brew / "include" / "ev.h").exists():
-            ext.include_dirs.append(str(brew / "include"))
-            ext.library_dirs.append(str(brew / "lib"))
     shown = " ".join([*flags, f"({libev})"]).replace("\\", "\\\\").replace('"', '\\"')
     ext.define_macros = [*macros, ("MOODLOOP_BUILD_FLAGS", f'"{shown}"')]
     return ext
@@ -132,6 +148,9 @@ class BuildExt(build_ext):
     have changed. Each set of flags has a directory of objects of its own."""
 
     def build_extensions(self):
+        if sys.platform != "linux":
+            # Only here: resolvers ask for the metadata on systems that they do not install for.
+            raise SystemExit(NOT_LINUX.format(sys.platform))
         (ext,) = self.extensions
         compiler = self.compiler
         if compiler.compiler_type == "unix":
@@ -221,5 +240,82 @@ def is_stale(obj):
         return True
 
 
+class WithLibev(Distribution):
+    """The metadata of a build with libev compiled in, which has a licence of its own."""
+
+    def parse_config_files(self, *args, **kwargs):
+        super().parse_config_files(*args, **kwargs)
+        if libev_directory():
+            self.metadata.license_expression += " AND (BSD-2-Clause OR GPL-2.0-or-later)"
+            self.metadata.license_files = [*self.metadata.license_files, LIBEV_LICENSE]
+
+
+class EggInfo(egg_info):
+    """egg_info with the list of materials (PEP 770): a wheel's .dist-info is made from it."""
+
+    def run(self):
+        super().run()
+        path = Path(self.egg_info, "sboms", "moodloop.cdx.json")
+        if libev_directory():
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(json.dumps(materials(libev_directory()), indent=1) + "\n")
+        else:
+            path.unlink(missing_ok=True)  # of an earlier build
+
+
+def materials(directory):
+    """A CycloneDX document that names the libev in DIRECTORY as a part of moodloop. It has no
+    serial number and no time, so that two builds of the same are the same."""
+    numbers = dict(
+        re.findall(r"define EV_VERSION_(MAJOR|MINOR) (\d+)", (directory / "ev.h").read_text())
+    )
+    libev = f"{numbers['MAJOR']}.{numbers['MINOR']}"
+    part = {
+        "type": "library",
+        "bom-ref": f"pkg:generic/libev@{libev}",
+        "name": "libev",
+        "version": libev,
+        "purl": f"pkg:generic/libev@{libev}",
+        "licenses": [{"expression": "BSD-2-Clause OR GPL-2.0-or-later"}],
+        "externalReferences": [
+            {"type": "website", "url": "http://software.schmorp.de/pkg/libev.html"}
+        ],
+    }
+    for line in (ROOT / LIBEV_SUMS).read_text().splitlines():
+        digest, archive = line.split()
+        if f"libev_{libev}." in archive:
+            part["externalReferences"].append(
+                {
+                    "type": "source-distribution",
+                    "url": f"http://dist.schmorp.de/libev/Attic/libev-{libev}.tar.gz",
+                    "hashes": [{"alg": "SHA-256", "content": digest}],
+                }
+            )
+    moodloop = f"pkg:pypi/moodloop@{version()}"
+    whole = {
+        "type": "library",
+        "bom-ref": moodloop,
+        "name": "moodloop",
+        "version": version(),
+        "purl": moodloop,
+        "licenses": [{"expression": "MIT"}],
+    }
+    return {
+        "bomFormat": "CycloneDX",
+        "specVersion": "1.6",
+        "version": 1,
+        "metadata": {"component": whole},
+        "components": [part],
+        "dependencies": [
+            {"ref": moodloop, "dependsOn": [part["bom-ref"]]},
+            {"ref": part["bom-ref"]},
+        ],
+    }
+
+
 os.chdir(ROOT)
-setup(ext_modules=[extension()], cmdclass={"build_ext": BuildExt})
+setup(
+    ext_modules=[extension()],
+    cmdclass={"build_ext": BuildExt, "egg_info": EggInfo},
+    distclass=WithLibev,
+)

@@ -9,8 +9,17 @@
 
 from __future__ import annotations
 
+import sys as _sys
 from importlib.util import find_spec as _find_spec
 from typing import TYPE_CHECKING, Any
+
+# By way of a name, or type checkers on other systems read no further.
+if (_platform := _sys.platform) != "linux":
+    raise ImportError(
+        f"moodloop runs on Linux only, and this is {_platform}: leave it out there with the marker "
+        '`moodloop; sys_platform == "linux"` in the requirements, and fall back on asyncio\'s own '
+        "loop where this import fails."
+    )
 
 if _find_spec(f"{__name__}._core") is None:
     raise ImportError(

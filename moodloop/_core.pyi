@@ -27,6 +27,8 @@ _Reschedule: TypeAlias = Callable[[Any, float], float]
 
 build_flags: str
 """The compiler flags the core was built with."""
+libev_compiled_in: bool
+"""Whether libev is part of the core, as in the wheels, or the system's library."""
 
 EVFLAG_AUTO: int
 EVFLAG_NOENV: int

@@ -1,4 +1,4 @@
-"""The command line, `python -m moodloop COMMAND`: one function for each command."""
+"""The command line, `python -m moodloop` and `moodloop`: one function for each command."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from typing import Any
 
 from ._version import __version__
 
-PROG = "python -m moodloop"
+PROG = "python -m moodloop"  # or "moodloop", when it was called by that name
 
 # What `python -m` itself calls, on every version.
 _module_details: Any = runpy._get_module_details  # type: ignore[attr-defined]
@@ -43,6 +43,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     name: str = parser.parse_args(args[:1]).command
     function, _ = COMMANDS[name]
     return function(args[1:])
+
+
+def script() -> int:
+    """The console script `moodloop`: the same, and its messages name it."""
+    global PROG
+    PROG = "moodloop"
+    if not sys.flags.safe_path:
+        # As `python -m` has it; the directory of the script is of no use to a program.
+        try:
+            sys.path[0] = os.getcwd()
+        except OSError:  # it was removed
+            sys.path[0] = ""
+    return main()
 
 
 def run(argv: list[str]) -> int:
@@ -110,7 +123,9 @@ def info(argv: list[str]) -> int:
         "moodloop": __version__,
         "Python": f"{platform.python_version()} ({platform.python_implementation()})",
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
-        "libev": f"{running} (compiled against {compiled})",
+        "libev": f"{running}, compiled in"
+        if _core.libev_compiled_in
+        else f"{running}, the system's (compiled against {compiled})",
         "backends supported": names(event.supported_backends()),
         "backends recommended": names(event.recommended_backends()),
         "watcher priorities": f"{event.EV_MINPRI} to {event.EV_MAXPRI}",
@@ -127,7 +142,7 @@ def info(argv: list[str]) -> int:
 def bench(argv: list[str]) -> int:
     from .bench import main
 
-    return main(argv)
+    return main(argv, f"{PROG} bench")
 
 
 COMMANDS: dict[str, tuple[Callable[[list[str]], int], str]] = {

@@ -60,6 +60,14 @@ module_exec(PyObject *module)
         ml_add_aio_types(module, state) < 0 || ml_add_constants(module) < 0) {
         return -1;
     }
+#ifdef EV_STANDALONE /* as setup.py has it for every file when it compiles libev in */
+    PyObject *compiled_in = Py_True;
+#else
+    PyObject *compiled_in = Py_False;
+#endif
+    if (PyModule_AddObjectRef(module, "libev_compiled_in", compiled_in) < 0) {
+        return -1;
+    }
     return PyModule_AddStringConstant(module, "build_flags", MOODLOOP_BUILD_FLAGS);
 }
 

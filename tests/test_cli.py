@@ -1,4 +1,4 @@
-"""`python -m moodloop`: what a program run by it can see, beside what `python` itself shows it."""
+"""`python -m moodloop` and `moodloop`: what a program sees, beside what `python` shows it."""
 
 import os
 import re
@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -42,9 +43,22 @@ RUNS = [
 ]
 
 
-@pytest.fixture
-def program(tmp_path):
+# What pip makes of [project.scripts].
+SCRIPT = """\
+import sys
+from moodloop.cli import script
+if __name__ == "__main__":
+    sys.exit(script())
+"""
+
+
+@pytest.fixture(params=["module", "script"])
+def program(request, tmp_path, tmp_path_factory):
     """Write one program in every form that `python` runs, and compare or run them."""
+    called = ["-m", "moodloop"]
+    if request.param == "script":
+        called = [str(tmp_path_factory.mktemp("bin") / "moodloop")]
+        Path(called[0]).write_text(SCRIPT)
 
     class Program:
         def write(self, code):
@@ -63,7 +77,7 @@ def program(tmp_path):
             return self
 
         def run(self, *args, flags=()):
-            return python(*flags, "-m", "moodloop", "run", *args, cwd=tmp_path, input=self.code)
+            return python(*flags, *called, "run", *args, cwd=tmp_path, input=self.code)
 
         def python(self, *args, flags=()):
             return python(*flags, *args, cwd=tmp_path, input=self.code)
@@ -224,13 +238,31 @@ def test_info():
     rows = dict(re.split(r"  +", line, maxsplit=1) for line in done.stdout.splitlines())
     assert rows["moodloop"] == moodloop.__version__
     assert rows["Python"].startswith(f"{sys.version_info[0]}.{sys.version_info[1]}.")
-    assert re.match(r"4\.\d+ \(compiled against 4\.\d+\)$", rows["libev"])
+    origin = r", compiled in|, the system's \(compiled against 4\.\d+\)"
+    assert re.fullmatch(rf"4\.\d+({origin})", rows["libev"])
+    assert ("compiled in" in rows["libev"]) == ("libev compiled in" in rows["compile flags"])
     assert "select" in rows["backends supported"].split()
     assert set(rows["backends recommended"].split()) <= set(rows["backends supported"].split())
     assert rows["watcher priorities"] == "-2 to 2"
     assert rows["open descriptors"].split()[0].isdigit()
     assert "-std=c11" in rows["compile flags"]
     assert os.path.exists(rows["core"])
+
+
+def test_script_goes_by_its_name(tmp_path):
+    (tmp_path / "moodloop").write_text(SCRIPT)
+    for args, status in [
+        (["--help"], 0),
+        (["bench", "--help"], 0),
+        (["run"], 2),
+        (["info", "x"], 2),
+    ]:
+        done = python(str(tmp_path / "moodloop"), *args)
+        assert done.returncode == status
+        assert (done.stdout + done.stderr).startswith("usage: moodloop ")
+        assert "python -m" not in done.stdout + done.stderr
+    done = python(str(tmp_path / "moodloop"), "run", "missing.py", cwd=tmp_path)
+    assert done.stderr.startswith("moodloop run: can't open file")
 
 
 def test_version():

@@ -35,10 +35,10 @@ def rounds(text: str) -> int:
     return value
 
 
-def parser() -> argparse.ArgumentParser:
+def parser(prog: str) -> argparse.ArgumentParser:
     """The command line."""
     result = argparse.ArgumentParser(
-        prog="python -m moodloop bench",
+        prog=prog,
         description="Run the same asyncio servers and clients on each event loop and compare.",
     )
     result.add_argument(
@@ -89,13 +89,13 @@ def run(loops: dict[str, str], settings: Settings) -> dict[str, Any]:
         progress.end()
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, prog: str = "python -m moodloop bench") -> int:
     """Run the benchmark; 0 if every answer was right."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if "--all" in arguments:
         arguments.remove("--all")
         return run_suite(arguments)
-    options = parser().parse_args(arguments)
+    options = parser(prog).parse_args(arguments)
     names = options.loops.split(",") if options.loops else LOOPS
     loops, missing = find_loops(list(dict.fromkeys(names)))
     for name, reason in missing.items():
