@@ -1,13 +1,14 @@
 """Puts measured figures into the documents: tables between two comments, and charts.
 
-    python benchmarks/publish.py [--docs docs/performance.md] [--readme README.md] [RESULTS ...]
+    python benchmarks/publish.py [--readme README.md] [--docs docs] [RESULTS ...]
 
 RESULTS are files that run.py wrote; without any, those of whole runs in benchmarks/results/. The
-first one is also what the README shows. What is between two comments of a document is replaced:
+first one is also what the front pages show. What is between two comments of a document is replaced:
 
     <!-- bench NAME --> ... <!-- /bench NAME -->
 
-docs/performance.md has the blocks targets, charts, growth and rows, README.md has summary.
+docs/performance.md has the blocks front, targets, charts, growth and rows; README.md and
+docs/index.md have front.
 """
 
 from __future__ import annotations
@@ -19,31 +20,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from suite.front import front_charts, page_block, readme_block
 from suite.loops import ROOT
 from suite.report import blocks, write_charts
-from suite.results import RESULTS, describe
-from suite.tables import INTRODUCTION, group_table
-
-README_ROWS = (
-    "call_soon",
-    "call_soon_200k",
-    "chain",
-    "sleep_0",
-    "threadsafe_1",
-    "later_cancel",
-    "create_task",
-    "future_wake",
-    "reader_churn",
-    "sock_pingpong",
-    "spawn",
-    "proto/10/64",
-    "proto/10/10240",
-    "stream/10/1024",
-    "udp/10/64",
-    "bulk_in",
-    "tls/10/8192",
-    "uvicorn",
-)
+from suite.results import RESULTS
 
 
 def replace_block(document: str, name: str, text: str) -> str:
@@ -58,26 +38,24 @@ def replace_block(document: str, name: str, text: str) -> str:
     return f"{before}{start}\n\n{text}\n\n{end}{after}"
 
 
-def summary_block(result: dict[str, Any]) -> str:
-    """The short table of the README."""
-    by_name = {row["row"]: row for row in result["rows"]}
-    rows = [by_name[name] for name in README_ROWS if name in by_name]
-    if not rows:
-        raise ValueError("the results have no row that the README shows")
-    introduction = INTRODUCTION.format(base="uvloop")
-    return f"{introduction}\n\n{group_table(rows, True)}\n\n{describe(result)}"
-
-
-def publish(results: Sequence[dict[str, Any]], docs: Path, readme: Path) -> list[Path]:
+def publish(results: Sequence[dict[str, Any]], readme: Path, docs: Path) -> list[Path]:
     """Rewrite the blocks and the charts; the files that were written."""
     parts, charts = blocks(results)
-    document = docs.read_text()
-    for name, text in parts.items():
-        document = replace_block(document, name, text)
-    short = replace_block(readme.read_text(), "summary", summary_block(results[0]))
-    docs.write_text(document)
-    readme.write_text(short)
-    return [docs, readme, *write_charts(charts, docs.parent / "charts")]
+    charts |= front_charts(results[0])
+    front = page_block(results[0])
+    documents = {
+        readme: {"front": readme_block(results[0])},
+        docs / "index.md": {"front": front},
+        docs / "performance.md": {"front": front, **parts},
+    }
+    texts = {}  # all of them before the first is written
+    for path, replaced in documents.items():
+        texts[path] = path.read_text()
+        for name, text in replaced.items():
+            texts[path] = replace_block(texts[path], name, text)
+    for path, text in texts.items():
+        path.write_text(text)
+    return [*texts, *write_charts(charts, docs / "charts")]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -85,8 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("results", nargs="*", type=Path, metavar="RESULTS")
-    parser.add_argument("--docs", type=Path, default=ROOT / "docs" / "performance.md")
     parser.add_argument("--readme", type=Path, default=ROOT / "README.md")
+    parser.add_argument("--docs", type=Path, default=ROOT / "docs")
     options = parser.parse_args(arguments)
     paths = options.results or sorted(
         path for path in RESULTS.glob("cpython-*.json") if not path.stem.endswith("-quick")
@@ -96,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     results = [json.loads(path.read_text()) for path in paths]
     try:
-        written = publish(results, options.docs, options.readme)
+        written = publish(results, options.readme, options.docs)
     except ValueError as exc:
         print(exc, file=sys.stderr)
         return 1

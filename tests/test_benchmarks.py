@@ -11,26 +11,21 @@ import socket
 import subprocess
 import sys
 import threading
-import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 
-import publish
 import run
-from rows import GROUPS, ROWS, SERIES
-from suite import charts, serve, tables
+from rows import GROUPS, ROWS
+from suite import front, serve, tables
 from suite.cprogram import build_c
 from suite.options import select_rows
 from suite.process import Failed, run_json, server
-from suite.report import blocks, write_report
-from suite.results import add_ratios, merge, ratio, report_failures
+from suite.results import merge, ratio, report_failures
 from suite.targets import TARGETS, Target, targets_table
-
-BENCHMARKS = Path(run.__file__).parent
-SVG = "{http://www.w3.org/2000/svg}"
+from support.results import BENCHMARKS, CHAIN, ECHO, LATE, arm, result_of, row_of
 
 # A loop of a rival's: it starts, and cannot do much.
 RIVAL = """
@@ -44,73 +39,6 @@ class Crashing(asyncio.SelectorEventLoop):
     def run_forever(self):
         os.abort()
 """
-
-
-def arm(figure: str, value: float, **more: float) -> dict:
-    """An arm of a row with one sample."""
-    return merge([{figure: value, **more}], None)
-
-
-def row_of(name: str, figure: str, arms: dict, group: str = "Callbacks") -> dict:
-    """A row of results."""
-    about = ROWS[name].about if name in ROWS else name
-    row = {"row": name, "group": group, "about": about, "figure": figure, "arms": arms}
-    return add_ratios(row)
-
-
-def result_of(*rows: dict, python: str = "CPython 3.13.0") -> dict:
-    """Results, as run.py writes them."""
-    return {
-        "python": python,
-        "system": "Linux 6 x86_64",
-        "cpu": "A processor",
-        "cores": 2,
-        "date": "2026-01-01",
-        "loops": {"asyncio": "3.13.0", "uvloop": "0.23.0", "rival": "1.0", "moodloop": "0.1.0"},
-        "rows": list(rows),
-    }
-
-
-CHAIN = row_of(
-    "chain",
-    "ns",
-    {
-        "asyncio": arm("ns", 800.0),
-        "uvloop": arm("ns", 400.0),
-        "rival": arm("ns", 200.0),
-        "moodloop": arm("ns", 100.0),
-    },
-)
-ECHO = row_of(
-    "proto/10/64",
-    "cpu_us",
-    {
-        "C epoll": arm("cpu_us", 2.0, requests_per_second=200_000.0),
-        "asyncio": {"error": "exit status 1"},
-        "uvloop": arm("cpu_us", 4.0, requests_per_second=100_000.0),
-        "rival": arm("cpu_us", 5.0, requests_per_second=120_000.0),
-        "moodloop": arm("cpu_us", 3.0, requests_per_second=150_000.0),
-    },
-    "Echo servers",
-)
-LATE = row_of(
-    "timer_300us",
-    "late_us",
-    {
-        "uvloop": arm("late_us", 5.0, early=0.5),
-        "rival": arm("late_us", 16.0, early=0.0),
-        "moodloop": arm("late_us", 12.0, early=0.005),
-    },
-    "Timers",
-)
-
-
-def growth_rows(costs: dict[str, tuple[float, ...]]) -> list[dict]:
-    """The rows of the first series, with these costs."""
-    return [
-        row_of(row.name, "ns", {name: arm("ns", cost[i]) for name, cost in costs.items()}, "Growth")
-        for i, (_, row) in enumerate(SERIES[0].rows)
-    ]
 
 
 # Results and tables
@@ -200,106 +128,9 @@ def test_targets() -> None:
 def test_rows_are_named_once_and_targets_have_one() -> None:
     assert sum(map(len, GROUPS.values())) == len(ROWS)
     assert {target.row for target in TARGETS} <= set(ROWS)
-    assert set(publish.README_ROWS) <= {target.row for target in TARGETS}
+    assert {name for section in front.SECTIONS for name, _ in section.rows} <= set(ROWS)
     shown = {key for row in ROWS.values() for key in (row.figure, *row.also)}
     assert shown <= set(tables.UNITS)
-
-
-# Charts
-
-
-def test_a_group_chart_has_a_dot_for_each_loop() -> None:
-    drawn = charts.group_chart("Callbacks", [CHAIN, LATE])
-    assert drawn is not None
-    picture = ElementTree.fromstring(drawn)
-    tips = [dot.find(f"{SVG}title").text for dot in picture.iter(f"{SVG}circle")]
-    assert sorted(tips[4:]) == ["asyncio: 0.50", "moodloop: 4.00", "rival: 2.00", "uvloop: 1.00"]
-    at = {
-        dot.find(f"{SVG}title").text: float(dot.get("cx")) for dot in picture.iter(f"{SVG}circle")
-    }
-    # an octave is as wide everywhere
-    assert at["moodloop: 4.00"] - at["rival: 2.00"] == pytest.approx(
-        at["rival: 2.00"] - at["uvloop: 1.00"], abs=0.2
-    )
-    assert charts.group_chart("Timers", [LATE]) is None
-
-
-def test_growth() -> None:
-    costs = {"uvloop": (100, 400, 300), "moodloop": (100, 110, 120), "rival": (100, 100, 100)}
-    result = result_of(*growth_rows(costs))
-    result["rows"][2]["arms"]["rival"] = {"error": "it hung"}
-    headers, *_ = charts.growth_lines(result)
-    assert headers[1:] == ["moodloop", "uvloop", "rival"]
-    assert charts.growth_lines(result)[1][1:] == ["**1.20**", "4.00", "-"]
-    for row in result["rows"]:
-        del row["arms"]["rival"]
-    headers, line = charts.growth_lines(result)
-    assert headers[1:] == ["moodloop", "uvloop"]
-    assert line[1:] == ["**1.20**", "4.00"]
-    drawn = charts.growth_chart(SERIES[0], result)
-    assert drawn is not None
-    assert len(list(ElementTree.fromstring(drawn).iter(f"{SVG}circle"))) == 2 + 2 * 3
-    assert charts.growth_chart(SERIES[1], result) is None
-
-
-# Documents
-
-
-def test_blocks_are_replaced_and_nothing_else(tmp_path: Path) -> None:
-    docs, readme = tmp_path / "docs" / "performance.md", tmp_path / "README.md"
-    docs.parent.mkdir()
-    names = list(blocks([result_of(CHAIN)])[0])
-    text = "".join(f"before {n}\n<!-- bench {n} -->\nold\n<!-- /bench {n} -->\n" for n in names)
-    docs.write_text(f"{text}after\n")
-    readme.write_text("x\n<!-- bench summary --><!-- /bench summary -->\ny\n")
-    stale = docs.parent / "charts" / "stale.svg"
-    stale.parent.mkdir()
-    stale.touch()
-    results = [result_of(CHAIN, ECHO, LATE), result_of(CHAIN, python="CPython 3.14.1")]
-    written = publish.publish(results, docs, readme)
-    once = docs.read_text()
-    assert "old" not in once
-    assert [line for line in once.splitlines() if line.startswith(("before", "after"))] == [
-        *(f"before {name}" for name in names),
-        "after",
-    ]
-    assert "proto/10/64, asyncio: exit status 1" in once
-    assert "4.00" in readme.read_text()
-    for name in ("callbacks-3.13.svg", "callbacks-3.14.svg", "echo-servers-3.13.svg"):
-        assert f"(charts/{name})" in once
-        assert docs.parent / "charts" / name in written
-    assert not stale.exists()
-    publish.publish(results, docs, readme)
-    assert docs.read_text() == once
-
-
-@pytest.mark.parametrize(
-    "document",
-    [
-        "nothing",
-        "<!-- bench a -->",
-        "<!-- /bench a --> <!-- bench a -->",
-        "<!-- bench a --><!-- bench a --><!-- /bench a -->",
-    ],
-)
-def test_a_document_without_the_block(document: str) -> None:
-    with pytest.raises(ValueError, match="bench a"):
-        publish.replace_block(document, "a", "text")
-
-
-def test_the_documents_of_this_tree_have_their_blocks() -> None:
-    root = BENCHMARKS.parent
-    document = (root / "docs" / "performance.md").read_text()
-    for name in blocks([result_of(CHAIN)])[0]:
-        publish.replace_block(document, name, "")
-    publish.replace_block((root / "README.md").read_text(), "summary", "")
-
-
-def test_the_report_shows_its_charts(tmp_path: Path) -> None:
-    path = write_report(result_of(CHAIN, ECHO), tmp_path)
-    text = path.read_text()
-    shown = [part.partition(")")[0] for part in text.split("](")[1:]]
-    assert shown and all((tmp_path / name).is_file() for name in shown)
 
 
 # Processes

@@ -10,24 +10,13 @@ from typing import Any
 from rows.growth import FLAT, SERIES, Series
 
 from .results import median, ratio
-from .svg import Drawing
+from .svg import PALETTE, Drawing
 from .table import number
 from .tables import ABSOLUTE, UNITS
 
-COLORS = {
-    "moodloop": "#00796b",
-    "uvloop": "#ef6c00",
-    "asyncio": "#757575",
-    "rloop": "#c62828",
-    "zuvloop": "#6a1b9a",
-    "rsloop": "#1565c0",
-    "blazio": "#ad1457",
-    "aiofastnet": "#9e9d24",
-    "C epoll": "#000000",
-    "C libev": "#5d4037",
-}
-OTHER = "#00acc1"  # a loop that was named on the command line
-GRID = "#ddd"
+WIDTH = 460  # of all charts: as wide as a telephone shows without making them small
+LEFT, RIGHT = 16, WIDTH - 16
+ARMS = [name for name in PALETTE if name not in ("page", "text", "faint", "grid", "row", "other")]
 
 
 @dataclass(frozen=True)
@@ -54,21 +43,34 @@ class Scale:
 
 def color_of(arm: str) -> str:
     """The same loop has the same color in all charts."""
-    return COLORS.get(arm, OTHER)
+    return arm if arm in ARMS else "other"
 
 
-def legend(drawing: Drawing, arms: Sequence[str], x: float, y: float) -> None:
-    """What the colors mean."""
+def legend(arms: Sequence[str]) -> list[list[tuple[float, str]]]:
+    """What the colors mean: lines of arms, each with its place on the line."""
+    lines: list[list[tuple[float, str]]] = [[]]
+    x = float(LEFT)
     for arm in arms:
-        drawing.dot(x, y - 4, 5, color_of(arm), arm)
-        drawing.text(x + 9, y, arm)
-        x += 26 + 7 * len(arm)
+        wide = 30 + 7.2 * len(arm)
+        if lines[-1] and x + wide > RIGHT:
+            lines.append([])
+            x = float(LEFT)
+        lines[-1].append((x, arm))
+        x += wide
+    return lines
+
+
+def draw_legend(drawing: Drawing, lines: list[list[tuple[float, str]]], y: float) -> None:
+    """Draw a legend, its first line at a height."""
+    for i, line in enumerate(lines):
+        for x, arm in line:
+            drawing.dot(x + 5, y + 18 * i - 4, 5, color_of(arm), arm)
+            drawing.text(x + 14, y + 18 * i, arm)
 
 
 def ordered(arms: Iterable[str]) -> list[str]:
-    """In the order of COLORS, loops that it lacks at last."""
-    known = list(COLORS)
-    return sorted(dict.fromkeys(arms), key=lambda a: known.index(a) if a in known else len(known))
+    """In the order of ARMS, loops that it lacks at last."""
+    return sorted(dict.fromkeys(arms), key=lambda a: ARMS.index(a) if a in ARMS else len(ARMS))
 
 
 def group_chart(title: str, rows: Sequence[dict[str, Any]]) -> str | None:
@@ -84,22 +86,21 @@ def group_chart(title: str, rows: Sequence[dict[str, Any]]) -> str | None:
     if not found:
         return None
     everything = [value for _, values in found for value in values.values()]
-    left = 24 + 6.6 * max(len(about) for about, _ in found)
-    scale = Scale(min(0.5, *everything) / 1.1, max(2.0, *everything) * 1.1, left, left + 480)
-    arms = ordered(arm for _, values in found for arm in values)
-    top, step = 66, 24
+    scale = Scale(min(0.5, *everything) / 1.1, max(2.0, *everything) * 1.1, LEFT, RIGHT)
+    lines = legend(ordered(arm for _, values in found for arm in values))
+    top, step = 54 + 18 * len(lines), 36
     bottom = top + step * len(found)
-    drawing = Drawing(left + 500, bottom + 30, title)
-    drawing.text(12, 20, f"{title}: times as good as uvloop (logarithmic)", bold=True)
-    legend(drawing, arms, 18, 44)
+    drawing = Drawing(WIDTH, bottom + 30, title)
+    drawing.text(LEFT, 22, f"{title}: times as good as uvloop (logarithmic)", bold=True)
+    draw_legend(drawing, lines, 46)
     for tick in scale.ticks():
         x = scale.at(tick)
-        drawing.line([(x, top - 8), (x, bottom)], "#ef6c00" if tick == 1 else GRID)
+        drawing.line([(x, top - 12), (x, bottom)], "uvloop" if tick == 1 else "grid")
         drawing.text(x, bottom + 16, f"{tick:g}", "middle")
     for i, (about, known) in enumerate(found):
-        y = top + step * i + 6
-        drawing.text(left - 10, y + 4, about, "end")
-        drawing.line([(left, y), (left + 480, y)], "#eee")
+        y = top + step * i + 18
+        drawing.text(LEFT, y - 9, about, color="faint")
+        drawing.line([(LEFT, y), (RIGHT, y)], "grid")
         for arm in reversed(ordered(known)):  # moodloop is drawn at last, above the others
             size = 6.0 if arm == "moodloop" else 4.0
             tip = f"{arm}: {number(known[arm])}"
@@ -153,21 +154,24 @@ def growth_chart(series: Series, result: dict[str, Any]) -> str | None:
     if not found:
         return None
     points = [point for line in found.values() for point in line]
-    xs = Scale(min(p[0] for p in points) / 1.2, max(p[0] for p in points) * 1.2, 70, 620)
+    arms = ordered(found)
+    lines = legend(arms)
+    left, right, top = 56, WIDTH - 36, 60 + 18 * len(lines)
+    bottom = top + 240
+    xs = Scale(min(p[0] for p in points) / 1.2, max(p[0] for p in points) * 1.2, left, right)
     low, high = min(p[1] for p in points) / 1.3, max(p[1] for p in points) * 1.3
-    ys = Scale(low, high, 330, 70)
+    ys = Scale(low, high, bottom, top)
     row = next(r for r in result["rows"] if r["row"] == series.rows[0][1].name)
     title = f"{series.about}: {UNITS[row['figure']]} by the number of {series.axis}"
-    drawing = Drawing(640, 370, title)
-    drawing.text(12, 20, title, bold=True)
-    arms = ordered(found)
-    legend(drawing, arms, 18, 44)
+    drawing = Drawing(WIDTH, bottom + 36, title)
+    drawing.text(LEFT, 22, title, bold=True)
+    draw_legend(drawing, lines, 46)
     for tick in ys.ticks():
-        drawing.line([(70, ys.at(tick)), (620, ys.at(tick))], GRID)
-        drawing.text(62, ys.at(tick) + 4, f"{tick:,g}", "end")
+        drawing.line([(left, ys.at(tick)), (right, ys.at(tick))], "grid")
+        drawing.text(left - 6, ys.at(tick) + 4, f"{tick:,g}", "end")
     for count in sorted({p[0] for p in points}):
-        drawing.line([(xs.at(count), 70), (xs.at(count), 330)], GRID)
-        drawing.text(xs.at(count), 350, f"{count:,}", "middle")
+        drawing.line([(xs.at(count), top), (xs.at(count), bottom)], "grid")
+        drawing.text(xs.at(count), bottom + 20, f"{count:,}", "middle")
     for arm in reversed(arms):
         line = [(xs.at(count), ys.at(value)) for count, value in found[arm]]
         drawing.line(line, color_of(arm), 3 if arm == "moodloop" else 1.5)

@@ -57,10 +57,12 @@ def growth_block(results: Sequence[dict[str, Any]], charts: Charts) -> str:
 
 
 def charts_block(results: Sequence[dict[str, Any]], charts: Charts) -> str:
-    """A chart for each group. Enters the charts by their names."""
+    """A chart for each group, of all but the first results folded. Enters the charts by name."""
     parts = []
     for result in results:
-        parts.append(f"{result['python']}:")
+        folded = result is not results[0]
+        about = f"<summary>{result['python']}</summary>"
+        parts.append(f"<details markdown>\n{about}" if folded else f"{result['python']}:")
         for group in dict.fromkeys(row["group"] for row in result["rows"]):
             if group == "Growth":
                 continue
@@ -70,6 +72,7 @@ def charts_block(results: Sequence[dict[str, Any]], charts: Charts) -> str:
             if drawn:
                 charts[name] = drawn
                 parts.append(f"![{group}](charts/{name})")
+        parts += ["</details>"] if folded else []
     return "\n\n".join(parts)
 
 
