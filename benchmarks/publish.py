@@ -8,7 +8,7 @@ first one is also what the front pages show. What is between two comments of a d
     <!-- bench NAME --> ... <!-- /bench NAME -->
 
 docs/performance.md has the blocks front, targets, charts, growth and rows; README.md and
-docs/index.md have front.
+docs/index.md have front, and docs/when-not.md has little.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from suite.front import front_charts, page_block, readme_block
+from suite.front import front_charts, little_block, page_block, readme_block
 from suite.loops import ROOT
 from suite.report import blocks, write_charts
 from suite.results import RESULTS
@@ -46,6 +46,7 @@ def publish(results: Sequence[dict[str, Any]], readme: Path, docs: Path) -> list
     documents = {
         readme: {"front": readme_block(results[0])},
         docs / "index.md": {"front": front},
+        docs / "when-not.md": {"little": little_block(results[0])},
         docs / "performance.md": {"front": front, **parts},
     }
     texts = {}  # all of them before the first is written

@@ -116,6 +116,7 @@ def documents(directory: Path, names: list[str]) -> tuple[Path, Path]:
     front_block = "<!-- bench front --><!-- /bench front -->"
     readme.write_text(f"x\n{front_block}\ny\n")
     (docs / "index.md").write_text(f"{front_block}\n")
+    (docs / "when-not.md").write_text("<!-- bench little --><!-- /bench little -->\n")
     text = "".join(f"before {n}\n<!-- bench {n} -->\nold\n<!-- /bench {n} -->\n" for n in names)
     (docs / "performance.md").write_text(f"{front_block}\n{text}after\n")
     return readme, docs
@@ -145,6 +146,7 @@ def test_blocks_are_replaced_and_nothing_else(tmp_path: Path) -> None:
         for theme in ("light", "dark"):
             assert f"{place}/front-{theme}.svg" in path.read_text()
             assert docs / "charts" / f"front-{theme}.svg" in written
+    assert "1.00 us CPU" in (docs / "when-not.md").read_text()
     assert not stale.exists()
     publish.publish(results, readme, docs)
     assert (docs / "performance.md").read_text() == once
@@ -180,7 +182,7 @@ def test_the_documents_of_this_tree_show_its_results(tmp_path: Path) -> None:
     assert (
         publish.main(["--readme", str(tmp_path / "README.md"), "--docs", f"{tmp_path}/docs"]) == 0
     )
-    names = ["README.md", "docs/index.md", "docs/performance.md"]
+    names = ["README.md", "docs/index.md", "docs/performance.md", "docs/when-not.md"]
     for directory in (root, tmp_path):
         names += (f"docs/charts/{path.name}" for path in (directory / "docs/charts").iterdir())
     stale = [n for n in dict.fromkeys(names) if read(root / n) != read(tmp_path / n)]

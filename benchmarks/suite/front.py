@@ -1,4 +1,4 @@
-"""The picture on the front page: what moodloop, uvloop and asyncio cost, and where the limit is."""
+"""What the documents show first: what moodloop, uvloop and asyncio cost, and where the limit is."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 from .charts import LEFT, RIGHT, WIDTH
 from .results import median
 from .svg import Drawing, Theme
-from .table import number
-from .tables import UNITS
+from .table import number, table
+from .tables import UNITS, with_unit
 
 ARMS = ("moodloop", "uvloop", "asyncio")
 LIMIT = "C epoll"
@@ -43,6 +43,21 @@ SECTIONS = (
             ("run_in_executor", "run_in_executor"),
         ),
     ),
+)
+
+
+# Where a loop changes little, or moodloop is behind.
+LITTLE = (
+    "proto/1/64",
+    "uvicorn",
+    "aiohttp",
+    "tls/10/8192",
+    "tls_handshake",
+    "bulk_out",
+    "spawn",
+    "cat",
+    "latency_beside_computation",
+    "beside_computation",
 )
 
 
@@ -162,3 +177,12 @@ def page_block(result: dict[str, Any]) -> str:
         f"![{words}](charts/front-{theme}.svg#only-{theme})" for theme in ("light", "dark")
     )
     return f"{pictures}\n\n<small>{caption(result)}.</small>"
+
+
+def little_block(result: dict[str, Any]) -> str:
+    """The figures themselves of the rows in which a loop changes little."""
+    by_name = {row["row"]: row for row in result["rows"]}
+    rows = [by_name[name] for name in LITTLE if name in by_name]
+    arms = ARMS[::-1]
+    lines = [[row["about"], *(with_unit(row, arm) for arm in arms)] for row in rows]
+    return f"{table(['row', *arms], lines, markdown=True)}\n\n{caption(result)}."
