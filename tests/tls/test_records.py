@@ -8,73 +8,13 @@ from asyncio import sslproto
 
 import pytest
 from support.loops import turns, until
-from support.net import BufferedRecord, Peer, Record, unix_pair
+from support.net import BufferedRecord, Record, unix_pair
+from support.records import RecordPeer, connection
 from support.tls import CERTS, client_context, server_context
 
 from moodloop import sslprotocol
 
 pytestmark = pytest.mark.tls
-
-
-class RecordPeer(Peer):
-    """The other end: it makes records, and sends the bytes of them as a test likes."""
-
-    def __init__(self, sock, context, **kwargs):
-        super().__init__(sock)
-        self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self.tls = context.wrap_bio(self.incoming, self.outgoing, **kwargs)
-
-    async def step(self, function, *args):
-        """The function's result, for which as much is received as it takes."""
-        while True:
-            try:
-                return function(*args)
-            except ssl.SSLWantReadError:
-                await self.send(self.outgoing.read())
-                received = await self.recv()
-                if not received:
-                    return b""
-                self.incoming.write(received)
-
-    async def handshake(self):
-        await self.step(self.tls.do_handshake)
-        await self.send(self.outgoing.read())
-
-    def record(self, data):
-        """One record, not sent yet."""
-        assert self.tls.write(data) == len(data)
-        return self.outgoing.read()
-
-    def close_notify(self):
-        with contextlib.suppress(ssl.SSLWantReadError):
-            self.tls.unwrap()
-        return self.outgoing.read()
-
-    async def decrypted(self, count):
-        got = bytearray()
-        while len(got) < count:
-            chunk = await self.step(self.tls.read, 1 << 16)
-            assert chunk, f"end after {len(got)} of {count} bytes"
-            got += chunk
-        return bytes(got)
-
-
-@contextlib.asynccontextmanager
-async def connection(factory=Record):
-    """A transport's protocol on the server's side, and the client that makes records."""
-    loop = asyncio.get_running_loop()
-    a, b = unix_pair()
-    with b:
-        peer = RecordPeer(b, client_context(), server_hostname="localhost")
-        (transport, protocol), _ = await asyncio.gather(
-            loop.connect_accepted_socket(factory, a, ssl=server_context()), peer.handshake()
-        )
-        try:
-            yield protocol, peer
-        finally:
-            transport.abort()
-            await protocol.lost
-            await turns(10)
 
 
 @pytest.mark.engines("python", reason="of the engine in Python alone")
