@@ -345,8 +345,10 @@ send_or_queue(ml_datagram *self, PyObject *data, PyObject *address)
 {
     ml_transport *base = &self->transport;
 
-    if (!SENDS_EMPTY && ml_transport_data_size(data) == 0) {
-        return 0;
+    Py_ssize_t size = SENDS_EMPTY ? 1 : ml_transport_data_size(data);
+
+    if (size <= 0) {
+        return (int)size;
     }
     if (self->address != NULL) {
         if (check_address(self, address) < 0) {

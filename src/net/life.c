@@ -161,7 +161,8 @@ lose(ml_transport *self, PyObject *exc)
 {
     assert(!PyErr_Occurred());
     if (ml_aioloop_check_closed(self->loop) < 0) {
-        return -1; /* nobody will call connection_lost(), as with stock asyncio */
+        become(self, ML_LOST_SCHEDULED); /* but nobody will call it, and nobody is told twice */
+        return -1;
     }
     if (ml_aioloop_push_ready(self->loop, &self->lost) < 0) {
         return -1;

@@ -143,8 +143,10 @@ ml_transport_data_size(PyObject *data)
     if (PyBytes_Check(data)) {
         return PyBytes_GET_SIZE(data);
     }
-    return PyByteArray_Check(data) ? PyByteArray_GET_SIZE(data)
-                                   : PyMemoryView_GET_BUFFER(data)->len;
+    if (PyByteArray_Check(data)) {
+        return PyByteArray_GET_SIZE(data);
+    }
+    return PyObject_Size(data) < 0 ? -1 : PyMemoryView_GET_BUFFER(data)->len;
 }
 
 int
@@ -170,7 +172,9 @@ ml_transport_py_write(ml_transport *self, PyObject *const *args, Py_ssize_t narg
     }
     data = ml_transport_plain_data(data);
     int rc = data ? check_writable(self, "write") : -1;
-    if (rc == 0 && ml_transport_data_size(data) > 0 && (rc = drop_write(self)) == 0) {
+    Py_ssize_t size = rc == 0 ? ml_transport_data_size(data) : 0;
+    rc = size < 0 ? -1 : rc;
+    if (size > 0 && (rc = drop_write(self)) == 0) {
         rc = send_or_queue(self, data);
     }
     Py_XDECREF(data);
@@ -194,7 +198,7 @@ plain_lines(PyObject *lines)
     }
     for (Py_ssize_t i = 0; list != NULL && i < count; i++) {
         PyObject *data = ml_transport_plain_data(PyList_GET_ITEM(list, i));
-        if (data == NULL || PyList_SetItem(list, i, data) < 0) {
+        if (data == NULL || PyList_SetItem(list, i, data) < 0 || ml_transport_data_size(data) < 0) {
             Py_CLEAR(list);
         }
     }

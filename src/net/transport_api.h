@@ -90,7 +90,8 @@ int ml_transport_type_error(PyObject *data);
 /* The same as an exact type, a new reference: a subclass's __buffer__() may do anything, so it is
  * called before the transport is looked at. NULL with what that raised, or MemoryError. */
 PyObject *ml_transport_plain_data(PyObject *data);
-/* Bytes in it, asked of the object itself: a subclass's __len__() may say or do anything. */
+/* Bytes in it, asked of the object itself: a subclass's __len__() may say or do anything. -1 with
+ * ValueError for a memoryview that was released. */
 Py_ssize_t ml_transport_data_size(PyObject *data);
 /* The connection is gone: the write is dropped, as in stock asyncio with a warning in the end. */
 int ml_transport_count_lost_write(ml_transport *self);

@@ -1,7 +1,9 @@
 """close and abort: what is flushed, when connection_lost comes, what each callback may do."""
 
 import asyncio
+import gc
 import os
+import warnings
 
 import pytest
 from support.loops import drive, run_turns, turns
@@ -338,6 +340,37 @@ class TestInsideCallbacks:
             """
         )
         assert (done.rc, done.out) == (0, "last y\n"), done.err
+
+
+class TestAfterLoop:
+    @pytest.mark.parametrize("state", ["open", "queued", "closing"])
+    def test_told_once(self, loop_factory, state):
+        """That the loop is closed; and then the transport is as one that was lost."""
+        a, b = unix_pair()
+        a.setblocking(False)
+        loop = loop_factory()
+
+        async def main():
+            transport, _ = await loop.create_connection(Record, sock=a)
+            if state != "open":
+                transport.write(bytes(1 << 22))
+            if state == "closing":
+                transport.close()
+            return transport
+
+        transport = loop.run_until_complete(main())
+        loop.close()
+        for call in (transport.abort, transport.close):
+            if call == transport.abort:
+                with pytest.raises(RuntimeError, match="Event loop is closed"):
+                    call()
+            call()
+        assert transport.is_closing()
+        transport.write(b"dropped")
+        with a, b, warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)  # nobody closed it in time
+            del transport, call
+            gc.collect()
 
 
 class TestStop:

@@ -150,6 +150,34 @@ class TestTypes:
         run(main())
 
 
+    @pytest.mark.parametrize("data", [b"", b"abc"])
+    @pytest.mark.parametrize("state", ["open", "later", "closing", "lost"])
+    def test_released(self, run, data, state):
+        async def main():
+            async with connected() as (transport, p, peer):
+                if state == "later":
+                    transport.write(b"first")
+                elif state == "closing":
+                    transport.close()
+                elif state == "lost":
+                    transport.abort()
+                    await p.lost
+                view = memoryview(data)
+                view.release()
+                for write in (
+                    lambda: transport.write(view),
+                    lambda: transport.writelines([view]),
+                    lambda: transport.writelines([b"x", view]),
+                ):
+                    with pytest.raises(ValueError, match="released memoryview"):
+                        write()
+                if state == "later":
+                    transport.write(b", second")
+                    assert await peer.recv_exactly(13) == b"first, second"
+
+        run(main())
+
+
 class TestOrder:
     def test_many_in_one_turn(self, run):
         async def main():
