@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import os
 from asyncio import CancelledError, tasks, unix_events
 from typing import Any
 
@@ -13,6 +14,10 @@ from .sockets import SocketTransport
 
 _Unix: Any = unix_events._UnixSelectorEventLoop
 _Stock: Any = asyncio.BaseEventLoop
+
+
+# Of a descriptor that is closed the kernel tells nothing more.
+LOOK_SECONDS = 0.5
 
 
 class Sendfile(Base):
@@ -40,8 +45,8 @@ class Sendfile(Base):
     async def _sendfile_over(self, transport: Any, send: Any, *args: Any) -> int:
         """Run send(socket, *args) on the socket of a stream transport that is quiet meanwhile.
 
-        Raises ConnectionError if the transport is closed or aborted before all is sent. (Stock
-        asyncio waits for ever.)
+        Raises ConnectionError if the transport is closed or aborted, or its socket closed behind
+        it, before all is sent. (Stock asyncio waits for ever.)
         """
         resume = transport.is_reading()
         empty = transport._make_empty_waiter()
@@ -54,19 +59,27 @@ class Sendfile(Base):
             return await self._send_until_lost(transport, lost, send, args)
         finally:
             transport._reset_empty_waiter()
-            if resume:
+            if transport._is_ours() and resume:
                 transport.resume_reading()
 
     async def _send_until_lost(self, transport: Any, lost: Any, send: Any, args: Any) -> int:
         sock = transport.get_extra_info("socket")._sock
         fd = sock.fileno()
         sending = self.create_task(send(sock, *args))
+        timer: Any = None
 
         def give_up(lost: Any) -> None:
-            self._remove_writer(fd)  # while the number is still this connection's
+            if sock.fileno() == fd or not _is_open(fd):  # else the number is somebody else's
+                self._remove_writer(fd)
             sending.cancel(str(lost.exception()))
 
+        def look() -> None:
+            nonlocal timer
+            if transport._is_ours():
+                timer = self.call_later(LOOK_SECONDS, look)
+
         lost.add_done_callback(give_up)
+        timer = self.call_later(LOOK_SECONDS, look)
         try:
             return int(await sending)
         except CancelledError:
@@ -74,7 +87,16 @@ class Sendfile(Base):
                 raise lost.exception() from None
             raise
         finally:
+            timer.cancel()
             lost.remove_done_callback(give_up)
+
+
+def _is_open(fd: int) -> bool:
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False
+    return True
 
 
 def _is_cancelled(loop: Base) -> bool:

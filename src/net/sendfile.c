@@ -84,3 +84,12 @@ ml_transport_py_reset_empty_waiter(ml_transport *self, PyObject *Py_UNUSED(unuse
     ml_transport_share(self);
     Py_RETURN_NONE;
 }
+
+/* _is_ours(): False if the socket was closed behind the transport, which ends with that. */
+PyObject *
+ml_transport_py_is_ours(ml_transport *self, PyObject *Py_UNUSED(unused))
+{
+    int gone = ml_transport_check_owned(self);
+
+    return gone < 0 ? NULL : PyBool_FromLong(!gone && self->stream.fd >= 0);
+}

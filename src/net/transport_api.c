@@ -593,6 +593,7 @@ PyMethodDef ml_stream_methods[] = {
     {"_make_empty_waiter", (PyCFunction)ml_transport_py_make_empty_waiter, METH_NOARGS, NULL},
     {"_make_lost_waiter", (PyCFunction)ml_transport_py_make_lost_waiter, METH_NOARGS, NULL},
     {"_reset_empty_waiter", (PyCFunction)ml_transport_py_reset_empty_waiter, METH_NOARGS, NULL},
+    {"_is_ours", (PyCFunction)ml_transport_py_is_ours, METH_NOARGS, NULL},
     {"_force_close", (PyCFunction)transport_force_close, METH_O, NULL},
     {"_fatal_error", (PyCFunction)transport_fatal_error, METH_VARARGS, NULL},
     {NULL},

@@ -71,6 +71,7 @@ PyObject *ml_transport_py_is_reading(ml_transport *self, PyObject *unused);
 PyObject *ml_transport_py_make_empty_waiter(ml_transport *self, PyObject *unused);
 PyObject *ml_transport_py_make_lost_waiter(ml_transport *self, PyObject *unused);
 PyObject *ml_transport_py_reset_empty_waiter(ml_transport *self, PyObject *unused);
+PyObject *ml_transport_py_is_ours(ml_transport *self, PyObject *unused);
 PyObject *ml_transport_py_close(ml_transport *self, PyObject *unused);
 PyObject *ml_transport_py_is_closing(ml_transport *self, PyObject *unused);
 PyObject *ml_transport_py_abort(ml_transport *self, PyObject *unused);

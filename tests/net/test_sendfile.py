@@ -1,12 +1,14 @@
 """sendfile() over transports and sockets: what is sent, what goes wrong, the file's position."""
 
 import asyncio
+import contextlib
+import errno
 import io
 import os
 import socket
 
 import pytest
-from support.loops import turns
+from support.loops import TIMEOUT, turns
 from support.net import Record, connected, end, unix_pair
 from support.tls import client_context, server_context
 
@@ -24,6 +26,13 @@ def file(tmp_path):
 def source(request, file):
     """What os.sendfile() can read, and what it cannot."""
     return file if request.param == "file" else io.BytesIO(DATA)
+
+
+def jam_socket(sock):
+    sock.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            sock.send(bytes(1 << 16))
 
 
 async def receive(peer, count, sending):
@@ -216,6 +225,49 @@ class TestTransport:
                 with pytest.raises(RuntimeError, match="Transport is closing"):
                     await loop.sendfile(transport, file)
                 await protocol.lost
+
+        run(main())
+
+    @pytest.mark.moodloop_only  # asyncio waits for ever
+    @pytest.mark.parametrize("wait", [1, 3, 10])
+    def test_socket_closed_behind(self, loop, run, source, wait):
+        async def main():
+            async with connected(pair=unix_pair) as (transport, p, _):
+                sending = loop.create_task(loop.sendfile(transport, source))
+                await turns(wait)
+                transport.get_extra_info("socket")._sock.close()
+                with pytest.raises(OSError):
+                    await asyncio.wait_for(sending, TIMEOUT)
+                exc = await p.lost
+                assert exc.errno == errno.EBADF
+
+        run(main())
+
+    @pytest.mark.moodloop_only
+    def test_number_is_anothers(self, loop, run, file):
+        """Who has it now keeps what it waits for."""
+
+        async def main():
+            async with connected(pair=unix_pair) as (transport, _, _):
+                sending = loop.create_task(loop.sendfile(transport, file))
+                await turns(5)
+                sock = transport.get_extra_info("socket")._sock
+                fd = sock.fileno()
+                sock.close()
+                a, b = unix_pair()
+                with a, b:
+                    copy = os.dup2(a.fileno(), fd) if a.fileno() != fd else None
+                    written = asyncio.Event()
+                    jam_socket(a)
+                    loop.add_writer(fd, written.set)
+                    with pytest.raises(OSError):
+                        await asyncio.wait_for(sending, TIMEOUT)
+                    assert not written.is_set()
+                    b.recv(1 << 20)
+                    await asyncio.wait_for(written.wait(), TIMEOUT)
+                    assert loop.remove_writer(fd)
+                    if copy is not None:
+                        os.close(copy)
 
         run(main())
 
