@@ -62,7 +62,6 @@
     X(Task)                   \
     X(buffer_updated)         \
     X(call_exception_handler) \
-    X(callback)               \
     X(close)                  \
     X(connection_lost)        \
     X(connection_made)        \

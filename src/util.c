@@ -67,60 +67,6 @@ ml_grow(void *place, int *cap, size_t need, size_t item_size)
     return 0;
 }
 
-int
-ml_take_args(const char *method, const char *const *names, Py_ssize_t count, PyObject *const *args,
-             Py_ssize_t nargs, PyObject *kwnames, PyObject **values)
-{
-    if (nargs > count) {
-        PyErr_Format(PyExc_TypeError, "%s() takes at most %zd arguments (%zd given)", method, count,
-                     nargs);
-        return -1;
-    }
-    for (Py_ssize_t i = 0; i < nargs; i++) {
-        values[i] = args[i];
-    }
-    for (Py_ssize_t i = 0; kwnames != NULL && i < PyTuple_GET_SIZE(kwnames); i++) {
-        PyObject *name = PyTuple_GET_ITEM(kwnames, i);
-        Py_ssize_t which = 0;
-        while (which < count && PyUnicode_CompareWithASCIIString(name, names[which]) != 0) {
-            which++;
-        }
-        if (which < nargs || which == count) {
-            PyErr_Format(PyExc_TypeError, "%s() got %s argument '%U'", method,
-                         which == count ? "an unexpected keyword" : "multiple values for", name);
-            return -1;
-        }
-        values[which] = args[nargs + i];
-    }
-    for (Py_ssize_t i = 0; i < count; i++) {
-        if (values[i] == NULL) {
-            PyErr_Format(PyExc_TypeError, "%s() missing 1 required positional argument: '%s'",
-                         method, names[i]);
-            return -1;
-        }
-    }
-    return 0;
-}
-
-int
-ml_count_args_failed(const char *method, Py_ssize_t nargs, Py_ssize_t count)
-{
-    PyErr_Format(PyExc_TypeError, "%s() takes %zd arguments (%zd given)", method, count, nargs);
-    return -1;
-}
-
-PyObject *
-ml_take_arg(const char *method, const char *name, PyObject *const *args, Py_ssize_t nargs,
-            PyObject *kwnames)
-{
-    PyObject *value = NULL;
-
-    if (nargs == 1 && kwnames == NULL) {
-        return args[0];
-    }
-    return ml_take_args(method, &name, 1, args, nargs, kwnames, &value) < 0 ? NULL : value;
-}
-
 PyObject *
 ml_no_pickle(PyObject *self, PyObject *Py_UNUSED(unused))
 {

@@ -1,4 +1,4 @@
-/* Small helpers with no noun of their own: arguments, errors, compatibility between Pythons. */
+/* Small helpers with no noun of their own: errors, compatibility between Pythons. */
 #ifndef ML_UTIL_H
 #define ML_UTIL_H
 
@@ -80,25 +80,6 @@ int ml_grow(void *place, int *cap, size_t need, size_t item_size);
 
 /* For setters: -1 with AttributeError if `value` is NULL, which is a deletion. */
 int ml_no_delete(PyObject *value, const char *name);
-
-/* The arguments of a METH_FASTCALL | METH_KEYWORDS method, each of which may be named. `values`
- * holds the defaults, NULL for what must be given, and gets borrowed references. 0, or -1 with
- * TypeError. */
-int ml_take_args(const char *method, const char *const *names, Py_ssize_t count,
-                 PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames, PyObject **values);
-
-/* For METH_FASTCALL methods without keywords, whose arguments are all needed. -1 with TypeError. */
-int ml_count_args_failed(const char *method, Py_ssize_t nargs, Py_ssize_t count);
-
-static inline int
-ml_count_args(const char *method, Py_ssize_t nargs, Py_ssize_t count)
-{
-    return nargs == count ? 0 : ml_count_args_failed(method, nargs, count);
-}
-
-/* ml_take_args() where there is one, borrowed; NULL with TypeError. */
-PyObject *ml_take_arg(const char *method, const char *name, PyObject *const *args, Py_ssize_t nargs,
-                      PyObject *kwnames);
 
 /* Raises TypeError "cannot pickle ..."; a METH_NOARGS for __reduce__ and __copy__. */
 PyObject *ml_no_pickle(PyObject *self, PyObject *unused);

@@ -411,31 +411,32 @@ register_handle(ml_aioloop *self, PyObject *fileobj, int fd, int direction, ml_h
     return rc;
 }
 
-/* Without `context`: add_reader() and add_writer(). With it: what the standard library's own
- * transports call, _add_reader(fd, callback, *args, context=None), which does not ask whether a
- * transport has the descriptor. */
+/* add_reader() and add_writer(), and what the standard library's own transports call, which does
+ * not ask whether a transport has the descriptor: _add_reader(fd, callback, *args, context=None).
+ */
 static PyObject *
-add(ml_aioloop *self, int direction, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames,
-    PyObject **context)
+add(ml_aioloop *self, int direction, bool checked, PyObject *const *args, Py_ssize_t nargs,
+    PyObject *kwnames)
 {
-    const char *name = direction == READER ? "add_reader" : "add_writer";
-    PyObject *fileobj = nargs > 0 ? args[0] : NULL, *callback = nargs > 1 ? args[1] : NULL;
+    static const ml_params params[] = {
+        {"add_reader", {"fd", "callback"}, .places = 2, .needed = 2, .rest = true},
+        {"add_writer", {"fd", "callback"}, .places = 2, .needed = 2, .rest = true},
+        {"_add_reader", {"fd", "callback", "context"}, .places = 2, .needed = 2, .rest = true},
+        {"_add_writer", {"fd", "callback", "context"}, .places = 2, .needed = 2, .rest = true},
+    };
+    PyObject *values[3] = {NULL};
     int fd;
 
-    if (kwnames != NULL && ml_aioloop_keywords(self, name, args + nargs, kwnames, "fd", &fileobj,
-                                               &callback, context) < 0) {
+    if (ml_take_args(&params[direction + (checked ? 0 : 2)], args, nargs, kwnames, values) < 0) {
         return NULL;
     }
-    if (fileobj == NULL || callback == NULL) {
-        PyErr_Format(PyExc_TypeError, "%s() takes a file descriptor and a callback", name);
-        return NULL;
-    }
-    if (fd_argument(fileobj, &fd) < 0 || (!context && ml_aioloop_check_fd(self, fileobj, fd) < 0) ||
+    PyObject *fileobj = values[0];
+    if (fd_argument(fileobj, &fd) < 0 || (checked && ml_aioloop_check_fd(self, fileobj, fd) < 0) ||
         ml_aioloop_check_closed(self) < 0 || check_pollable(fd) < 0) {
         return NULL;
     }
-    ml_handle *handle = ml_handle_new(self, callback, args + 2, nargs > 2 ? nargs - 2 : 0,
-                                      context ? *context : NULL);
+    ml_handle *handle =
+        ml_handle_new(self, values[1], args + 2, nargs > 2 ? nargs - 2 : 0, values[2]);
     if (handle == NULL) {
         return NULL;
     }
@@ -473,7 +474,7 @@ static PyObject *
 add_checked(ml_aioloop *self, int direction, PyObject *const *args, Py_ssize_t nargs,
             PyObject *kwnames)
 {
-    PyObject *handle = add(self, direction, args, nargs, kwnames, NULL);
+    PyObject *handle = add(self, direction, true, args, nargs, kwnames);
 
     Py_XDECREF(handle);
     return handle ? Py_NewRef(Py_None) : NULL;
@@ -483,8 +484,9 @@ static PyObject *
 remove_checked(ml_aioloop *self, int direction, PyObject *const *args, Py_ssize_t nargs,
                PyObject *kwnames)
 {
-    const char *name = direction == READER ? "remove_reader" : "remove_writer";
-    PyObject *fileobj = ml_take_arg(name, "fd", args, nargs, kwnames);
+    static const ml_params params[] = {{"remove_reader", {"fd"}, .places = 1, .needed = 1},
+                                       {"remove_writer", {"fd"}, .places = 1, .needed = 1}};
+    PyObject *fileobj = ml_take_arg(&params[direction], args, nargs, kwnames);
 
     return fileobj ? remove_rw(self, direction, true, fileobj) : NULL;
 }
@@ -505,18 +507,14 @@ PyObject *
 ml_aioloop_add_reader_unchecked(ml_aioloop *self, PyObject *const *args, Py_ssize_t nargs,
                                 PyObject *kwnames)
 {
-    PyObject *context = NULL;
-
-    return add(self, READER, args, nargs, kwnames, &context);
+    return add(self, READER, false, args, nargs, kwnames);
 }
 
 PyObject *
 ml_aioloop_add_writer_unchecked(ml_aioloop *self, PyObject *const *args, Py_ssize_t nargs,
                                 PyObject *kwnames)
 {
-    PyObject *context = NULL;
-
-    return add(self, WRITER, args, nargs, kwnames, &context);
+    return add(self, WRITER, false, args, nargs, kwnames);
 }
 
 PyObject *

@@ -5,49 +5,23 @@
 
 /* ---- arguments --------------------------------------------------------------------------- */
 
-int
-ml_aioloop_keywords(ml_aioloop *self, const char *name, PyObject *const *values, PyObject *kwnames,
-                    const char *first_name, PyObject **first, PyObject **callback,
-                    PyObject **context)
+/* Tasks and futures come with the same tuple each time, whose string is not an interned one. */
+static inline int
+take_args(ml_aioloop *self, const ml_params *params, PyObject *const *args, Py_ssize_t nargs,
+          PyObject *kwnames, PyObject **values)
 {
     ml_aio *aio = self->state->aio;
+    int context = params->places;
 
-    /* Tasks and futures come with the same tuple each time, whose string is not an interned one. */
-    if (kwnames == aio->only_context && context != NULL) {
-        *context = values[0];
-        return 0;
+    if (kwnames != NULL && kwnames == aio->only_context) {
+        values[context] = args[nargs];
+        return ml_take_args(params, args, nargs, NULL, values);
     }
-    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(kwnames); i++) {
-        PyObject *key = PyTuple_GET_ITEM(kwnames, i);
-        if (context != NULL && (key == self->state->str.context ||
-                                PyUnicode_Compare(key, self->state->str.context) == 0)) {
-            *context = values[i];
-        }
-        else if (*callback == NULL && PyUnicode_Compare(key, self->state->str.callback) == 0) {
-            *callback = values[i];
-        }
-        else if (first != NULL && *first == NULL &&
-                 PyUnicode_CompareWithASCIIString(key, first_name) == 0) {
-            *first = values[i];
-        }
-        else {
-            PyErr_Format(PyExc_TypeError, "%s() got an unexpected keyword argument '%U'", name,
-                         key);
-            return -1;
-        }
+    int rc = ml_take_args(params, args, nargs, kwnames, values);
+    if (rc == 0 && kwnames != NULL && PyTuple_GET_SIZE(kwnames) == 1 && values[context] != NULL) {
+        Py_XSETREF(aio->only_context, Py_NewRef(kwnames));
     }
-    if (context != NULL && PyTuple_GET_SIZE(kwnames) == 1 && *context == values[0]) {
-        Py_INCREF(kwnames);
-        Py_XSETREF(aio->only_context, kwnames);
-    }
-    return 0;
-}
-
-static int
-missing(const char *name, const char *what)
-{
-    PyErr_Format(PyExc_TypeError, "%s() missing 1 required positional argument: '%s'", name, what);
-    return -1;
+    return rc;
 }
 
 /* `self._check_thread()` and `self._check_callback()`: BaseEventLoop's own, in debug mode only. */
@@ -88,21 +62,21 @@ post(ml_aioloop *self, ml_handle *handle)
 }
 
 static ml_handle *
-soon(ml_aioloop *self, const char *name, bool threadsafe, PyObject *const *args, Py_ssize_t nargs,
-     PyObject *kwnames)
+soon(ml_aioloop *self, bool threadsafe, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
-    PyObject *callback = nargs > 0 ? args[0] : NULL, *context = NULL;
+    static const ml_params params[] = {
+        {"call_soon", {"callback", "context"}, .places = 1, .needed = 1, .rest = true},
+        {"call_soon_threadsafe", {"callback", "context"}, .places = 1, .needed = 1, .rest = true},
+    };
+    PyObject *values[2] = {NULL};
 
-    if (kwnames != NULL && ml_aioloop_keywords(self, name, args + nargs, kwnames, NULL, NULL,
-                                               &callback, &context) < 0) {
+    if (take_args(self, &params[threadsafe], args, nargs, kwnames, values) < 0) {
         return NULL;
     }
-    if (callback == NULL) {
-        missing(name, "callback");
-        return NULL;
-    }
+    PyObject *callback = values[0], *context = values[1];
     if (ml_aioloop_check_closed(self) < 0 ||
-        (self->debug && debug_checks(self, name, callback, !threadsafe) < 0)) {
+        (self->debug &&
+         debug_checks(self, params[threadsafe].function, callback, !threadsafe) < 0)) {
         return NULL;
     }
     ml_handle *handle = ml_handle_new(self, callback, args + 1, nargs > 0 ? nargs - 1 : 0, context);
@@ -121,7 +95,7 @@ PyObject *
 ml_aioloop_call_soon_method(ml_aioloop *self, PyObject *const *args, Py_ssize_t nargs,
                             PyObject *kwnames)
 {
-    return (PyObject *)soon(self, "call_soon", false, args, nargs, kwnames);
+    return (PyObject *)soon(self, false, args, nargs, kwnames);
 }
 
 /* The GIL guards the rings, so this is call_soon and, at most once per poll, a wake-up. It is safe
@@ -130,7 +104,7 @@ PyObject *
 ml_aioloop_call_soon_threadsafe(ml_aioloop *self, PyObject *const *args, Py_ssize_t nargs,
                                 PyObject *kwnames)
 {
-    ml_handle *handle = soon(self, "call_soon_threadsafe", true, args, nargs, kwnames);
+    ml_handle *handle = soon(self, true, args, nargs, kwnames);
 
     if (handle != NULL) {
         ml_aioloop_wake(self);
@@ -180,18 +154,16 @@ static PyObject *
 at_or_later(ml_aioloop *self, bool relative, PyObject *const *args, Py_ssize_t nargs,
             PyObject *kwnames)
 {
-    const char *name = relative ? "call_later" : "call_at", *first = relative ? "delay" : "when";
-    PyObject *number = nargs > 0 ? args[0] : NULL, *callback = nargs > 1 ? args[1] : NULL;
-    PyObject *context = NULL;
+    static const ml_params params[] = {
+        {"call_at", {"when", "callback", "context"}, .places = 2, .needed = 2, .rest = true},
+        {"call_later", {"delay", "callback", "context"}, .places = 2, .needed = 2, .rest = true},
+    };
+    PyObject *values[3] = {NULL};
 
-    if (kwnames != NULL && ml_aioloop_keywords(self, name, args + nargs, kwnames, first, &number,
-                                               &callback, &context) < 0) {
+    if (take_args(self, &params[relative], args, nargs, kwnames, values) < 0) {
         return NULL;
     }
-    if (number == NULL || callback == NULL) {
-        missing(name, number == NULL ? first : "callback");
-        return NULL;
-    }
+    PyObject *number = values[0];
     if (number == Py_None) {
         PyErr_SetString(PyExc_TypeError,
                         relative ? "delay must not be None" : "when cannot be None");
@@ -201,7 +173,8 @@ at_or_later(ml_aioloop *self, bool relative, PyObject *const *args, Py_ssize_t n
     if ((now == -1. && PyErr_Occurred()) || get_when(number, relative, now, &when) < 0) {
         return NULL;
     }
-    return schedule(self, name, when, now, callback, args + 2, nargs > 2 ? nargs - 2 : 0, context);
+    return schedule(self, params[relative].function, when, now, values[1], args + 2,
+                    nargs > 2 ? nargs - 2 : 0, values[2]);
 }
 
 PyObject *

@@ -375,17 +375,17 @@ send_or_queue(ml_datagram *self, PyObject *data, PyObject *address)
 static PyObject *
 datagram_sendto(ml_datagram *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
-    static const char *const names[] = {"data", "addr"};
-    PyObject *values[] = {NULL, Py_None};
+    static const ml_params params = {"sendto", {"data", "addr"}, .places = 2, .needed = 1};
+    PyObject *values[2] = {NULL};
 
-    if (ml_take_args("sendto", names, 2, args, nargs, kwnames, values) < 0) {
+    if (ml_take_args(&params, args, nargs, kwnames, values) < 0) {
         return NULL;
     }
     if (!ml_transport_is_data(values[0])) {
         return ml_none_or_error(ml_transport_type_error(values[0]));
     }
     PyObject *data = ml_transport_plain_data(values[0]);
-    int rc = data ? send_or_queue(self, data, values[1])
+    int rc = data ? send_or_queue(self, data, values[1] ? values[1] : Py_None)
                   : ml_transport_fatal(&self->transport, self->transport.kind->write_failed);
     Py_XDECREF(data);
     return ml_none_or_error(rc);

@@ -161,7 +161,8 @@ PyObject *
 ml_transport_py_write(ml_transport *self, PyObject *const *args, Py_ssize_t nargs,
                       PyObject *kwnames)
 {
-    PyObject *data = ml_take_arg("write", "data", args, nargs, kwnames);
+    static const ml_params params = {"write", {"data"}, .places = 1, .needed = 1};
+    PyObject *data = ml_take_arg(&params, args, nargs, kwnames);
 
     if (data == NULL) {
         return NULL;
@@ -243,7 +244,8 @@ PyObject *
 ml_transport_py_writelines(ml_transport *self, PyObject *const *args, Py_ssize_t nargs,
                            PyObject *kwnames)
 {
-    PyObject *lines = ml_take_arg("writelines", "list_of_data", args, nargs, kwnames);
+    static const ml_params params = {"writelines", {"list_of_data"}, .places = 1, .needed = 1};
+    PyObject *lines = ml_take_arg(&params, args, nargs, kwnames);
 
     if (lines == NULL || check_writable(self, "writelines") < 0) {
         return NULL;
@@ -454,7 +456,8 @@ PyObject *
 ml_transport_py_set_protocol(ml_transport *self, PyObject *const *args, Py_ssize_t nargs,
                              PyObject *kwnames)
 {
-    PyObject *protocol = ml_take_arg("set_protocol", "protocol", args, nargs, kwnames);
+    static const ml_params params = {"set_protocol", {"protocol"}, .places = 1, .needed = 1};
+    PyObject *protocol = ml_take_arg(&params, args, nargs, kwnames);
 
     return protocol ? ml_none_or_error(ml_transport_set_protocol(self, protocol)) : NULL;
 }

@@ -10,7 +10,6 @@ ML_START_AND_STOP(async)
 
 static const ml_kind ml_async_kind = {
     .name = "Async",
-    .args = {NULL},
     .ev_offset = offsetof(ml_async, ev),
     .start = async_start,
     .stop = async_stop,

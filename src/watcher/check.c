@@ -10,7 +10,6 @@ ML_START_AND_STOP(check)
 
 static const ml_kind ml_check_kind = {
     .name = "Check",
-    .args = {NULL},
     .ev_offset = offsetof(ml_check, ev),
     .start = check_start,
     .stop = check_stop,

@@ -274,7 +274,7 @@ child_describe(ml_watcher *base)
 
 static const ml_kind ml_child_kind = {
     .name = "Child",
-    .args = {"pid", "trace", NULL},
+    .args = {"set", {"pid", "trace"}, .places = 2, .needed = 2},
     .ev_offset = offsetof(ml_child, ev),
     .set = child_set,
     .start = child_start,

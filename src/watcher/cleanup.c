@@ -26,7 +26,6 @@ cleanup_stop(ml_watcher *base)
 
 static const ml_kind ml_cleanup_kind = {
     .name = "Cleanup",
-    .args = {NULL},
     .uncounted = true,
     .ev_offset = offsetof(ml_cleanup, ev),
     .start = cleanup_start,

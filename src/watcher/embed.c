@@ -387,7 +387,7 @@ embed_free(ml_watcher *base)
 
 static const ml_kind ml_embed_kind = {
     .name = "Embed",
-    .args = {"other", NULL},
+    .args = {"set", {"other"}, .places = 1, .needed = 1},
     .callback_optional = true,
     .ev_offset = offsetof(ml_embed, ev),
     .set = embed_set,

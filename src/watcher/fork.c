@@ -10,7 +10,6 @@ ML_START_AND_STOP(fork)
 
 static const ml_kind ml_fork_kind = {
     .name = "Fork",
-    .args = {NULL},
     .ev_offset = offsetof(ml_fork, ev),
     .start = fork_start,
     .stop = fork_stop,

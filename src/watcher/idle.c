@@ -10,7 +10,6 @@ ML_START_AND_STOP(idle)
 
 static const ml_kind ml_idle_kind = {
     .name = "Idle",
-    .args = {NULL},
     .callback_optional = true,
     .ev_offset = offsetof(ml_idle, ev),
     .start = idle_start,

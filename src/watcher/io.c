@@ -100,7 +100,7 @@ io_describe(ml_watcher *base)
 
 static const ml_kind ml_io_kind = {
     .name = "Io",
-    .args = {"fd", "events", NULL},
+    .args = {"set", {"fd", "events"}, .places = 2, .needed = 2},
     .ev_offset = offsetof(ml_io, fdw.ev),
     .set = io_set,
     .start = io_start,

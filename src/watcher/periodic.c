@@ -68,7 +68,7 @@ periodic_describe(ml_watcher *base)
 
 static const ml_kind ml_periodic_kind = {
     .name = "Periodic",
-    .args = {"offset", "interval", NULL},
+    .args = {"set", {"offset", "interval"}, .places = 2, .needed = 2},
     .ev_offset = offsetof(ml_periodic, ev),
     .set = periodic_set,
     .start = periodic_start,

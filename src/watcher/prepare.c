@@ -10,7 +10,6 @@ ML_START_AND_STOP(prepare)
 
 static const ml_kind ml_prepare_kind = {
     .name = "Prepare",
-    .args = {NULL},
     .ev_offset = offsetof(ml_prepare, ev),
     .start = prepare_start,
     .stop = prepare_stop,

@@ -285,8 +285,7 @@ scheduler_clear(ml_watcher *base)
 
 static const ml_kind ml_scheduler_kind = {
     .name = "Scheduler",
-    .args = {"reschedule", NULL},
-    .aliases = {"scheduler"},
+    .args = {"set", {"reschedule"}, .places = 1, .needed = 1, .alias = "scheduler"},
     .ev_offset = offsetof(ml_scheduler, ev),
     .set = scheduler_set,
     .start = scheduler_start,

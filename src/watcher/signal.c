@@ -45,7 +45,7 @@ signal_describe(ml_watcher *base)
 
 static const ml_kind ml_signal_kind = {
     .name = "Signal",
-    .args = {"signum", NULL},
+    .args = {"set", {"signum"}, .places = 1, .needed = 1},
     .ev_offset = offsetof(ml_signal, ev),
     .set = signal_set,
     .start = signal_start,

@@ -379,7 +379,7 @@ stat_free(ml_watcher *base)
 
 static const ml_kind ml_stat_kind = {
     .name = "Stat",
-    .args = {"path", "interval", NULL},
+    .args = {"set", {"path", "interval"}, .places = 2, .needed = 2},
     .ev_offset = offsetof(ml_stat, ev),
     .set = stat_set,
     .start = stat_start,

@@ -46,7 +46,7 @@ timer_describe(ml_watcher *base)
 
 static const ml_kind ml_timer_kind = {
     .name = "Timer",
-    .args = {"after", "repeat", NULL},
+    .args = {"set", {"after", "repeat"}, .places = 2, .needed = 2},
     .ev_offset = offsetof(ml_timer, ev),
     .set = timer_set,
     .start = timer_start,

@@ -239,139 +239,6 @@ ml_float_arg(PyObject *object, const char *name, double least, double *value)
     return 0;
 }
 
-/* Borrowed; NULL without an exception if it was not given. */
-static PyObject *
-keyword(PyObject *kwargs, const char *name)
-{
-    PyObject *key = PyUnicode_FromString(name);
-    PyObject *value = key ? PyDict_GetItemWithError(kwargs, key) : NULL;
-
-    Py_XDECREF(key);
-    return value;
-}
-
-/* Sorts positional and keyword arguments into `values`, by `names`. */
-static int
-collect(const char *function, PyObject *args, PyObject *kwargs, const char *const *names,
-        const char *const *aliases, int count, PyObject **values)
-{
-    Py_ssize_t given = PyTuple_GET_SIZE(args), used = 0;
-
-    if (given > count) {
-        PyErr_Format(PyExc_TypeError, "%s() takes at most %d arguments (%zd given)", function,
-                     count, given);
-        return -1;
-    }
-    for (Py_ssize_t i = 0; i < given; i++) {
-        values[i] = PyTuple_GET_ITEM(args, i);
-    }
-    for (int i = 0; kwargs != NULL && i < count; i++) {
-        PyObject *value = keyword(kwargs, names[i]);
-        if (value == NULL && aliases[i] != NULL && !PyErr_Occurred()) {
-            value = keyword(kwargs, aliases[i]);
-        }
-        if (value == NULL && PyErr_Occurred()) {
-            return -1;
-        }
-        if (value == NULL) {
-            continue;
-        }
-        if (values[i] != NULL) {
-            PyErr_Format(PyExc_TypeError, "%s() got multiple values for argument '%s'", function,
-                         names[i]);
-            return -1;
-        }
-        values[i] = value;
-        used++;
-    }
-    if (kwargs != NULL && used < PyDict_GET_SIZE(kwargs)) {
-        PyErr_Format(PyExc_TypeError, "%s() got an unexpected keyword argument", function);
-        return -1;
-    }
-    return 0;
-}
-
-static int
-arg_count(const ml_kind *kind)
-{
-    int count = 0;
-
-    while (kind->args[count] != NULL) {
-        count++;
-    }
-    return count;
-}
-
-static int
-require(const char *function, const char *const *names, PyObject **values, int from, int to)
-{
-    for (int i = from; i < to; i++) {
-        if (values[i] == NULL) {
-            PyErr_Format(PyExc_TypeError, "%s() missing required argument: '%s'", function,
-                         names[i]);
-            return -1;
-        }
-    }
-    return 0;
-}
-
-/* The arguments with the argument at `from` in front, or with `first` there if it is not NULL. */
-static PyObject *
-in_front(PyObject *args, Py_ssize_t from, PyObject *first)
-{
-    Py_ssize_t given = PyTuple_GET_SIZE(args), place = 0;
-    PyObject *sorted = PyTuple_New(first ? given + 1 : given);
-
-    if (sorted == NULL) {
-        return NULL;
-    }
-    PyTuple_SET_ITEM(sorted, place++, Py_NewRef(first ? first : PyTuple_GET_ITEM(args, from)));
-    for (Py_ssize_t i = 0; i < given; i++) {
-        if (first != NULL || i != from) {
-            PyTuple_SET_ITEM(sorted, place++, Py_NewRef(PyTuple_GET_ITEM(args, i)));
-        }
-    }
-    return sorted;
-}
-
-/* mood.event 1.x and pyev have the loop after the kind's own arguments. That order is taken, too:
- * when the first argument is no loop and the one in that place is, and when the loop is a keyword.
- * Replaces both by new references. */
-static int
-loop_first(ml_state *state, int own, PyObject **args, PyObject **kwargs)
-{
-    Py_ssize_t given = PyTuple_GET_SIZE(*args);
-    PyObject *name = state->str.loop, *sorted = NULL;
-    PyObject *keyword = *kwargs && given > 0 ? PyDict_GetItemWithError(*kwargs, name) : NULL;
-
-    if (keyword == NULL && PyErr_Occurred()) {
-        return -1;
-    }
-    if (keyword != NULL) {
-        PyObject *others = PyDict_Copy(*kwargs);
-        if (others == NULL || PyDict_DelItem(others, name) < 0 ||
-            (sorted = in_front(*args, 0, keyword)) == NULL) {
-            Py_XDECREF(others);
-            return -1;
-        }
-        *kwargs = others;
-        *args = sorted;
-        return 0;
-    }
-    if (own > 0 && given > own && !PyObject_TypeCheck(PyTuple_GET_ITEM(*args, 0), state->Loop) &&
-        PyObject_TypeCheck(PyTuple_GET_ITEM(*args, own), state->Loop)) {
-        if ((sorted = in_front(*args, own, NULL)) == NULL) {
-            return -1;
-        }
-        *args = sorted;
-    }
-    else {
-        Py_INCREF(*args);
-    }
-    Py_XINCREF(*kwargs);
-    return 0;
-}
-
 int
 ml_watcher_check_callback(ml_watcher *self, PyObject *callback)
 {
@@ -419,93 +286,103 @@ ml_watcher_alloc(PyTypeObject *type, const ml_kind *kind)
     return (PyObject *)self;
 }
 
-/* What __init__() takes; returns how many of these are the kind's own. */
-static int
-init_names(const ml_kind *kind, const char **names, const char **aliases)
-{
-    int own = arg_count(kind);
+#define OTHERS 4 /* of the arguments of __init__(): those that are not the kind's own */
 
-    names[0] = "loop";
-    memcpy(names + 1, kind->args, (size_t)own * sizeof(*names));
-    memcpy(aliases + 1, kind->aliases, (size_t)own * sizeof(*aliases));
-    names[own + 1] = "callback";
-    names[own + 2] = "data";
-    names[own + 3] = "priority";
-    return own;
+/* What __init__() takes: (loop, <the kind's own>, callback, data=None, priority=0). The loop is
+ * behind the kind's own, where mood.event 1.x and pyev have it, if there is one there and none in
+ * front, and last if it is a keyword beside arguments by position. Its place, or -1. */
+static int
+init_params(const ml_kind *kind, PyObject *args, PyObject *kwargs, ml_state *state,
+            ml_params *params)
+{
+    const char *const others[] = {"callback", "data", "priority"};
+    int own = kind->args.places, place = 0;
+    Py_ssize_t given = PyTuple_GET_SIZE(args);
+    int keyword = kwargs && given > 0 ? PyDict_Contains(kwargs, state->str.loop) : 0;
+
+    if (keyword < 0) {
+        return -1;
+    }
+    if (keyword) {
+        place = own + OTHERS - 1;
+    }
+    else if (given > own && !PyObject_TypeCheck(PyTuple_GET_ITEM(args, 0), state->Loop) &&
+             PyObject_TypeCheck(PyTuple_GET_ITEM(args, own), state->Loop)) {
+        place = own;
+    }
+    *params = (ml_params){kind->name, .places = own + OTHERS, .alias = kind->args.alias};
+    params->needed = own + (place <= own) + !kind->callback_optional;
+    params->aliased = place == 0;
+    params->names[place] = "loop";
+    for (int i = 0; i < own + OTHERS - 1; i++) {
+        params->names[i + (i >= place)] = i < own ? kind->args.names[i] : others[i - own];
+    }
+    return place;
 }
 
-/* Kind(loop, <its own>, callback, data=None, priority=0) */
-int
-ml_watcher_init(ml_watcher *self, PyObject *args, PyObject *kwargs)
+/* Once the arguments are known: `own` are the kind's, `others` the callback, data and priority. */
+static int
+init(ml_watcher *self, ml_loop *loop, PyObject *const *own, PyObject *const *others)
 {
-    const ml_kind *kind = self->kind;
-    const char *names[ML_MAX_ARGS + 4] = {NULL}, *aliases[ML_MAX_ARGS + 4] = {NULL};
-    PyObject *values[ML_MAX_ARGS + 4] = {NULL};
-    int own = init_names(kind, names, aliases), count = own + 4;
-    ml_state *state = ml_state_of_type(Py_TYPE(self));
+    PyObject *callback = others[0] ? others[0] : Py_None;
 
-    if (state == NULL) {
+    if (ml_loop_check_change(loop) < 0 || ml_watcher_check_callback(self, callback) < 0 ||
+        (others[2] != NULL && ml_watcher_set_priority(self, others[2]) < 0)) {
         return -1;
     }
-    ml_loop *old = NULL;
-    if (loop_first(state, own, &args, &kwargs) < 0) {
-        return -1;
-    }
-    int rc = collect(kind->name, args, kwargs, names, aliases, count, values);
-    if (rc == 0) {
-        rc = require(kind->name, names, values, 0, own + (kind->callback_optional ? 1 : 2));
-    }
-    /* Not before: to look up a name can run Python code that uses the watcher. */
-    if (rc == 0 && (ev_is_active(ml_watcher_ev(self)) || ml_watcher_pending(self))) {
-        PyErr_SetString(state->Error, "cannot initialise an active or pending watcher again");
-        rc = -1;
-    }
-    PyObject *callback = rc == 0 && values[own + 1] ? values[own + 1] : Py_None;
-    if (rc == 0 && !PyObject_TypeCheck(values[0], state->Loop)) {
-        PyErr_Format(PyExc_TypeError, "%s() argument 'loop' must be a Loop, not %.200s", kind->name,
-                     Py_TYPE(values[0])->tp_name);
-        rc = -1;
-    }
-    if (rc == 0) {
-        rc = ml_loop_check_change((ml_loop *)values[0]) || ml_watcher_check_callback(self, callback)
-                 ? -1
-                 : 0;
-    }
-    if (rc == 0 && values[own + 3] != NULL) {
-        rc = ml_watcher_set_priority(self, values[own + 3]);
-    }
-    if (rc == 0) {
-        old = self->loop;
-        self->loop = (ml_loop *)Py_NewRef(values[0]);
-        rc = kind->set ? kind->set(self, values + 1) : 0;
-        if (rc < 0 && !self->held) { /* else a conversion started it, on the new loop */
-            ml_loop *tried = self->loop;
-            self->loop = old;
-            old = tried;
-        }
+    ml_loop *old = self->loop;
+    self->loop = (ml_loop *)Py_NewRef((PyObject *)loop);
+    int rc = self->kind->set ? self->kind->set(self, own) : 0;
+    if (rc < 0 && !self->held) { /* else a conversion started it, on the new loop */
+        ml_loop *tried = self->loop;
+        self->loop = old;
+        old = tried;
     }
     if (rc == 0) {
         Py_XSETREF(self->callback, callback == Py_None ? NULL : Py_NewRef(callback));
-        Py_XSETREF(self->data, Py_NewRef(values[own + 2] ? values[own + 2] : Py_None));
+        Py_XSETREF(self->data, Py_NewRef(others[1] ? others[1] : Py_None));
     }
     Py_XDECREF(old); /* last: this can run code that uses the watcher */
-    Py_DECREF(args);
-    Py_XDECREF(kwargs);
     return rc;
 }
 
+int
+ml_watcher_init(ml_watcher *self, PyObject *args, PyObject *kwargs)
+{
+    int own = self->kind->args.places, place;
+    PyObject *values[ML_MAX_ARGS] = {NULL};
+    ml_params params;
+    ml_state *state = ml_state_of_type(Py_TYPE(self));
+
+    if (state == NULL || (place = init_params(self->kind, args, kwargs, state, &params)) < 0 ||
+        ml_take_args(&params, ((PyTupleObject *)args)->ob_item, PyTuple_GET_SIZE(args), kwargs,
+                     values) < 0) {
+        return -1;
+    }
+    /* Not before: to look up a keyword can run Python code that uses the watcher. */
+    if (ev_is_active(ml_watcher_ev(self)) || ml_watcher_pending(self)) {
+        PyErr_SetString(state->Error, "cannot initialise an active or pending watcher again");
+        return -1;
+    }
+    if (!PyObject_TypeCheck(values[place], state->Loop)) {
+        PyErr_Format(PyExc_TypeError, "%s() argument 'loop' must be a Loop, not %.200s",
+                     self->kind->name, Py_TYPE(values[place])->tp_name);
+        return -1;
+    }
+    return init(self, (ml_loop *)values[place], values + (place == 0),
+                values + own + (place <= own));
+}
+
 PyObject *
-ml_watcher_set(ml_watcher *self, PyObject *args, PyObject *kwargs)
+ml_watcher_set(ml_watcher *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
     PyObject *values[ML_MAX_ARGS] = {NULL};
-    int own = arg_count(self->kind);
 
     if (ml_watcher_check_inactive(self, "set the arguments") < 0 ||
-        collect("set", args, kwargs, self->kind->args, self->kind->aliases, own, values) < 0 ||
-        require("set", self->kind->args, values, 0, own) < 0 || self->kind->set(self, values) < 0) {
+        ml_take_args(&self->kind->args, args, nargs, kwnames, values) < 0) {
         return NULL;
     }
-    Py_RETURN_NONE;
+    return ml_none_or_error(self->kind->set(self, values));
 }
 
 int

@@ -3,6 +3,7 @@
 #ifndef ML_WATCHER_H
 #define ML_WATCHER_H
 
+#include "../args.h"
 #include "../util.h"
 
 #include <stdatomic.h>
@@ -373,13 +374,10 @@ PyObject *ml_signal_handler(PyObject *module, PyObject *args);
 
 /* ---- the base of all watchers (watcher.c) ------------------------------------------------ */
 
-#define ML_MAX_ARGS 4
-
 /* What one kind of watcher defines. */
 typedef struct ml_kind {
     const char *name;
-    const char *args[ML_MAX_ARGS + 1]; /* names of its own arguments, NULL at the end */
-    const char *aliases[ML_MAX_ARGS];  /* other keywords for them, or NULL */
+    ml_params args; /* its own, as set() takes them; 4 at the most */
     bool callback_optional;
     bool uncounted;   /* never keeps the loop running, whatever `ref` says */
     size_t ev_offset; /* of the ev_X in the object */
@@ -432,7 +430,7 @@ PyObject *ml_watcher_repr(ml_watcher *self);
 PyObject *ml_watcher_alloc(PyTypeObject *type, const ml_kind *kind);
 /* The slots that every kind has: tp_new is its own, and calls ml_watcher_alloc(). */
 int ml_watcher_init(ml_watcher *self, PyObject *args, PyObject *kwargs);
-PyObject *ml_watcher_set(ml_watcher *self, PyObject *args, PyObject *kwargs);
+PyObject *ml_watcher_set(ml_watcher *, PyObject *const *, Py_ssize_t, PyObject *);
 int ml_watcher_traverse(ml_watcher *self, visitproc visit, void *arg);
 int ml_watcher_clear(ml_watcher *self);
 void ml_watcher_dealloc(ml_watcher *self);
@@ -504,7 +502,7 @@ int ml_stat_add_types(PyObject *module, ml_state *state);
 /* `set` for kinds that have arguments of their own. */
 #define ML_SET_METHOD                                                                             \
     {                                                                                             \
-        "set", (PyCFunction)(void (*)(void))ml_watcher_set, METH_VARARGS | METH_KEYWORDS,         \
+        "set", (PyCFunction)(void (*)(void))ml_watcher_set, METH_FASTCALL | METH_KEYWORDS,        \
             PyDoc_STR("Replaces the arguments of an inactive watcher; Error while it is active.") \
     }
 
