@@ -15,7 +15,7 @@ from moodloop import bench
 from moodloop.bench import measure
 from moodloop.bench.bar import bar_of, can_show_blocks
 from moodloop.bench.chart import chart
-from moodloop.bench.report import conclusion
+from moodloop.bench.report import caution, conclusion
 from moodloop.bench.servers import KeyValueStore
 from moodloop.bench.table import table
 from moodloop.bench.workloads import WORKLOADS
@@ -213,6 +213,13 @@ def test_what_is_concluded() -> None:
     assert "2.00x" in table(results)
     without = [e for e in results if e["loop"] != "moodloop"]
     assert conclusion(without) == ""
+
+
+def test_rounds_that_differ_are_told() -> None:
+    results = [entry("echo 64 B", loop, 1000.0, 1.0) for loop in ("asyncio", "moodloop")]
+    assert caution(results) == ""
+    results[1]["requests_per_second"]["spread"] = 0.7
+    assert "up to +/- 70%" in caution(results)
 
 
 def test_the_line_protocol() -> None:

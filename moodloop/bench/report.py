@@ -31,6 +31,10 @@ def report_of(loops: dict[str, str], settings: Settings, samples: Samples) -> di
     }
 
 
+# Half the range of the rounds, as a share of the median. Rounds of a quiet machine differ by less.
+UNSTEADY = 0.25
+
+
 def conclusion(results: Sequence[dict[str, Any]]) -> str:
     """moodloop against each other loop in one sentence, by geometric means; "" without it."""
     loops = list(dict.fromkeys(entry["loop"] for entry in results))
@@ -45,9 +49,21 @@ def conclusion(results: Sequence[dict[str, Any]]) -> str:
     return "moodloop serves " + " and ".join(told) + "." if told else ""
 
 
+def caution(results: Sequence[dict[str, Any]]) -> str:
+    """What to think of the figures where the rounds differ by much; "" where they do not."""
+    spread = max(entry["requests_per_second"]["spread"] for entry in results)
+    if spread <= UNSTEADY:
+        return ""
+    return (
+        f"The rounds differ by up to +/- {spread:.0%}: the machine does something else as well. "
+        "Go by the server's CPU time, or measure again when it is quiet."
+    )
+
+
 def show(report: dict[str, Any], out: TextIO) -> None:
     """Print the table, the chart and what follows from them."""
     results = report["results"]
     width = shutil.get_terminal_size().columns
-    parts = [table(results), chart(results, width, can_show_blocks(out)), conclusion(results)]
+    parts = [table(results), chart(results, width, can_show_blocks(out))]
+    parts += [conclusion(results), caution(results)]
     out.write("\n" + "\n\n".join(part for part in parts if part) + "\n")
