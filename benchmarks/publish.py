@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from suite.front import front_charts, little_block, page_block, readme_block
+from suite.front import front_charts, home_block, little_block, page_block, readme_block
 from suite.loops import ROOT
 from suite.report import blocks, write_charts
 from suite.results import RESULTS
@@ -42,12 +42,11 @@ def publish(results: Sequence[dict[str, Any]], readme: Path, docs: Path) -> list
     """Rewrite the blocks and the charts; the files that were written."""
     parts, charts = blocks(results)
     charts |= front_charts(results[0])
-    front = page_block(results[0])
     documents = {
         readme: {"front": readme_block(results[0])},
-        docs / "index.md": {"front": front},
+        docs / "index.md": {"front": home_block(results[0])},
         docs / "when-not.md": {"little": little_block(results[0])},
-        docs / "performance.md": {"front": front, **parts},
+        docs / "performance.md": {"front": page_block(results[0]), **parts},
     }
     texts = {}  # all of them before the first is written
     for path, replaced in documents.items():

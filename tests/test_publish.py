@@ -83,8 +83,9 @@ def bar_tips(drawn: str) -> list[str]:
     return [title.text for title in titles if title is not None]
 
 
-def test_the_front_picture() -> None:
-    drawn = front.front_chart(front_result(), "light")
+@pytest.mark.parametrize("narrow", [False, True])
+def test_the_front_picture(narrow: bool) -> None:
+    drawn = front.front_chart(front_result(), "light", narrow)
     rows = sum(len(section.rows) for section in front.SECTIONS)
     tips = bar_tips(drawn)
     assert len(tips) == 3 * rows
@@ -96,17 +97,17 @@ def test_the_front_picture() -> None:
     wide = [float(bar.get("width")) for bar in ElementTree.fromstring(drawn).iter(f"{SVG}rect")]
     assert wide[3] == pytest.approx(2 * wide[2], abs=0.2) == pytest.approx(4 * wide[1], abs=0.4)
     assert "echo of 64 B: moodloop 1.00 us" in front.in_words(front_result())
-    assert drawn != front.front_chart(front_result(), "dark")
-    assert bar_tips(front.front_chart(front_result(), "dark")) == tips
+    assert drawn != front.front_chart(front_result(), "dark", narrow)
+    assert bar_tips(front.front_chart(front_result(), "dark", narrow)) == tips
 
 
 def test_the_front_picture_leaves_nothing_out() -> None:
     missing = front_result()
     del missing["rows"][0]["arms"]["uvloop"]
     with pytest.raises(ValueError, match="uvloop"):
-        front.front_chart(missing, "light")
+        front.front_chart(missing, "light", False)
     with pytest.raises(ValueError, match="no row proto/10/64"):
-        front.front_chart(result_of(CHAIN), "light")
+        front.front_chart(result_of(CHAIN), "light", False)
 
 
 def documents(directory: Path, names: list[str]) -> tuple[Path, Path]:
@@ -192,11 +193,11 @@ def test_the_documents_of_this_tree_show_its_results(tmp_path: Path) -> None:
 def test_the_front_picture_of_this_tree_is_of_its_figures() -> None:
     result = json.loads((BENCHMARKS / "results" / "cpython-3.13.json").read_text())
     rows = {row["row"]: row for row in result["rows"]}
-    shown = {
-        tip.rpartition(": ")[0]: tip.rpartition(": ")[2]
-        for theme in ("light", "dark")
-        for tip in bar_tips((BENCHMARKS.parent / f"docs/charts/front-{theme}.svg").read_text())
-    }
+    pictures = sorted((BENCHMARKS.parent / "docs" / "charts").glob("front-*.svg"))
+    assert len(pictures) == 4
+    tips = [bar_tips(picture.read_text()) for picture in pictures]
+    assert all(tips[0] == others for others in tips[1:])
+    shown = {tip.rpartition(": ")[0]: tip.rpartition(": ")[2] for tip in tips[0]}
     for section in front.SECTIONS:
         for name, label in section.rows:
             for loop in ("moodloop", "uvloop", "asyncio"):

@@ -95,11 +95,11 @@ def bars(result: dict[str, Any], section: Section) -> list[Bars]:
     return found
 
 
-def draw_row(drawing: Drawing, row: Bars, y: float) -> None:
-    """A label, a bar for each loop, and a line where a server in C is."""
-    drawing.text(LEFT, y, row.label)
-    start, most = LEFT + 76, max(row.costs.values())
-    wide = RIGHT - 66 - start
+def draw_row(drawing: Drawing, row: Bars, x: float, y: float) -> None:
+    """A label, a bar for each loop, and a line where a server in C is; in the column at x."""
+    drawing.text(x + LEFT, y, row.label)
+    start, most = x + LEFT + 76, max(row.costs.values())
+    wide = x + RIGHT - 66 - start
     for i, (arm, cost) in enumerate(row.costs.items()):
         top = y + 7 + 16 * i
         drawing.text(start - 6, top + 11, arm, "end", arm == "moodloop", "faint")
@@ -107,27 +107,30 @@ def draw_row(drawing: Drawing, row: Bars, y: float) -> None:
         drawing.bar(start, top, wide * cost / most, 13, arm, tip)
         drawing.text(start + wide * cost / most + 5, top + 11, row.shown(cost))
     if row.limit:
-        x = start + wide * row.limit / most
-        drawing.line([(x, y + 3), (x, y + 55)], LIMIT, 2)
-        drawing.text(x + 5, y, f"in C: {row.shown(row.limit)}", color="faint")
+        at = start + wide * row.limit / most
+        drawing.line([(at, y + 3), (at, y + 55)], LIMIT, 2)
+        drawing.text(at + 5, y, f"in C: {row.shown(row.limit)}", color="faint")
 
 
-def front_chart(result: dict[str, Any], theme: Theme) -> str:
-    """Bars for each row, the longest as wide as the picture. ValueError where one is missing."""
-    step = 72
-    height = 78 + sum(34 + step * len(section.rows) for section in SECTIONS) - 12
-    drawing = Drawing(WIDTH, height, TITLE, theme)
+def front_chart(result: dict[str, Any], theme: Theme, narrow: bool) -> str:
+    """Bars for each row, the longest as wide as its column. ValueError where one is missing.
+
+    The sections are beside each other or, in a narrow picture, below.
+    """
+    step, above, head = 72, 78, 26
+    heights = [head + step * len(section.rows) + 8 for section in SECTIONS]
+    places = [(0, above + sum(heights[:i])) for i in range(len(heights))]
+    if not narrow:
+        places = [(i * WIDTH, above) for i in range(len(heights))]
+    bottom = above - 12 + (sum(heights) if narrow else max(heights)) - 8
+    drawing = Drawing(places[-1][0] + WIDTH, bottom, TITLE, theme)
     drawing.text(LEFT, 24, f"{TITLE}: less is better", bold=True)
     drawing.line([(LEFT + 2, 34), (LEFT + 2, 50)], LIMIT, 2)
     drawing.text(LEFT + 10, 46, "the limit: the same server in C, on epoll", color="faint")
-    y = 78.0
-    for section in SECTIONS:
-        drawing.text(LEFT, y, section.heading, bold=True)
-        y += 26
-        for row in bars(result, section):
-            draw_row(drawing, row, y)
-            y += step
-        y += 8
+    for section, (x, y) in zip(SECTIONS, places, strict=True):
+        drawing.text(x + LEFT, y, section.heading, bold=True)
+        for i, row in enumerate(bars(result, section)):
+            draw_row(drawing, row, x, y + head + step * i)
     return str(drawing)
 
 
@@ -145,11 +148,11 @@ def in_words(result: dict[str, Any]) -> str:
 
 
 def front_charts(result: dict[str, Any]) -> dict[str, str]:
-    """The picture for light pages and for dark ones, by the names of their files."""
-    return {
-        "front-light.svg": front_chart(result, "light"),
-        "front-dark.svg": front_chart(result, "dark"),
-    }
+    """The picture for light pages and for dark ones, wide and narrow, by the names of its files."""
+    themes: tuple[Theme, ...] = ("light", "dark")
+    wide = {f"front-{theme}.svg": front_chart(result, theme, False) for theme in themes}
+    narrow = {f"front-narrow-{theme}.svg": front_chart(result, theme, True) for theme in themes}
+    return wide | narrow
 
 
 def caption(result: dict[str, Any]) -> str:
@@ -158,23 +161,49 @@ def caption(result: dict[str, Any]) -> str:
     return f"{versions}, Linux, {result['cores']} cores, {result['date']}"
 
 
+NARROW = f"(max-width: {2 * WIDTH - 220}px)"  # of a page, where a wide picture is hard to read
+
+
 def readme_block(result: dict[str, Any]) -> str:
     """The picture in a README, which follows what the reader's system prefers."""
     words = html.escape(in_words(result), quote=True)
-    return (
-        "<picture>\n"
-        '  <source media="(prefers-color-scheme: dark)" srcset="docs/charts/front-dark.svg">\n'
-        f'  <img src="docs/charts/front-light.svg" width="{WIDTH}" alt="{words}">\n'
-        "</picture>\n\n"
-        f"<sub>{caption(result)}. [How it is measured, and all rows](docs/performance.md).</sub>"
+    sources = (
+        (f"{NARROW} and (prefers-color-scheme: dark)", "narrow-dark"),
+        (NARROW, "narrow-light"),
+        ("(prefers-color-scheme: dark)", "dark"),
+    )
+    lines = [
+        f'  <source media="{media}" srcset="docs/charts/front-{name}.svg">'
+        for media, name in sources
+    ]
+    return "\n".join(
+        (
+            "<picture>",
+            *lines,
+            f'  <img src="docs/charts/front-light.svg" alt="{words}">',
+            "</picture>\n",
+            f"<sub>{caption(result)}. [How it is measured, and all rows](docs/performance.md)."
+            "</sub>",
+        )
     )
 
 
+def home_block(result: dict[str, Any]) -> str:
+    """The same on the first page of the documentation, whose reader can choose light or dark."""
+    words = html.escape(in_words(result), quote=True)
+    pictures = "\n".join(
+        f'<picture><source media="{NARROW}" srcset="charts/front-narrow-{theme}.svg">'
+        f'<img src="charts/front-{theme}.svg#only-{theme}" alt="{words}"></picture>'
+        for theme in ("light", "dark")
+    )
+    return f"<p>\n{pictures}\n</p>\n\n<small>{caption(result)}.</small>"
+
+
 def page_block(result: dict[str, Any]) -> str:
-    """The same in the documentation, whose reader can choose light or dark there."""
+    """The narrow one on another page, beside charts that are as narrow."""
     words = in_words(result)
     pictures = "\n".join(
-        f"![{words}](charts/front-{theme}.svg#only-{theme})" for theme in ("light", "dark")
+        f"![{words}](charts/front-narrow-{theme}.svg#only-{theme})" for theme in ("light", "dark")
     )
     return f"{pictures}\n\n<small>{caption(result)}.</small>"
 
