@@ -150,6 +150,8 @@ class TLS(Base):
             resume.cancel()
             del waiter  # its exception's traceback leads back here
             raise
+        if ssl_protocol._app_transport is None:  # connection_lost() came first
+            raise ConnectionAbortedError("the transport was closed during the TLS handshake")
         return ssl_protocol._app_transport
 
 

@@ -149,7 +149,6 @@ class TestTypes:
         todo = []
         run(main())
 
-
     @pytest.mark.parametrize("data", [b"", b"abc"])
     @pytest.mark.parametrize("state", ["open", "later", "closing", "lost"])
     def test_released(self, run, data, state):
