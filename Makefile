@@ -2,7 +2,8 @@
 # virtual environment.
 #   PYTHON=python3.13     the interpreter; another one than last time makes the environment anew
 #   VENV=.venv            where the environment is; that of the benchmarks is .venv-bench
-#   TESTS=tests/loop      what `make test` and `make sanitize` run
+#   TESTS=tests/loop      what `make test`, `make test-all` and `make sanitize` run
+#   JOBS=4                how many tests at a time (auto: one for each core, but at least two; 0: in one process)
 #   VERSIONS=3.13         the Pythons of `make conformance`, unless PYTHON names one
 #   TIERS=io LOOP=uvloop  its tests (io, asyncio, extra) and its loop (moodloop, asyncio, uvloop)
 #   ARGS='-k accept'      more arguments for the command that is run
@@ -15,6 +16,8 @@ MAKEFLAGS += --no-print-directory
 VENV ?= $(if $(filter bench bench-full bench-env,$(MAKECMDGOALS)),.venv-bench,.venv)
 ECOSYSTEM_VENV ?= build/venv-ecosystem
 TESTS ?= tests
+JOBS ?= auto
+PARALLEL = -n $(JOBS) --dist worksteal
 VERSIONS ?= 3.11 3.12 3.13 3.14 3.15
 TIERS ?= io,asyncio,extra
 LOOP ?= moodloop
@@ -43,7 +46,7 @@ SANITIZED := $(CURDIR)/build/sanitize/$(PYID)
 # They build the package, or measure
 NOT_SANITIZED = test_packaging.py test_bench.py test_benchmarks.py test_conformance.py
 
-.PHONY: help demo test ecosystem run-ecosystem build lint format typecheck sanitize refleaks \
+.PHONY: help demo test test-all ecosystem run-ecosystem build lint format typecheck sanitize refleaks \
 	conformance conformance-one conformance-each bench bench-full bench-env publish docs wheel clean
 
 help: ## list the targets, and the variables that change what they do
@@ -54,7 +57,12 @@ demo: build $(call group,bench) ## a TCP server and clients on asyncio, moodloop
 	@$(PY) -m moodloop bench $(ARGS)
 
 test: build $(call group,test) ## run the tests
-	$(PY) -m pytest $(TESTS) $(ARGS)
+	$(PY) -m pytest $(PARALLEL) $(TESTS) $(ARGS)
+
+# Every index of every call that can fail, new random programs, and what is marked `slow`.
+test-all: build $(call group,test) ## the tests with the campaigns that take long: more of each, and other ones each time
+	MOODLOOP_TEST_FAULTS=$${MOODLOOP_TEST_FAULTS:-all} MOODLOOP_TEST_EXAMPLES=$${MOODLOOP_TEST_EXAMPLES:-5000} \
+		$(PY) -m pytest $(PARALLEL) -m '' $(TESTS) $(ARGS)
 
 # Many packages, and two servers of Debian's: only here, and in an environment of its own.
 ecosystem: ## real servers, frameworks and clients on moodloop
@@ -103,7 +111,7 @@ sanitize: $(EDITABLE) $(call group,test) ## the tests on a build with AddressSan
 	cd $(SANITIZED); \
 	run $$bin/python -c 'from moodloop import _core; assert "sanitize" in _core.build_flags'; \
 	echo "pytest, on $$core"; status=0; \
-	run $$bin/pytest -c $(CURDIR)/pyproject.toml --rootdir $(CURDIR) -p no:cacheprovider \
+	run $$bin/pytest $(PARALLEL) -c $(CURDIR)/pyproject.toml --rootdir $(CURDIR) -p no:cacheprovider \
 		$(addprefix --ignore=$(CURDIR)/tests/,$(NOT_SANITIZED)) $(addprefix $(CURDIR)/,$(TESTS)) $(ARGS) \
 		|| status=$$?; \
 	if compgen -G 'report.*' >/dev/null; then cat report.*; exit 1; fi; exit $$status

@@ -20,6 +20,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from support import engines, hygiene, loops
 from support.snippet import run_snippet
 
+pytest_plugins = ["support.parallel", "support.progress"]
+
 HANG_SECONDS = 180
 hang_report = None
 

@@ -12,6 +12,8 @@ import time
 import pytest
 from support.loops import run_guarded
 
+pytestmark = pytest.mark.alone  # what others take of the machine would count
+
 # A turn polls at the latest when it finds what came during the one before; stock asyncio has a
 # signal's handler, which takes a byte through its self-pipe, one turn later.
 TURNS = 3

@@ -8,6 +8,8 @@ import time
 import pytest
 from support.loops import drive, run_guarded
 
+pytestmark = pytest.mark.alone  # what others take of the machine would count
+
 
 @contextlib.contextmanager
 def flooding(loop, threads, callback):

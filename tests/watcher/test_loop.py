@@ -122,6 +122,7 @@ def test_count_of_one_shots_that_have_not_told(loop):
     loop.verify()
 
 
+@pytest.mark.alone
 def test_unreferenced_ones_cost_no_walk():
     """Neither a start() nor an unref() looks at all active watchers: that took 1,000 times as long
     with so many of them."""
