@@ -2,6 +2,7 @@
 #ifndef ML_UTIL_H
 #define ML_UTIL_H
 
+#include "list.h"
 #include "moodloop.h"
 #include "sys/clock.h"
 

@@ -6,31 +6,20 @@
 void
 ml_after_add(ml_aioloop *loop, ml_after *after)
 {
-    if (after->by != NULL) {
-        return;
+    if (after->by == NULL) {
+        ML_LIST_ADD(&loop->after, after);
+        Py_INCREF(after->owner);
     }
-    after->next = loop->after;
-    after->by = &loop->after;
-    if (after->next != NULL) {
-        after->next->by = &after->next;
-    }
-    loop->after = after;
-    Py_INCREF(after->owner);
 }
 
 void
 ml_after_remove(ml_after *after)
 {
-    if (after->by == NULL) {
-        return;
+    if (after->by != NULL) {
+        assert(Py_REFCNT(after->owner) > 1); /* `after` is in it */
+        ML_LIST_REMOVE(after);
+        Py_DECREF(after->owner);
     }
-    *after->by = after->next;
-    if (after->next != NULL) {
-        after->next->by = after->by;
-    }
-    after->by = NULL;
-    assert(Py_REFCNT(after->owner) > 1);
-    Py_DECREF(after->owner);
 }
 
 int

@@ -12,11 +12,11 @@ typedef struct ml_after ml_after;
 struct ml_after {
     int (*run)(ml_after *after); /* -1: must leave run_forever() */
     PyObject *owner;             /* borrowed; the object it is embedded in */
-    ml_after *next, **by; /* in loop->after, which then owns a reference; `by`: NULL if not */
+    ml_after *next, **by;        /* loop->after, which then owns a reference */
 };
 
 void ml_after_add(ml_aioloop *loop, ml_after *after);
-/* The caller must have a reference of its own. */
+/* The caller has a reference of its own. */
 void ml_after_remove(ml_after *after);
 /* All that is to be done, and no failure keeps the rest waiting. -1: must leave. */
 int ml_aioloop_run_after(ml_aioloop *loop);

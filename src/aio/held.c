@@ -12,31 +12,20 @@ ml_held_init(ml_held *held, PyObject *owner, ml_io_cb cb, int fd)
 static void
 keep(ml_held *held, ml_aioloop *loop)
 {
-    if (held->by != NULL) {
-        return;
+    if (held->by == NULL) {
+        ML_LIST_ADD(&loop->held, held);
+        Py_INCREF(held->owner);
     }
-    held->next = loop->held;
-    held->by = &loop->held;
-    if (held->next != NULL) {
-        held->next->by = &held->next;
-    }
-    loop->held = held;
-    Py_INCREF(held->owner);
 }
 
 static void
 let_go(ml_held *held)
 {
-    if (held->by == NULL) {
-        return;
+    if (held->by != NULL) {
+        assert(Py_REFCNT(held->owner) > 1); /* `held` is in it */
+        ML_LIST_REMOVE(held);
+        Py_DECREF(held->owner);
     }
-    *held->by = held->next;
-    if (held->next != NULL) {
-        held->next->by = held->by;
-    }
-    held->by = NULL;
-    assert(Py_REFCNT(held->owner) > 1); /* `held` is in it */
-    Py_DECREF(held->owner);
 }
 
 int

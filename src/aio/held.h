@@ -14,7 +14,7 @@ typedef struct ml_held ml_held;
 struct ml_held {
     ml_fdw fdw;
     PyObject *owner;     /* borrowed; the object it is embedded in */
-    ml_held *next, **by; /* in loop->held, which then owns a reference; `by` is NULL if not */
+    ml_held *next, **by; /* loop->held, which then owns a reference */
 };
 
 void ml_held_init(ml_held *held, PyObject *owner, ml_io_cb cb, int fd);

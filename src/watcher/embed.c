@@ -11,10 +11,10 @@
 struct ml_embed {
     ml_watcher base;
     ev_embed ev;
-    ml_loop *other;        /* owned; NULL until __init__ has run */
-    ml_embed *prev, *next; /* the others in other->embeds, active or not */
-    ml_fdw io;             /* the descriptor of its backend */
-    ev_prepare prepare;    /* what no descriptor tells: changes to it, pending events */
+    ml_loop *other;       /* owned; NULL until __init__ has run */
+    ml_embed *next, **by; /* other->embeds, active or not */
+    ml_fdw io;            /* the descriptor of its backend */
+    ev_prepare prepare;   /* what no descriptor tells: changes to it, pending events */
 };
 
 /* ---- running the other loop -------------------------------------------------------------- */
@@ -270,7 +270,7 @@ ml_embed_stop_all(ml_loop *other)
     ml_embed *embed = other->embeds;
 
     while (embed != NULL) {
-        if (embed->base.held) {
+        if (embed->base.by != NULL) {
             ml_watcher_stop(&embed->base); /* can change the list */
             embed = other->embeds;
         }
@@ -281,19 +281,6 @@ ml_embed_stop_all(ml_loop *other)
 }
 
 /* ---- the kind ---------------------------------------------------------------------------- */
-
-static void
-unlink_other(ml_embed *self)
-{
-    if (self->other == NULL) {
-        return;
-    }
-    *(self->prev ? &self->prev->next : &self->other->embeds) = self->next;
-    if (self->next != NULL) {
-        self->next->prev = self->prev;
-    }
-    self->prev = self->next = NULL;
-}
 
 /* Whether `loop` is embedded in `other`, at any depth: breadth first, each loop once. `self` does
  * not count, as it is about to be changed. */
@@ -350,13 +337,11 @@ embed_set(ml_watcher *base, PyObject *const *args)
         return -1;
     }
     ml_loop *old = self->other;
-    unlink_other(self);
-    self->other = (ml_loop *)Py_NewRef((PyObject *)other);
-    self->next = other->embeds;
-    if (self->next != NULL) {
-        self->next->prev = self;
+    if (old != NULL) {
+        ML_LIST_REMOVE(self);
     }
-    other->embeds = self;
+    self->other = (ml_loop *)Py_NewRef((PyObject *)other);
+    ML_LIST_ADD(&other->embeds, self);
     Py_XDECREF((PyObject *)old);
     return 0;
 }
@@ -378,11 +363,11 @@ static void
 embed_free(ml_watcher *base)
 {
     ml_embed *self = (ml_embed *)base;
-    ml_loop *other = self->other;
 
-    unlink_other(self);
-    self->other = NULL;
-    Py_XDECREF((PyObject *)other);
+    if (self->other != NULL) {
+        ML_LIST_REMOVE(self);
+        Py_CLEAR(self->other);
+    }
 }
 
 static const ml_kind ml_embed_kind = {

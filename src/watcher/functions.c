@@ -87,7 +87,7 @@ feed_signal(PyObject *Py_UNUSED(module), PyObject *arg)
 static PyObject *
 after_fork(PyObject *module, PyObject *Py_UNUSED(unused))
 {
-    for (ml_loop *loop = ml_state_of_module(module)->loops; loop != NULL; loop = loop->next_loop) {
+    for (ml_loop *loop = ml_state_of_module(module)->loops; loop != NULL; loop = loop->next) {
         ml_loop_after_fork(loop);
     }
     ml_signal_after_fork();
@@ -101,7 +101,7 @@ open_loops(PyObject *module)
     PyObject *loops = PyList_New(0);
 
     for (ml_loop *loop = ml_state_of_module(module)->loops; loops != NULL && loop != NULL;
-         loop = loop->next_loop) {
+         loop = loop->next) {
         if (PyList_Append(loops, (PyObject *)loop) < 0) {
             Py_CLEAR(loops);
         }

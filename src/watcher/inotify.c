@@ -27,8 +27,8 @@ struct ml_mark {
     uint32_t mask; /* of what is asked of the kernel, this path's part */
     uint32_t hash; /* of the missing name that is waited for in a directory; else 0 */
     ml_path *path;
-    ml_mark *of_path;     /* the next one of the same path */
-    ml_mark *prev, *next; /* of the same file */
+    ml_mark *of_path;    /* the next one of the same path */
+    ml_mark *next, **by; /* of the same file */
 };
 
 /* A file that the kernel watches, for some marks. */
@@ -102,11 +102,7 @@ mark(ml_loop *loop, ml_path *path, const char *name, uint32_t mask, uint32_t has
     *mark = (ml_mark){.watched = watched, .mask = mask | ENDED, .hash = hash, .path = path};
     mark->of_path = path->marks;
     path->marks = mark;
-    mark->next = watched->marks;
-    if (mark->next != NULL) {
-        mark->next->prev = mark;
-    }
-    watched->marks = mark;
+    ML_LIST_ADD(&watched->marks, mark);
     return true;
 }
 
@@ -118,10 +114,7 @@ unmark(ml_loop *loop, ml_mark *marks)
         ml_mark *gone = marks;
         ml_watched *watched = gone->watched;
         marks = gone->of_path;
-        *(gone->prev ? &gone->prev->next : &watched->marks) = gone->next;
-        if (gone->next != NULL) {
-            gone->next->prev = gone->prev;
-        }
+        ML_LIST_REMOVE(gone);
         PyMem_RawFree(gone);
         if (watched->marks == NULL) {
             *find(loop, watched->wd) = watched->next;

@@ -90,11 +90,7 @@ ml_loop_adopt(ml_loop *self, struct ev_loop *ev, int guess, int next)
     ev_set_priority(&self->forked, EV_MAXPRI);
     ev_fork_start(ev, &self->forked);
     ev_unref(ev);
-    self->next_loop = self->state->loops;
-    if (self->next_loop != NULL) {
-        self->next_loop->prev_loop = self;
-    }
-    self->state->loops = self;
+    ML_LIST_ADD(&self->state->loops, self);
 }
 
 /* libev aborts, or spins, when it cannot have the descriptors that it needs at once: see first. */
@@ -379,21 +375,6 @@ stop_descriptors(ml_loop *self)
     self->fds_cap = self->changed_len = self->changed_cap = 0;
 }
 
-static void
-forget(ml_loop *self)
-{
-    if (self->prev_loop != NULL) {
-        self->prev_loop->next_loop = self->next_loop;
-    }
-    else {
-        self->state->loops = self->next_loop;
-    }
-    if (self->next_loop != NULL) {
-        self->next_loop->prev_loop = self->prev_loop;
-    }
-    self->prev_loop = self->next_loop = NULL;
-}
-
 int
 ml_loop_close(ml_loop *self)
 {
@@ -440,7 +421,7 @@ ml_loop_close(ml_loop *self)
         ev_loop_destroy(self->ev);
     }
     self->ev = NULL;
-    forget(self);
+    ML_LIST_REMOVE(self);
     if (self->wakeup_fds[0] >= 0) {
         close(self->wakeup_fds[0]);
         close(self->wakeup_fds[1]);

@@ -11,7 +11,7 @@ typedef struct ml_once {
     ml_loop *loop; /* borrowed: it owns us */
     PyObject *callback;
     int late; /* events that came while a run was ending with an exception, for the next */
-    struct ml_once *prev, *next;
+    struct ml_once *next, **by; /* loop->onces */
 } ml_once;
 
 static void
@@ -19,15 +19,7 @@ unlink_once(ml_once *once)
 {
     ml_loop *loop = once->loop;
 
-    if (once->prev != NULL) {
-        once->prev->next = once->next;
-    }
-    else {
-        loop->onces = once->next;
-    }
-    if (once->next != NULL) {
-        once->next->prev = once->prev;
-    }
+    ML_LIST_REMOVE(once);
     ml_fdw_stop(loop, &once->fdw); /* also one that libev has stopped, or that was never started */
     ev_timer_stop(loop->ev, &once->timer);
 }
@@ -167,11 +159,7 @@ ml_loop_once(ml_loop *loop, PyObject *args, PyObject *kwargs)
     once->callback = Py_NewRef(callback);
     ml_fdw_init(&once->fdw, once_io, fd < 0 ? 0 : fd, events);
     ev_timer_init(&once->timer, once_timer, timeout, 0.);
-    once->next = loop->onces;
-    if (once->next != NULL) {
-        once->next->prev = once;
-    }
-    loop->onces = once;
+    ML_LIST_ADD(&loop->onces, once);
     if (fd >= 0 && events && ml_fdw_start(loop, &once->fdw) < 0) {
         unlink_once(once);
         Py_DECREF(callback);

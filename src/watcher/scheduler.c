@@ -18,7 +18,7 @@ struct ml_scheduler {
     double at; /* what it returned; ev.at is far away until it has */
     /* DUE: in the list loop->due. SETTLED if not active. */
     enum { SETTLED, DUE, ASKING } state;
-    struct ml_scheduler *prev_due, *next_due;
+    ml_scheduler *next, **by;
     bool telling; /* libev asks because it is to be told `at` */
 };
 
@@ -30,10 +30,11 @@ set_due(ml_scheduler *self)
     ml_loop *loop = self->base.loop;
 
     self->state = DUE;
-    self->prev_due = loop->due_last;
-    self->next_due = NULL;
-    *(loop->due_last ? &loop->due_last->next_due : &loop->due) = self;
-    loop->due_last = self;
+    if (loop->due == NULL) {
+        loop->due_end = &loop->due;
+    }
+    ML_LIST_ADD(loop->due_end, self);
+    loop->due_end = &self->next;
 }
 
 static void
@@ -42,8 +43,10 @@ set_settled(ml_scheduler *self)
     ml_loop *loop = self->base.loop;
 
     if (self->state == DUE) {
-        *(self->prev_due ? &self->prev_due->next_due : &loop->due) = self->next_due;
-        *(self->next_due ? &self->next_due->prev_due : &loop->due_last) = self->prev_due;
+        if (self->next == NULL) {
+            loop->due_end = self->by;
+        }
+        ML_LIST_REMOVE(self);
     }
     self->state = SETTLED;
 }

@@ -38,36 +38,6 @@ ml_watcher_check_inactive(ml_watcher *self, const char *what)
     return 0;
 }
 
-static void
-hold(ml_watcher *self)
-{
-    self->held = true;
-    self->prev = NULL;
-    self->next = self->loop->held;
-    if (self->next != NULL) {
-        self->next->prev = self;
-    }
-    self->loop->held = self;
-    Py_INCREF(self);
-}
-
-static void
-release(ml_watcher *self)
-{
-    self->held = false;
-    if (self->prev != NULL) {
-        self->prev->next = self->next;
-    }
-    else {
-        self->loop->held = self->next;
-    }
-    if (self->next != NULL) {
-        self->next->prev = self->prev;
-    }
-    self->prev = self->next = NULL;
-    Py_DECREF(self);
-}
-
 void
 ml_watcher_sync(ml_watcher *self)
 {
@@ -91,11 +61,13 @@ ml_watcher_sync(ml_watcher *self)
         ml_loop_balance(self->loop);
     }
     bool needed = active || ml_watcher_pending(self);
-    if (needed && !self->held) {
-        hold(self);
+    if (needed && self->by == NULL) {
+        ML_LIST_ADD(&self->loop->held, self);
+        Py_INCREF(self);
     }
-    else if (!needed && self->held) {
-        release(self);
+    else if (!needed && self->by != NULL) {
+        ML_LIST_REMOVE(self);
+        Py_DECREF(self);
     }
 }
 
@@ -333,7 +305,7 @@ init(ml_watcher *self, ml_loop *loop, PyObject *const *own, PyObject *const *oth
     ml_loop *old = self->loop;
     self->loop = (ml_loop *)Py_NewRef((PyObject *)loop);
     int rc = self->kind->set ? self->kind->set(self, own) : 0;
-    if (rc < 0 && !self->held) { /* else a conversion started it, on the new loop */
+    if (rc < 0 && self->by == NULL) { /* else a conversion started it, on the new loop */
         ml_loop *tried = self->loop;
         self->loop = old;
         old = tried;

@@ -121,10 +121,10 @@ typedef struct ml_host_ops {
 
 struct ml_loop {
     PyObject_HEAD
-    PyObject *module;               /* owned, as types are cleared before their instances at exit */
-    ml_state *state;                /* in it */
-    struct ev_loop *ev;             /* NULL once closed */
-    ml_loop *prev_loop, *next_loop; /* state->loops */
+    PyObject *module;    /* owned, as types are cleared before their instances at exit */
+    ml_state *state;     /* in it */
+    struct ev_loop *ev;  /* NULL once closed */
+    ml_loop *next, **by; /* state->loops */
     PyObject *weaklist;
     PyObject *callback; /* invoke-pending hook or NULL */
     PyObject *data;
@@ -180,7 +180,7 @@ struct ml_loop {
     bool check_all;        /* ml_fdw_check() is to look at all descriptors, changed or not */
     bool refused;          /* libev may have stopped watchers, see ml_fdw_refused() */
 
-    ml_scheduler *due, *due_last; /* Schedulers that are to be asked for their next time */
+    ml_scheduler *due, **due_end; /* Schedulers that are to be asked for their next time */
     unsigned long rescheduling;   /* thread inside of a reschedule callable, 0 if none */
     unsigned int invoked;         /* ev_iteration() when events were last invoked */
 
@@ -399,13 +399,12 @@ struct ml_watcher {
     ml_loop *loop; /* owned; NULL until __init__ has run */
     PyObject *callback, *data;
     PyObject *weaklist;
-    ml_watcher *prev, *next; /* loop->held while `held` */
-    bool held;
-    bool no_ref;  /* ref=False: does not keep the loop alive */
-    bool counted; /* in loop->counted: a reason for it to run, when last looked at */
-    bool unrefd;  /* that (or `uncounted`), and libev has been told, as it is active */
-    bool aside;   /* in loop->aside, which counts as pending */
-    int error;    /* errno behind an EV_ERROR, 0 if there is none */
+    ml_watcher *next, **by; /* loop->held, which then owns a reference */
+    bool no_ref;            /* ref=False: does not keep the loop alive */
+    bool counted;           /* in loop->counted: a reason for it to run, when last looked at */
+    bool unrefd;            /* that (or `uncounted`), and libev has been told, as it is active */
+    bool aside;             /* in loop->aside, which counts as pending */
+    int error;              /* errno behind an EV_ERROR, 0 if there is none */
 };
 
 static inline ev_watcher *
@@ -442,7 +441,7 @@ int ml_watcher_check_change(ml_watcher *self);
 int ml_watcher_check_inactive(ml_watcher *self, const char *what);
 int ml_watcher_start(ml_watcher *self);
 void ml_watcher_stop(ml_watcher *self);
-/* Brings `held` and libev's reference count in line with the state. May drop the last reference
+/* Brings loop->held and libev's reference count in line with the state. May drop the last reference
  * but the caller's. */
 void ml_watcher_sync(ml_watcher *self);
 /* Calls the active Cleanup watchers of a loop that is not running (cleanup.c). What one raises that
