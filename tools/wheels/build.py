@@ -97,7 +97,7 @@ class Build:
         places = {self.source: "moodloop", self.libev: "libev", zig().parent: "zig"}
         places |= {self.include: "python"}
         names = [f"-ffile-prefix-map={path}=/{name}" for path, name in places.items()]
-        return [str(zig()), "cc", "-target", self.target.zig, *self.target.flags, *names]
+        return [str(zig()), "cc", "-target", self.target.zig, *names]
 
     def check_headers(self) -> None:
         check = Path(__file__).with_name("headers.c")
@@ -145,6 +145,8 @@ class Build:
         (self.work / f"{SYSCONFIG}.py").write_text(text + "\n")
 
     def build(self) -> Path:
+        for earlier in [*self.source.glob("build/lib*"), *self.source.glob("build/bdist*")]:
+            shutil.rmtree(earlier)  # setuptools packs all that is there
         self.write_config()
         self.check_headers()
         command = [self.python, "-s", "-c", BUILD_WHEEL, self.work]

@@ -24,8 +24,6 @@ class Target(NamedTuple):
     """The wheel's platform tags."""
     triplet: str
     """What CPython has in the names of extension modules there."""
-    flags: tuple[str, ...]
-    """What only this processor has: checks of where jumps and returns go to."""
 
     @property
     def name(self) -> str:
@@ -36,23 +34,19 @@ class Target(NamedTuple):
         return self.triplet.partition("-")[0]
 
 
-INTEL, ARM = ("-fcf-protection",), ("-mbranch-protection=standard",)
-
 TARGETS = [
     Target(
         "x86_64-linux-gnu.2.17",
         ("manylinux2014_x86_64", "manylinux_2_17_x86_64"),
         "x86_64-linux-gnu",
-        INTEL,
     ),
     Target(
         "aarch64-linux-gnu.2.17",
         ("manylinux2014_aarch64", "manylinux_2_17_aarch64"),
         "aarch64-linux-gnu",
-        ARM,
     ),
-    Target("x86_64-linux-musl", ("musllinux_1_2_x86_64",), "x86_64-linux-musl", INTEL),
-    Target("aarch64-linux-musl", ("musllinux_1_2_aarch64",), "aarch64-linux-musl", ARM),
+    Target("x86_64-linux-musl", ("musllinux_1_2_x86_64",), "x86_64-linux-musl"),
+    Target("aarch64-linux-musl", ("musllinux_1_2_aarch64",), "aarch64-linux-musl"),
 ]
 
 # setup.py's own come before these.

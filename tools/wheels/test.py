@@ -1,0 +1,164 @@
+"""The wheels of dist/, tested as they are installed: `make test-wheels`.
+
+    test.py [--place NAME]... [--full VERSION]
+
+Places: 3.11 to 3.15, this machine's Pythons, each in a fresh environment; `arm`, a Python for aarch64
+under an emulator; `musl`, one that runs on musl (get-arm-python, get-musl-python). In each, moodloop
+comes by name out of dist/, without an index; no compiler is on PATH, and no libev is loaded. The tests
+are those of the source distribution, without its package, so that what they import is the wheel's.
+All places have the smoke set; --full has the whole suite for one version.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+from typing import NamedTuple
+
+from targets import BUILD, DIST, PYTHONS, ROOT, interpreter, run
+
+WORK = BUILD / "test"
+COMPILERS = {"cc", "c89", "c99", "gcc", "clang", "tcc", "cpp"}
+SMOKE = [
+    "tests/watcher/test_kinds.py",
+    "tests/watcher/test_loop.py",
+    "tests/watcher/test_periodic.py",
+    "tests/net/test_read.py",
+    "tests/net/test_write.py",
+    "tests/net/test_datagram.py",
+    "tests/loop/test_timers.py",
+    "tests/loop/test_signals.py",
+    "tests/process",
+]
+# These build the package, or need the tree's own.
+NOT_INSTALLED = ["tests/test_packaging.py", "tests/test_benchmarks.py", "tests/test_conformance.py"]
+NOT_INSTALLED += ["tests/test_docs.py", "tests/ecosystem"]
+
+LOOK = """
+import moodloop, moodloop._core as core, moodloop.cli, sys
+assert core.libev_compiled_in
+assert sys.argv[1] in moodloop.__file__, moodloop.__file__
+maps = open("/proc/self/maps").read()
+assert "libev.so" not in maps and "libev-" not in maps
+moodloop.cli.main(["info"])
+"""
+
+
+class Place(NamedTuple):
+    """Where a wheel is installed and tested."""
+
+    name: str
+    python: Path
+    site: Path
+    """The directory that the packages are in."""
+    environment: dict[str, str]
+
+
+def commands() -> Path:
+    """A directory with the machine's commands, without its compilers."""
+    result = WORK / "bin"
+    shutil.rmtree(result, ignore_errors=True)
+    result.mkdir(parents=True)
+    for directory in ("/usr/bin", "/bin", "/usr/sbin", "/sbin"):
+        for path in Path(directory).iterdir():
+            base = path.name.rpartition("linux-gnu-")[2].partition("-")[0].rstrip("0123456789+.")
+            if base not in COMPILERS and base not in ("g", "c") and not (result / path.name).exists():
+                (result / path.name).symlink_to(path)
+    return result
+
+
+def tests() -> Path:
+    """The source distribution, without what is installed."""
+    (archive,) = DIST.glob("moodloop-*[0-9].tar.gz")
+    base = archive.name.removesuffix(".tar.gz")
+    shutil.rmtree(WORK / base, ignore_errors=True)
+    with tarfile.open(archive) as tar:
+        tar.extractall(WORK, filter="data")
+    for name in ("moodloop", "src", "setup.py"):
+        path = WORK / base / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    return WORK / base
+
+
+def group(name: str) -> list[str]:
+    return run([sys.executable, ".ci/group.py", name], cwd=ROOT).splitlines()
+
+
+def pip(*arguments: object) -> None:
+    run([sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check", *arguments])
+
+
+def machine_place(version: str) -> Place | None:
+    """A fresh environment of one of the machine's Pythons."""
+    if not (python := interpreter(version)):
+        return None
+    venv = WORK / f"venv-{version}"
+    shutil.rmtree(venv, ignore_errors=True)
+    run([python, "-m", "venv", "--without-pip", venv])
+    ours = venv / "bin" / "python"
+    pip("--python", ours, "--no-index", "--find-links", DIST, "moodloop")
+    pip("--python", ours, "--only-binary", ":all:", *group("test"))
+    path = os.pathsep.join([str(venv / "bin"), str(commands())])
+    return Place(version, ours, venv, {"PATH": path})
+
+
+def foreign_place(name: str, script: str, tag: str) -> Place:
+    """A Python that this machine's pip cannot run in: its packages are in a directory."""
+    environment = {**os.environ, "PYTHON": sys.executable}
+    python = Path(run([ROOT / "tools" / "wheels" / script], env=environment))
+    site = WORK / f"site-{name}"
+    shutil.rmtree(site, ignore_errors=True)
+    for_it = ["--target", site, "--python-version", "3.13", "--implementation", "cp"]
+    for_it += ["--platform", tag, "--only-binary", ":all:"]
+    pip(*for_it, "--no-index", "--find-links", DIST, "moodloop")
+    pip(*for_it, *group("test"))
+    return Place(name, python, site, {"PATH": str(commands()), "PYTHONPATH": str(site)})
+
+
+def place(name: str) -> Place | None:
+    if name == "arm":
+        return foreign_place(name, "get-arm-python", "manylinux2014_aarch64")
+    if name == "musl":
+        return foreign_place(name, "get-musl-python", "musllinux_1_2_x86_64")
+    return machine_place(name)
+
+
+def try_place(here: Place, tree: Path, full: bool) -> bool:
+    """Whether the tests pass there. The loops of the reference, asyncio's, are tested elsewhere."""
+    kept = {k: v for k, v in os.environ.items() if k in ("HOME", "LANG", "TMPDIR")}
+    environment = kept | here.environment | {"MOODLOOP_TEST_LOOP": "moodloop"}
+    print(f"== {here.name}: {here.python}", flush=True)
+    look = [here.python, "-c", LOOK, here.site]
+    if subprocess.run(look, env=environment, cwd=tree).returncode:
+        return False
+    what = ["tests", *(f"--ignore={name}" for name in NOT_INSTALLED)] if full else SMOKE
+    command = [here.python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *what]
+    return not subprocess.run(command, env=environment, cwd=tree).returncode
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Test the wheels of dist/ as they are installed.")
+    names = [*PYTHONS, "arm", "musl"]
+    parser.add_argument("--place", action="append", choices=names, metavar="NAME")
+    parser.add_argument("--full", choices=PYTHONS, metavar="VERSION")
+    asked = parser.parse_args(argv)
+    WORK.mkdir(parents=True, exist_ok=True)
+    tree, failed, missing = tests(), [], []
+    for name in asked.place or names:
+        if not (here := place(name)):
+            missing.append(name)
+        elif not try_place(here, tree, name == asked.full):
+            failed.append(name)
+    for what, which in (("not here", missing), ("FAILED", failed)):
+        if which:
+            print(f"{what}: {', '.join(which)}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
