@@ -13,7 +13,8 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 
 # The rivals of the benchmarks stay out of the environment in which everything else is checked.
-VENV ?= $(if $(filter bench bench-full bench-env,$(MAKECMDGOALS)),.venv-bench,.venv)
+VENV ?= $(if $(filter bench bench-full bench-env,$(MAKECMDGOALS)),.venv-bench,$(if \
+	$(filter wheels test-wheels check-wheels,$(MAKECMDGOALS)),build/venv-wheels,.venv))
 ECOSYSTEM_VENV ?= build/venv-ecosystem
 TESTS ?= tests
 JOBS ?= auto
@@ -47,10 +48,11 @@ SANITIZED := $(CURDIR)/build/sanitize/$(PYID)
 NOT_SANITIZED = test_packaging.py test_bench.py test_benchmarks.py test_conformance.py
 
 .PHONY: help demo test test-all ecosystem run-ecosystem build lint format typecheck sanitize refleaks \
-	conformance conformance-one conformance-each bench bench-full bench-env publish docs wheel clean
+	conformance conformance-one conformance-each bench bench-full bench-env publish docs wheels \
+	test-wheels check-wheels clean
 
 help: ## list the targets, and the variables that change what they do
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo; sed -n 's/^#   /  /p' $(firstword $(MAKEFILE_LIST))
 
 demo: build $(call group,bench) ## a TCP server and clients on asyncio, moodloop and uvloop, measured
@@ -156,8 +158,15 @@ publish: ## put the figures of bench-full into docs/performance.md and README.md
 docs: $(call group,docs) ## the documentation, into site/
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet
 
-wheel: $(MADE) ## a wheel, into dist/
-	$(PY) -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+wheels: $(call group,wheels) ## the source distribution and the wheels of all Pythons and systems, into dist/
+	@.ci/system "$(PYTHON)" llvm
+	$(PY) tools/wheels/build.py $(ARGS)
+
+test-wheels: $(call group,wheels) ## the wheels of dist/ as installed, on each Python, on aarch64 (emulated) and musl
+	$(PY) tools/wheels/test.py $(ARGS)
+
+check-wheels: $(call group,wheels) ## the wheels of dist/ held against what is promised; ARGS=--again compares a second build
+	$(PY) tools/wheels/check.py $(ARGS)
 
 clean: ## remove all that was built, but not the virtual environment
 	rm -rf build dist site *.egg-info .hypothesis .pytest_cache .mypy_cache .ruff_cache

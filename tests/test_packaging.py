@@ -226,4 +226,4 @@ def test_makefile_helps():
     targets = re.findall(r"^  make (\w+)", done.stdout, re.MULTILINE)
     for target in ("demo", "test", "build", "lint", "format", "typecheck", "sanitize", "bench"):
         assert target in targets
-    assert {"ecosystem", "docs", "wheel", "clean"} <= set(targets)
+    assert {"ecosystem", "docs", "wheels", "clean"} <= set(targets)

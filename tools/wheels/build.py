@@ -2,11 +2,11 @@
 
     build.py [--python 3.13]... [--target x86_64-linux-musl]... [--out DIR]
 
-For each Python and each target (targets.py), the source distribution is built with zig's C compiler,
-which has the headers and stubs of each C library, and with libev 4.33 compiled in (tools/get-libev).
-The wheel's module is stripped; what debuggers read goes into moodloop-VERSION-debug.tar.xz, by the
-module's build id. The same commit and tools give the same bytes, in whatever directory. The tools are
-pinned: pyproject.toml, group `wheels`.
+For each Python and each target (targets.py), the source distribution is built with zig's C
+compiler, which has the headers and stubs of each C library, and with libev compiled in
+(tools/get-libev). The wheel's module is stripped; what debuggers read goes into
+moodloop-VERSION-debug.tar.xz, by the module's build id. The same commit and tools give the same
+bytes, in whatever directory. The tools are pinned: pyproject.toml, group `wheels`.
 
 SOURCE_DATE_EPOCH dates all of it: without it, the commit does.
 """
@@ -30,7 +30,19 @@ import time
 import zipfile
 from pathlib import Path
 
-from targets import BUILD, CFLAGS, DIST, LDFLAGS, PYTHONS, ROOT, TARGETS, Target, interpreter, run, zig
+from targets import (
+    BUILD,
+    CFLAGS,
+    DIST,
+    LDFLAGS,
+    PYTHONS,
+    ROOT,
+    TARGETS,
+    Target,
+    interpreter,
+    run,
+    zig,
+)
 
 # A module of CPython's, in which sysconfig and setuptools look for compilers and their flags.
 SYSCONFIG = "_sysconfigdata_moodloop"
@@ -48,7 +60,9 @@ def epoch() -> int:
     if not given and (ROOT / ".git").exists():
         given = run(["git", "-C", ROOT, "log", "-1", "--format=%ct"])
     if not given:
-        raise SystemExit("this is no clone: set SOURCE_DATE_EPOCH to the time, in seconds, for the files")
+        raise SystemExit(
+            "this is no clone: set SOURCE_DATE_EPOCH to the time, in seconds, for the files"
+        )
     return max(int(given), 315532800)  # a zip file's time begins in 1980
 
 
@@ -56,7 +70,9 @@ def source_distribution(out: Path, when: int) -> Path:
     """dist/moodloop-VERSION.tar.gz: setuptools' choice of files, with nothing of this machine."""
     work = BUILD / "sdist"
     shutil.rmtree(work, ignore_errors=True)
-    code = "import sys; from setuptools import build_meta; print(build_meta.build_sdist(sys.argv[1]))"
+    code = (
+        "import sys; from setuptools import build_meta; print(build_meta.build_sdist(sys.argv[1]))"
+    )
     environment = {**os.environ, "MOODLOOP_LIBEV_SOURCE": ""}
     name = run([sys.executable, "-c", code, work], cwd=ROOT, env=environment).splitlines()[-1]
     target = out / name
@@ -126,7 +142,8 @@ class Build:
         """sysconfig's variables for the target. Of the interpreter's own flags none is left: each
         distribution has others, and they are for this machine."""
         cc = shlex.join(self.compiler())
-        flags = "BASECFLAGS CFLAGS CPPFLAGS LDFLAGS OPT PY_CFLAGS PY_CPPFLAGS PY_LDFLAGS CONFIGURE_CFLAGS"
+        flags = "BASECFLAGS CFLAGS CONFIGURE_CFLAGS CPPFLAGS LDFLAGS OPT"
+        flags += " PY_CFLAGS PY_CPPFLAGS PY_LDFLAGS"
         ours = dict.fromkeys(flags.split(), "") | {
             "AR": f"{shlex.quote(str(zig()))} ar",
             "CC": cc,
@@ -213,7 +230,9 @@ def options(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     asked = options(argv)
     if not shutil.which("llvm-objcopy"):
-        raise SystemExit("llvm-objcopy is missing, which strips modules of any processor: install llvm.")
+        raise SystemExit(
+            "llvm-objcopy is missing, which strips modules of any processor: install llvm."
+        )
     when, out = epoch(), asked.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
     libev = Path(run([ROOT / "tools" / "get-libev"]))

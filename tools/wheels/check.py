@@ -2,10 +2,10 @@
 
     check.py [--again]
 
-twine and check-wheel-contents look at all of it; auditwheel says of each wheel which systems it runs
-on, which must be what its name says; here are looked at the size, the licences, the list of materials,
-and how the module is linked. --again builds all of it a second time, in another directory, and
-compares each byte.
+twine and check-wheel-contents look at all of it; auditwheel says of each wheel which systems it
+runs on, which must be what its name says; here are looked at the size, the licences, the list of
+materials, and how the module is linked. --again builds all of it a second time, in another
+directory, and compares each byte.
 """
 
 from __future__ import annotations
@@ -57,7 +57,9 @@ def link_problems(module: bytes) -> list[str]:
         dynamic.setdefault(tag.entry.d_tag, []).append(tag)
     symbols = {s.name for s in elf.get_section_by_name(".dynsym").iter_symbols()}
     needed = {tag.needed for tag in dynamic.get("DT_NEEDED", [])}
-    if not re.fullmatch(r"(lib(c|pthread|rt|m|dl)\.so[.\d]*|ld-linux-[-\w]+\.so\.\d| )+", " ".join(needed)):
+    if not re.fullmatch(
+        r"(lib(c|pthread|rt|m|dl)\.so[.\d]*|ld-linux-[-\w]+\.so\.\d| )+", " ".join(needed)
+    ):
         found.append(f"linked with {needed}")
     if "PT_GNU_RELRO" not in segments or "DT_FLAGS" not in dynamic:
         found.append("no RELRO")
@@ -86,7 +88,9 @@ def audit(wheel: Path) -> list[str]:
     if not tag:
         return [f"auditwheel: {says}"]
     # A wheel that asks for less than its name says is fine: musl 1.1, glibc 2.12.
-    numbers = [tuple(map(int, re.findall(r"_(\d+)(?=_)", name))) for name in (tag[1], target.tags[-1])]
+    numbers = [
+        tuple(map(int, re.findall(r"_(\d+)(?=_)", name))) for name in (tag[1], target.tags[-1])
+    ]
     if not tag[1].endswith(target.machine) or numbers[0] > numbers[1]:
         return [f"auditwheel: it is for {tag[1]}"]
     return []
@@ -112,7 +116,10 @@ def main(argv: list[str] | None = None) -> int:
         raise SystemExit("there are no wheels in dist/: run `make wheels`")
     bad = 0
     archive = next(iter(DIST.glob("moodloop-*[0-9].tar.gz")))
-    for command in (["twine", "check", "--strict", archive, *wheels], ["check_wheel_contents", *wheels]):
+    for command in (
+        ["twine", "check", "--strict", archive, *wheels],
+        ["check_wheel_contents", *wheels],
+    ):
         bad |= subprocess.run([sys.executable, "-m", *map(str, command)]).returncode
     for wheel in wheels:
         found = problems(wheel) + audit(wheel)

@@ -83,11 +83,7 @@ def zig() -> Path:
 def run(command: list[object], *, check: bool = True, **options: object) -> str:
     """A command's output, without the end of its last line; all that it says where it fails."""
     done = subprocess.run(
-        [os.fspath(c) for c in command],  # type: ignore[arg-type]
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        **options,  # type: ignore[call-overload]
+        [os.fspath(c) for c in command], capture_output=True, text=True, **options
     )
     if done.returncode and check:
         print(done.stdout, done.stderr, sep="\n", file=sys.stderr)

@@ -2,11 +2,11 @@
 
     test.py [--place NAME]... [--full VERSION]
 
-Places: 3.11 to 3.15, this machine's Pythons, each in a fresh environment; `arm`, a Python for aarch64
-under an emulator; `musl`, one that runs on musl (get-arm-python, get-musl-python). In each, moodloop
-comes by name out of dist/, without an index; no compiler is on PATH, and no libev is loaded. The tests
-are those of the source distribution, without its package, so that what they import is the wheel's.
-All places have the smoke set; --full has the whole suite for one version.
+Places: 3.11 to 3.15, this machine's Pythons, each in a fresh environment; `arm`, a Python for
+aarch64 under an emulator; `musl`, one that runs on musl (get-arm-python, get-musl-python). In each,
+moodloop comes by name out of dist/, without an index; no compiler is on PATH, and no libev is
+loaded. The tests are those of the source distribution, without its package, so that what they
+import is the wheel's. All places have the smoke set; --full has the whole suite for one version.
 """
 
 from __future__ import annotations
@@ -67,7 +67,11 @@ def commands() -> Path:
     for directory in ("/usr/bin", "/bin", "/usr/sbin", "/sbin"):
         for path in Path(directory).iterdir():
             base = path.name.rpartition("linux-gnu-")[2].partition("-")[0].rstrip("0123456789+.")
-            if base not in COMPILERS and base not in ("g", "c") and not (result / path.name).exists():
+            if (
+                base not in COMPILERS
+                and base not in ("g", "c")
+                and not (result / path.name).exists()
+            ):
                 (result / path.name).symlink_to(path)
     return result
 
