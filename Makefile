@@ -79,10 +79,14 @@ run-ecosystem: build $(call group,ecosystem)
 build: $(EDITABLE) ## build the extension in place; only what has changed is compiled
 	@$(PY) setup.py -q build_ext --inplace
 
-lint: $(call group,lint) ## ruff, clang-format and a build with warnings as errors
+# Offline: what zizmor and jactionlint would ask GitHub for is looked up when an action is chosen.
+lint: $(call group,lint) ## ruff, clang-format, the workflows, and a build with warnings as errors
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	tools/check-source
+	$(PY) tools/release --check
+	PATH="$(abspath $(VENV))/bin:$$PATH" $(VENV)/bin/jactionlint
+	$(VENV)/bin/zizmor --offline --quiet --no-progress .github
 	@echo clang-format --dry-run --Werror src benchmarks tests
 	@$(VENV)/bin/clang-format --dry-run --Werror $(C_FILES)
 	MOODLOOP_WERROR=1 $(PY) setup.py -q build_ext --build-lib build/werror
@@ -141,7 +145,7 @@ refleaks: ## the watchers' tests on a debug interpreter, which counts references
 	else \
 		$(MAKE) test PYTHON="$$(command -v $(DEBUG_PYTHON))" VENV=build/venv-debug \
 			TESTS="$(if $(filter file,$(origin TESTS)),tests/watcher,$(TESTS))" \
-			ARGS="-p tests.support.refleaks -q $(ARGS)"; \
+			ARGS="-p tests.support.refleaks $(ARGS)"; \
 	fi
 
 bench: bench-env ## the quick benchmarks against other loops, in less than 10 minutes

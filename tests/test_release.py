@@ -83,6 +83,8 @@ def test_release(tree, capsys):
     assert git(root, "status", "--porcelain") == ""
     assert git(root, "log", "-1", "--format=%s") == "release: 0.3.0"
     assert git(root, "cat-file", "-t", "v0.3.0") == "tag"
+    assert release.main(root, ["--notes"]) == 0
+    assert capsys.readouterr().out.strip() == CHANGELOG.partition("[Unreleased]")[2].strip()
     # There is nothing to release now, and what was is in order.
     assert release.main(root, ["--check"]) == 0
     assert release.main(root, ["0.4.0"]) == 1
@@ -91,6 +93,7 @@ def test_release(tree, capsys):
 
 def test_the_first_release_may_have_the_version_of_the_tree(tree):
     root = tree()
+    assert release.main(root, ["--notes"]) == 1
     assert release.main(root, ["0.1.0", "--date", "2026-02-03"]) == 0
     assert "## [0.1.0] - 2026-02-03" in (root / "CHANGELOG.md").read_text()
 
