@@ -50,6 +50,8 @@ struct ml_aioloop {
     _Atomic(bool) woken;  /* ... and has been told to leave it */
     bool custom_time;     /* time() is overridden: timers follow that clock */
     unsigned long thread; /* that runs it, 0 if none */
+    /* The version of the class when `custom_time` was found out, 0: find out. */
+    unsigned int clock_version;
     ml_ring ready;
     ml_mail mail; /* what other threads have scheduled while it runs */
     ml_batch io;  /* what one poll brought */

@@ -19,15 +19,29 @@ ml_clock_find(ml_aioloop *self)
         self->custom_time = method != mine || !PyCFunction_Check(bound) ||
                             PyCFunction_GetFunction(bound) != (PyCFunction)ml_aioloop_time;
     }
+    self->clock_version = bound ? Py_TYPE(self)->tp_version_tag : 0;
     Py_XDECREF(bound);
     Py_XDECREF(method);
     Py_XDECREF(mine);
     return bound ? 0 : -1;
 }
 
+/* See class_is_plain() in net/plain.c. Where there is no time(), the call of it says so. */
+void
+ml_clock_recheck(ml_aioloop *self)
+{
+    unsigned int version = Py_TYPE(self)->tp_version_tag;
+
+    if ((version == 0 || version != self->clock_version) && ml_clock_find(self) < 0) {
+        PyErr_Clear();
+        self->custom_time = true;
+    }
+}
+
 double
 ml_clock_now(ml_aioloop *self)
 {
+    ml_clock_recheck(self);
     if (!self->custom_time) {
         return ml_monotonic();
     }

@@ -10,6 +10,8 @@ typedef struct ml_aioloop ml_aioloop;
 PyObject *ml_aioloop_time(ml_aioloop *self, PyObject *unused);
 /* Looks whether time() of this object is still that: at first, and when the attribute is set. */
 int ml_clock_find(ml_aioloop *self);
+/* ... and, in each turn, if its class has changed since. */
+void ml_clock_recheck(ml_aioloop *self);
 /* What loop.time() says; -1. with an exception if it failed, which may be its word. */
 double ml_clock_now(ml_aioloop *self);
 /* For a turn: the same, but of the last poll where the clock is the kernel's; -inf if it failed and

@@ -1,8 +1,34 @@
 /* The ring of what is ready, the mail of other threads, and the batch that one poll brings. */
 #include "ring.h"
 
-/* A ring that a burst left larger than this (entries) is given back when it is empty. */
+/* What a burst left larger than this (entries) is given back when little of it is used. */
 #define KEEP_ENTRIES 16384
+
+static bool
+is_too_large(size_t cap, size_t len)
+{
+    return cap > KEEP_ENTRIES && len <= cap / 8;
+}
+
+/* False if memory is out. */
+static bool
+resize(ml_ring *ring, size_t cap)
+{
+    uintptr_t *slots = PyMem_RawMalloc(cap * sizeof(*slots));
+
+    assert((cap & (cap - 1)) == 0 && cap >= ml_ring_len(ring));
+    if (slots == NULL) {
+        return false;
+    }
+    for (size_t i = ring->head; i != ring->tail; i++) {
+        slots[i & (cap - 1)] = ring->slots[i & ring->mask];
+    }
+    PyMem_RawFree(ring->slots);
+    ring->slots = slots;
+    ring->cap = cap;
+    ring->mask = cap - 1;
+    return true;
+}
 
 int
 ml_ring_reserve(ml_ring *ring, size_t more)
@@ -19,28 +45,23 @@ ml_ring_reserve(ml_ring *ring, size_t more)
         }
         cap *= 2;
     }
-    uintptr_t *slots = PyMem_RawMalloc(cap * sizeof(*slots));
-    if (slots == NULL) {
+    if (!resize(ring, cap)) {
         PyErr_NoMemory();
         return -1;
     }
-    for (size_t i = ring->head; i != ring->tail; i++) {
-        slots[i & (cap - 1)] = ring->slots[i & ring->mask];
-    }
-    PyMem_RawFree(ring->slots);
-    ring->slots = slots;
-    ring->cap = cap;
-    ring->mask = cap - 1;
     return 0;
 }
 
 void
 ml_ring_shrink(ml_ring *ring)
 {
-    if (ring->cap > KEEP_ENTRIES && ml_ring_len(ring) == 0) {
-        PyMem_RawFree(ring->slots);
-        ring->slots = NULL;
-        ring->cap = ring->mask = 0;
+    size_t cap = ring->cap, len = ml_ring_len(ring);
+
+    while (is_too_large(cap, len)) {
+        cap /= 2;
+    }
+    if (cap < ring->cap) {
+        resize(ring, cap); /* or it stays as it is */
     }
 }
 
@@ -83,4 +104,15 @@ ml_batch_append(ml_batch *batch, uintptr_t entry)
     }
     batch->items[batch->len++] = entry;
     return true;
+}
+
+void
+ml_batch_shrink(ml_batch *batch, size_t had)
+{
+    assert(batch->len == 0);
+    if (is_too_large(batch->cap, had)) {
+        PyMem_RawFree(batch->items);
+        batch->items = NULL;
+        batch->cap = 0;
+    }
 }

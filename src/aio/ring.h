@@ -50,7 +50,7 @@ ml_ring_len(const ml_ring *ring)
 
 /* Makes room for `more` entries. -1 with MemoryError. */
 int ml_ring_reserve(ml_ring *ring, size_t more);
-/* Gives memory back that a burst took, once the ring is empty. */
+/* Before a poll: gives memory back that a burst took. */
 void ml_ring_shrink(ml_ring *ring);
 
 static inline int
@@ -115,5 +115,7 @@ typedef struct ml_batch {
 
 /* False if memory is out. */
 bool ml_batch_append(ml_batch *batch, uintptr_t entry);
+/* The same as ml_ring_shrink(), for one that is empty and had `had` entries. */
+void ml_batch_shrink(ml_batch *batch, size_t had);
 
 #endif

@@ -51,14 +51,16 @@ ml_aioloop_push_ready(ml_aioloop *self, ml_ready *ready)
 static int
 collect(ml_aioloop *self)
 {
+    size_t count = self->io.len;
     double now;
 
-    if (ml_ring_reserve(&self->ready, self->io.len) < 0) {
+    if (ml_ring_reserve(&self->ready, count) < 0) {
         return -1; /* all of it is still there for the next turn */
     }
     while (self->io.len > 0) {
         ml_ring_push(&self->ready, self->io.items[--self->io.len]);
     }
+    ml_batch_shrink(&self->io, count);
     if (self->timers.len == 0) {
         return 0;
     }
@@ -146,6 +148,7 @@ poll_events(ml_aioloop *self)
     double clock = ml_monotonic(), now = clock;
     int rc;
 
+    ml_clock_recheck(self);
     if (self->custom_time && ml_clock_of_turn(self, &now) < 0) {
         return -1;
     }
@@ -154,13 +157,13 @@ poll_events(ml_aioloop *self)
         return ml_timers_take_due(self, now); /* which need no poll */
     }
     self->woken = false;
+    ml_ring_shrink(&self->ready);
+    ml_ring_shrink(&self->mail.ring);
     if (busy) {
         ml_pacer_yield(&self->pacer, clock);
         rc = ml_loop_run(self->ev, EVRUN_NOWAIT, false);
     }
     else {
-        ml_ring_shrink(&self->ready);
-        ml_ring_shrink(&self->mail.ring);
         rc = wait_for_events(self);
     }
     ml_pacer_polled(&self->pacer, ml_timers_polled_at(self), !busy || self->io.len > 0);

@@ -4,6 +4,9 @@
 
 #include <math.h>
 
+/* An array of more entries than this is given back once three quarters of it are empty. */
+#define KEEP_ENTRIES 2048
+
 /* The longest that the alarm is set for. */
 #define LONGEST_SECONDS 3600.
 
@@ -116,6 +119,20 @@ ml_timers_add(ml_timer *timer, double now)
     return 0;
 }
 
+/* Half of it: as many can come or go before it is moved again. */
+static void
+shrink(ml_timers *self)
+{
+    size_t cap = self->cap / 2;
+    ml_timer_entry *items = PyMem_RawRealloc(self->items, cap * sizeof(*items));
+
+    assert(self->len <= cap);
+    if (items != NULL) {
+        self->items = items;
+        self->cap = cap;
+    }
+}
+
 /* The reference is the caller's from now on. */
 static void
 unschedule(ml_timers *self, ml_timer *timer)
@@ -124,6 +141,9 @@ unschedule(ml_timers *self, ml_timer *timer)
     timer->place = 0;
     self->brief -= timer->brief;
     self->untracked -= timer->untracked;
+    if (self->cap > KEEP_ENTRIES && self->len < self->cap / 4) {
+        shrink(self);
+    }
 }
 
 void

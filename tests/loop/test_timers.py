@@ -379,6 +379,21 @@ class TestClock:
         far.cancel()
         assert ran == ["far"]
 
+    def test_time_patched_on_the_class(self, loop, monkeypatch):
+        """After the loop was made."""
+        now = loop.time()
+        ran = []
+        handle = loop.call_later(3600, ran.append, "far")
+        monkeypatch.setattr(type(loop), "time", lambda self: now + 7200)
+        assert loop.call_later(1, ran.append, "never").when() == now + 7201
+        run_turns(loop, 3)
+        assert ran == ["far"]
+        monkeypatch.undo()
+        assert loop.call_later(0, ran.append, "soon").when() < now + 3600
+        for handle in list(loop._scheduled):
+            handle.cancel()
+        run_turns(loop, 3)
+
     def test_patched_time_moves_timers_of_a_loop_with_nothing_else_to_do(self, loop):
         start = loop.time()
         now = [start]
