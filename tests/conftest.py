@@ -116,10 +116,10 @@ def _hygiene(request):
 
 
 @pytest.fixture(autouse=True)
-def _engine(request, monkeypatch):
+def _engine(request):
     """The engine of TLS that a test marked `tls` is about."""
-    if "engine" in request.fixturenames:
-        engines.force(request.getfixturevalue("engine"), monkeypatch)
+    if "engine" in request.fixturenames:  # else a test's own patches end before its loop
+        engines.force(request.getfixturevalue("engine"), request.getfixturevalue("monkeypatch"))
 
 
 @pytest.fixture
