@@ -11,10 +11,13 @@ matrix over 3.11 to 3.15 tells when one of them moves.
 
 from __future__ import annotations
 
+import asyncio
 from asyncio import futures
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, thread
 from typing import Any
+
+from .base import Base
 
 _convert_exception: Any = futures._convert_future_exc  # type: ignore[attr-defined]
 _global_lock: Any = thread._global_shutdown_lock
@@ -42,6 +45,39 @@ def submit(loop: Any, executor: Any, func: Callable[..., Any], args: tuple[Any, 
         executor._work_queue.put(work)
         executor._adjust_thread_count()
     return answer
+
+
+class Executors(Base):
+    """The methods of EventLoop for executors."""
+
+    __slots__ = ()
+
+    _has_own_executor: bool
+
+    def run_in_executor(  # type: ignore[override]
+        self, executor: Any, func: Any, *args: Any
+    ) -> asyncio.Future[Any]:
+        """func(*args) in an executor, None for the default one; a future of its result.
+
+        Raises RuntimeError if the loop is closed or the executor shut down.
+        """
+        pool = self._default_executor if executor is None else executor
+        future: asyncio.Future[Any] | None = None
+        if is_plain(pool) and not self._debug:
+            self._check_closed()
+            if executor is None:
+                self._check_default_executor()
+            future = submit(self, pool, func, args)
+        if future is None:
+            future = super().run_in_executor(executor, func, *args)
+        return future
+
+    _plain_submit = run_in_executor
+
+    def set_default_executor(self, executor: Any) -> None:
+        """The ThreadPoolExecutor of run_in_executor(None, ...), and from now on of names."""
+        super().set_default_executor(executor)
+        self._has_own_executor = True
 
 
 class Work:

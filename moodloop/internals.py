@@ -12,7 +12,7 @@ import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, overload
 
-from . import _core
+from .base import Base
 
 _CHANGES = ("append", "appendleft", "extend", "insert", "pop", "popleft", "remove", "rotate")
 
@@ -53,8 +53,10 @@ class Handles(Sequence[Any]):
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
 
-class Internals(_core.LoopBase):
+class Internals(Base):
     """What EventLoop offers of the names that are private to asyncio's own loops."""
+
+    __slots__ = ()
 
     @property
     def _ready(self) -> Handles:
@@ -108,9 +110,9 @@ class Internals(_core.LoopBase):
 
     def _run_once(self) -> None:
         """One turn. RuntimeError if a loop runs in this thread: loops do not nest."""
-        self._check_running()  # type: ignore[attr-defined]
+        self._check_running()
         self.stop()
-        self.run_forever()  # type: ignore[attr-defined]
+        self.run_forever()
 
     def _write_to_self(self) -> None:
         """Wake the loop; asyncio calls this from finalizers."""

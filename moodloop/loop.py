@@ -21,8 +21,8 @@ from . import (
     process,
 )
 from . import event as _event
-from . import executor as _executor
 from .connect import Connections
+from .executor import Executors
 from .internals import Internals
 from .process import Processes
 from .resolver import Names, Resolver
@@ -42,6 +42,7 @@ class EventLoop(  # type: ignore[misc]
     Signals,
     Sockets,
     Names,
+    Executors,
     Internals,
     asyncio.BaseEventLoop,
 ):
@@ -129,14 +130,14 @@ class EventLoop(  # type: ignore[misc]
     def _enter(self) -> Any:
         """Make this the thread's running loop; returns what _leave() puts back."""
         self._check_closed()
-        self._check_running()  # type: ignore[attr-defined]
+        self._check_running()
         hooks = sys.get_asyncgen_hooks()
         try:
-            self._set_coroutine_origin_tracking(self._debug)  # type: ignore[attr-defined]
+            self._set_coroutine_origin_tracking(self._debug)
             self._thread_id = threading.get_ident()
             sys.set_asyncgen_hooks(
-                firstiter=self._asyncgen_firstiter_hook,  # type: ignore[attr-defined]
-                finalizer=self._asyncgen_finalizer_hook,  # type: ignore[attr-defined]
+                firstiter=self._asyncgen_firstiter_hook,
+                finalizer=self._asyncgen_finalizer_hook,
             )
             events._set_running_loop(self)
         except BaseException:  # memory is out, say: not "running" for ever
@@ -154,7 +155,7 @@ class EventLoop(  # type: ignore[misc]
             try:
                 sys.set_asyncgen_hooks(*hooks)
             finally:
-                self._set_coroutine_origin_tracking(False)  # type: ignore[attr-defined]
+                self._set_coroutine_origin_tracking(False)
 
     def _has_tasks(self) -> bool:
         return bool(asyncio.all_tasks(self))
@@ -171,25 +172,3 @@ class EventLoop(  # type: ignore[misc]
         self._resolver.close()
         self._listeners.clear()
         self._close()
-
-    # ---- threads -------------------------------------------------------------------------
-
-    def run_in_executor(  # type: ignore[override]
-        self, executor: Any, func: Any, *args: Any
-    ) -> asyncio.Future[Any]:
-        """func(*args) in an executor, None for the default one; a future of its result.
-
-        Raises RuntimeError if the loop is closed or the executor shut down.
-        """
-        pool = self._default_executor if executor is None else executor  # type: ignore[attr-defined]
-        future: asyncio.Future[Any] | None = None
-        if _executor.is_plain(pool) and not self._debug:
-            self._check_closed()
-            if executor is None:
-                self._check_default_executor()  # type: ignore[attr-defined]
-            future = _executor.submit(self, pool, func, args)
-        if future is None:
-            future = super().run_in_executor(executor, func, *args)
-        return future
-
-    _plain_submit = run_in_executor

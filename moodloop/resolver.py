@@ -17,7 +17,6 @@ from collections.abc import Callable
 from typing import Any
 
 from . import executor
-from .base import Base
 
 base_events: Any = _base_events
 
@@ -104,14 +103,12 @@ class Resolver:
             self._changed.notify_all()
 
 
-class Names(Base):
+class Names(executor.Executors):
     """The methods of EventLoop that resolve names."""
 
     __slots__ = ()
 
-    _plain_submit: Any  # EventLoop.run_in_executor
     _resolver: Resolver
-    _has_own_executor: bool
 
     async def getaddrinfo(
         self,
@@ -131,7 +128,7 @@ class Names(Base):
         resolve = base_events.socket.getaddrinfo  # where tests put their own, too
         own = _is_own(resolve)
         if self._debug:
-            resolve = self._getaddrinfo_debug  # type: ignore[attr-defined]
+            resolve = self._getaddrinfo_debug
         if own and _is_number(host, port):
             self._check_closed()
             flags |= socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
@@ -157,11 +154,6 @@ class Names(Base):
             return submit(None, func, *args)
         self._check_closed()
         return self._resolver.submit(self, func, *args)
-
-    def set_default_executor(self, executor: Any) -> None:
-        """The ThreadPoolExecutor of run_in_executor(None, ...), and from now on of names."""
-        super().set_default_executor(executor)
-        self._has_own_executor = True
 
 
 def _is_number(host: Any, port: Any) -> bool:

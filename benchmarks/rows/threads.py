@@ -164,8 +164,8 @@ def latency_beside_computation(new_loop: NewLoop, seconds: float) -> dict[str, f
     return {"p50_us": half * 1e6, "p99_us": most * 1e6}
 
 
-def beside_chain(new_loop: NewLoop, seconds: float) -> dict[str, float]:
-    """Steps of a thread that does time.sleep(0), beside a loop that always has a callback."""
+def chain_beside(new_loop: NewLoop, seconds: float, step: Callable[[], object]) -> dict[str, float]:
+    """Steps of a thread, and turns of a loop that always has a callback, beside each other."""
     loop = new_loop()
     turns, end = 0, 0.0
 
@@ -177,7 +177,7 @@ def beside_chain(new_loop: NewLoop, seconds: float) -> dict[str, float]:
         else:
             loop.stop()
 
-    with contextlib.closing(loop), beside(lambda: time.sleep(0)) as steps:
+    with contextlib.closing(loop), beside(step) as steps:
         start = time.perf_counter()
         end = start + max(seconds, 0.5)
         before = steps[0]
@@ -188,27 +188,16 @@ def beside_chain(new_loop: NewLoop, seconds: float) -> dict[str, float]:
     return {"steps_per_second": count / elapsed, "turns_per_second": turns / elapsed}
 
 
+def beside_chain(new_loop: NewLoop, seconds: float) -> dict[str, float]:
+    """Steps of a thread that does time.sleep(0), beside a loop that always has a callback."""
+    return chain_beside(new_loop, seconds, lambda: time.sleep(0))
+
+
 def beside_native(new_loop: NewLoop, seconds: float) -> dict[str, float]:
     """Callbacks of a loop that always has one, beside a thread that computes without the GIL."""
-    loop = new_loop()
-    turns, end = 0, 0.0
     data = bytes(1 << 20)
-
-    def turn() -> None:
-        nonlocal turns
-        turns += 1
-        if turns % 64 or time.perf_counter() < end:
-            loop.call_soon(turn)
-        else:
-            loop.stop()
-
-    with contextlib.closing(loop), beside(lambda: hashlib.sha256(data)):
-        start = time.perf_counter()
-        end = start + max(seconds, 0.5)
-        loop.call_soon(turn)
-        loop.run_forever()
-        elapsed = time.perf_counter() - start
-    return {"turns_per_second": turns / elapsed}
+    turns = chain_beside(new_loop, seconds, lambda: hashlib.sha256(data))["turns_per_second"]
+    return {"turns_per_second": turns}
 
 
 ROWS = (
