@@ -1,5 +1,6 @@
-"""Builds moodloop._core; all else about the package is in pyproject.toml, but for what is true only
-where libev is compiled in: its licence, and a list of materials (SBOM) that names it.
+"""Builds moodloop._core; all else about the package is in pyproject.toml, but for the README as an
+index shows it, and what is true only where libev is compiled in: its licence, and a list of
+materials (SBOM) that names it.
 
 Environment variables:
   MOODLOOP_LIBEV_SOURCE=DIR   compile the unpacked libev in DIR in, instead of linking the system's
@@ -25,6 +26,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import tomllib
 from pathlib import Path
 
 from setuptools import Distribution, Extension, setup
@@ -250,6 +252,15 @@ class WithLibev(Distribution):
             self.metadata.license_files = [*self.metadata.license_files, LIBEV_LICENSE]
 
 
+def readme():
+    """README.md for an index: its links and pictures are those of the version's tag on the web."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    source, tag = project["urls"]["Source"], f"v{version()}"
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    text = re.sub(r"\]\((?![a-z]+:|#)", f"]({source}/blob/{tag}/", text)
+    return re.sub(r'\b(src|srcset)="(?![a-z]+:)', rf'\1="{source}/raw/{tag}/', text)
+
+
 class EggInfo(egg_info):
     """egg_info with the list of materials (PEP 770): a wheel's .dist-info is made from it."""
 
@@ -318,4 +329,6 @@ setup(
     ext_modules=[extension()],
     cmdclass={"build_ext": BuildExt, "egg_info": EggInfo},
     distclass=WithLibev,
+    long_description=readme(),
+    long_description_content_type="text/markdown",
 )

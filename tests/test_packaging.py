@@ -169,6 +169,23 @@ def test_source_distribution_is_the_repository(tmp_path):
     assert set(names) - held == set()
 
 
+@NEEDS_SETUPTOOLS
+def test_readme_of_an_index_leads_into_the_repository(tree):
+    done = setup(tree, "egg_info")
+    assert done.returncode == 0, done.stderr
+    (info,) = tree.glob("*.egg-info/PKG-INFO")
+    text = info.read_text(encoding="utf-8")
+    assert "\nDescription-Content-Type: text/markdown\n" in text
+    targets = re.findall(r"\]\(([^)]+)\)|\bsrc(?:set)?=\"([^\"]+)\"", text)
+    ours = re.compile(r"https://github\.com/moodloop/moodloop/(?:blob|raw)/v([^/]+)/([^#]+)")
+    found = [ours.match(link or picture) for link, picture in targets]
+    assert all((link or picture).startswith(("http", "#")) for link, picture in targets)
+    paths = {match[2] for match in found if match}
+    assert {"docs/performance.md", "docs/charts/front-light.svg", "CHANGELOG.md"} <= paths
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+    assert {match[1] for match in found if match} == {moodloop.__version__}
+
+
 def test_one_version():
     assert re.fullmatch(r"\d+\.\d+\.\d+\S*", moodloop.__version__)
     assert importlib.metadata.version("moodloop") == moodloop.__version__
