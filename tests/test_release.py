@@ -1,11 +1,10 @@
 """tools/release: the changelog stays honest."""
 
-import importlib.machinery
-import importlib.util
 import subprocess
 from pathlib import Path
 
 import pytest
+from support import tools
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -31,17 +30,7 @@ OLDER = """
 """
 
 
-def tool():
-    """The module of tools/release, which has no suffix."""
-    loader = importlib.machinery.SourceFileLoader("release", str(ROOT / "tools" / "release"))
-    module = importlib.util.module_from_spec(
-        importlib.util.spec_from_loader("release", loader, origin=loader.path)
-    )
-    loader.exec_module(module)
-    return module
-
-
-release = tool()
+release = tools.load("release")
 
 
 def git(tree, *args):
