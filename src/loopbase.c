@@ -38,10 +38,7 @@ base_stop(ml_aioloop *self, PyObject *Py_UNUSED(unused))
 static PyObject *
 base_check_closed(ml_aioloop *self, PyObject *Py_UNUSED(unused))
 {
-    if (ml_aioloop_check_closed(self) < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
+    return ml_none_or_error(ml_aioloop_check_closed(self));
 }
 
 /* ---- life -------------------------------------------------------------------------------- */

@@ -7,10 +7,7 @@
 static PyObject *
 handle_cancel(ml_handle *handle, PyObject *Py_UNUSED(unused))
 {
-    if (ml_handle_settle(handle) < 0 || ml_handle_cancel(handle) < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
+    return ml_none_or_error(ml_handle_settle(handle) < 0 ? -1 : ml_handle_cancel(handle));
 }
 
 static PyObject *
@@ -72,18 +69,6 @@ handle_get_args(ml_handle *handle, void *Py_UNUSED(closure))
         PyTuple_SET_ITEM(tuple, i, Py_NewRef(args[i] ? args[i] : Py_None));
     }
     return tuple;
-}
-
-static PyObject *
-handle_get_loop(ml_handle *handle, void *Py_UNUSED(closure))
-{
-    return Py_NewRef((PyObject *)handle->loop);
-}
-
-static PyObject *
-handle_get_cancelled(ml_handle *handle, void *Py_UNUSED(closure))
-{
-    return PyBool_FromLong(handle->cancelled);
 }
 
 static PyObject *
@@ -162,9 +147,7 @@ handle_repr_info(ml_handle *handle, PyObject *Py_UNUSED(unused))
 #define HANDLE_GETSET                                                      \
     {"_callback", (getter)handle_get_callback, NULL, NULL, NULL},          \
         {"_args", (getter)handle_get_args, NULL, NULL, NULL},              \
-        {"_loop", (getter)handle_get_loop, NULL, NULL, NULL},              \
         {"_context", (getter)handle_get_context, NULL, NULL, NULL},        \
-        {"_cancelled", (getter)handle_get_cancelled, NULL, NULL, NULL},    \
         {"_source_traceback", (getter)handle_get_debug, NULL, NULL, NULL}, \
         {"_repr", (getter)handle_get_debug, NULL, NULL, (void *)1},        \
         {"__class__", (getter)handle_get_class, NULL, NULL, NULL},
@@ -172,10 +155,12 @@ handle_repr_info(ml_handle *handle, PyObject *Py_UNUSED(unused))
 static PyMethodDef handle_methods[] = {HANDLE_METHODS{NULL}};
 static PyGetSetDef handle_getset[] = {HANDLE_GETSET{NULL}};
 
-static PyMemberDef handle_members[] = {
-    {"__weaklistoffset__", T_PYSSIZET, offsetof(ml_handle, weaklist), READONLY, NULL},
-    {NULL},
-};
+#define HANDLE_MEMBERS                                                                 \
+    {"__weaklistoffset__", T_PYSSIZET, offsetof(ml_handle, weaklist), READONLY, NULL}, \
+        {"_loop", T_OBJECT, offsetof(ml_handle, loop), READONLY, NULL},                \
+        {"_cancelled", T_BOOL, offsetof(ml_handle, cancelled), READONLY, NULL},
+
+static PyMemberDef handle_members[] = {HANDLE_MEMBERS{NULL}};
 
 static PyType_Slot handle_slots[] = {
     {Py_tp_doc, PyDoc_STR("A callback that the loop will call: what call_soon() returns.")},
@@ -202,12 +187,6 @@ PyType_Spec ml_handle_spec = {
 
 static PyObject *
 timer_when(ml_timer *timer, PyObject *Py_UNUSED(unused))
-{
-    return PyFloat_FromDouble(timer->when);
-}
-
-static PyObject *
-timer_get_when(ml_timer *timer, void *Py_UNUSED(closure))
 {
     return PyFloat_FromDouble(timer->when);
 }
@@ -299,9 +278,13 @@ static PyMethodDef timer_methods[] = {
 };
 
 static PyGetSetDef timer_getset[] = {
-    {"_when", (getter)timer_get_when, NULL, NULL, NULL},
     {"_scheduled", (getter)timer_get_scheduled, NULL, NULL, NULL},
     HANDLE_GETSET{NULL},
+};
+
+static PyMemberDef timer_members[] = {
+    {"_when", T_DOUBLE, offsetof(ml_timer, when), READONLY, NULL},
+    HANDLE_MEMBERS{NULL},
 };
 
 static PyType_Slot timer_slots[] = {
@@ -314,7 +297,7 @@ static PyType_Slot timer_slots[] = {
     {Py_tp_richcompare, timer_richcompare},
     {Py_tp_methods, timer_methods},
     {Py_tp_getset, timer_getset},
-    {Py_tp_members, handle_members},
+    {Py_tp_members, timer_members},
     {0, NULL},
 };
 

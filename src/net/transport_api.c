@@ -479,45 +479,15 @@ ml_transport_repr(ml_transport *self)
 }
 
 static PyObject *
-get_object(PyObject *object)
-{
-    return Py_NewRef(object ? object : Py_None);
-}
-
-static PyObject *
 transport_get_sock(ml_transport *self, void *Py_UNUSED(closure))
 {
-    return get_object(self->stream.fd < 0 ? NULL : self->sock);
-}
-
-static PyObject *
-transport_get_protocol_attr(ml_transport *self, void *Py_UNUSED(closure))
-{
-    return get_object(self->protocol);
-}
-
-static PyObject *
-transport_get_loop(ml_transport *self, void *Py_UNUSED(closure))
-{
-    return get_object((PyObject *)self->loop);
-}
-
-static PyObject *
-transport_get_server(ml_transport *self, void *Py_UNUSED(closure))
-{
-    return get_object(self->server);
+    return Py_NewRef(self->stream.fd >= 0 && self->sock ? self->sock : Py_None);
 }
 
 static PyObject *
 transport_get_extra(ml_transport *self, void *Py_UNUSED(closure))
 {
     return ml_transport_fill_extra(self) < 0 ? NULL : Py_NewRef(self->extra);
-}
-
-static PyObject *
-transport_get_fd(ml_transport *self, void *Py_UNUSED(closure))
-{
-    return PyLong_FromLong(self->stream.fd);
 }
 
 static PyObject *
@@ -565,16 +535,16 @@ PyGetSetDef ml_transport_getset[] = {
     {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, NULL, NULL},
     {"_extra", (getter)transport_get_extra, NULL, NULL, NULL},
     {"_sock", (getter)transport_get_sock, NULL, NULL, NULL},
-    {"_sock_fd", (getter)transport_get_fd, NULL, NULL, NULL},
-    {"_protocol", (getter)transport_get_protocol_attr, NULL, NULL, NULL},
-    {"_loop", (getter)transport_get_loop, NULL, NULL, NULL},
-    {"_server", (getter)transport_get_server, NULL, NULL, NULL},
     {NULL},
 };
 
 PyMemberDef ml_transport_members[] = {
     {"__dictoffset__", T_PYSSIZET, offsetof(ml_transport, dict), READONLY, NULL},
     {"__weaklistoffset__", T_PYSSIZET, offsetof(ml_transport, weaklist), READONLY, NULL},
+    {"_loop", T_OBJECT, offsetof(ml_transport, loop), READONLY, NULL},
+    {"_protocol", T_OBJECT, offsetof(ml_transport, protocol), READONLY, NULL},
+    {"_server", T_OBJECT, offsetof(ml_transport, server), READONLY, NULL},
+    {"_sock_fd", T_INT, offsetof(ml_transport, stream.fd), READONLY, NULL},
     {"_paused", T_BOOL, offsetof(ml_transport, reading_paused), READONLY, NULL},
     {"_eof", T_BOOL, offsetof(ml_transport, eof_sent), READONLY, NULL},
     {"_protocol_paused", T_BOOL, offsetof(ml_transport, stream.paused), READONLY, NULL},

@@ -284,27 +284,12 @@ static const ml_kind ml_child_kind = {
 
 /* ---- Python's view ----------------------------------------------------------------------- */
 
-static PyObject *
-child_get_pid(ml_child *self, void *Py_UNUSED(closure))
-{
-    return ml_watcher_check(&self->base) < 0 ? NULL : PyLong_FromLong(self->ev.pid);
-}
-
-static PyObject *
-child_get_result(ml_child *self, void *status)
-{
-    if (ml_watcher_check(&self->base) < 0) {
-        return NULL;
-    }
-    return PyLong_FromLong(status ? self->ev.rstatus : self->ev.rpid);
-}
-
 static int
-child_set_result(ml_child *self, PyObject *value, void *status)
+child_set_result(ml_child *self, PyObject *value, void *member)
 {
-    const char *name = status ? "rstatus" : "rpid";
+    const PyMemberDef *which = member;
 
-    if (ml_no_delete(value, name) < 0 || ml_watcher_check_change(&self->base) < 0) {
+    if (ml_no_delete(value, which->name) < 0 || ml_watcher_check_change(&self->base) < 0) {
         return -1;
     }
     long number = PyLong_AsLong(value);
@@ -312,10 +297,10 @@ child_set_result(ml_child *self, PyObject *value, void *status)
         return -1;
     }
     if (number < INT_MIN || number > INT_MAX) {
-        PyErr_Format(PyExc_OverflowError, "%s does not fit a C int", name);
+        PyErr_Format(PyExc_OverflowError, "%s does not fit a C int", which->name);
         return -1;
     }
-    *(status ? &self->ev.rstatus : &self->ev.rpid) = (int)number;
+    *(int *)((char *)self + which->offset) = (int)number;
     return 0;
 }
 
@@ -336,12 +321,12 @@ static PyMethodDef child_methods[] = {
 };
 
 static PyGetSetDef child_getset[] = {
-    {"pid", (getter)child_get_pid, NULL, PyDoc_STR("The process watched; 0: any child."), NULL},
-    {"rpid", (getter)child_get_result, (setter)child_set_result,
-     PyDoc_STR("The process of the last event; 0 before the first."), NULL},
-    {"rstatus", (getter)child_get_result, (setter)child_set_result,
-     PyDoc_STR("Its wait status, as os.waitpid() gives it; 0 before the first event."),
-     (void *)"rstatus"},
+    ML_MEMBER(ml_watcher_get, NULL, "pid", T_INT, ml_child, ev.pid,
+              "The process watched; 0: any child."),
+    ML_MEMBER(ml_watcher_get, child_set_result, "rpid", T_INT, ml_child, ev.rpid,
+              "The process of the last event; 0 before the first."),
+    ML_MEMBER(ml_watcher_get, child_set_result, "rstatus", T_INT, ml_child, ev.rstatus,
+              "Its wait status, as os.waitpid() gives it; 0 before the first event."),
     {NULL},
 };
 

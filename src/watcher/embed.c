@@ -405,12 +405,6 @@ embed_sweep(ml_embed *self, PyObject *Py_UNUSED(unused))
 }
 
 static PyObject *
-embed_get_other(ml_embed *self, void *Py_UNUSED(closure))
-{
-    return ml_watcher_check(&self->base) < 0 ? NULL : Py_NewRef((PyObject *)self->other);
-}
-
-static PyObject *
 embed_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
 {
     ml_embed *self = (ml_embed *)ml_watcher_alloc(type, &ml_embed_kind);
@@ -429,7 +423,7 @@ static PyMethodDef embed_methods[] = {
 };
 
 static PyGetSetDef embed_getset[] = {
-    {"other", (getter)embed_get_other, NULL, PyDoc_STR("The embedded loop."), NULL},
+    ML_MEMBER(ml_watcher_get, NULL, "other", T_OBJECT, ml_embed, other, "The embedded loop."),
     {NULL},
 };
 

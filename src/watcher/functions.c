@@ -25,10 +25,7 @@ event_sleep(PyObject *Py_UNUSED(module), PyObject *arg)
         ev_sleep(interval < 1e9 ? interval : 1e9); /* libev's time_t has no infinity */
         Py_END_ALLOW_THREADS;
     }
-    if (PyErr_CheckSignals() < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
+    return ml_none_or_error(PyErr_CheckSignals());
 }
 
 static PyObject *

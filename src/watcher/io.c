@@ -136,12 +136,6 @@ io_modify(ml_io *self, PyObject *arg)
 }
 
 static PyObject *
-io_get_fd(ml_io *self, void *Py_UNUSED(closure))
-{
-    return ml_watcher_check(&self->base) < 0 ? NULL : PyLong_FromLong(self->fdw.ev.fd);
-}
-
-static PyObject *
 io_get_events(ml_io *self, void *Py_UNUSED(closure))
 {
     return ml_watcher_check(&self->base) < 0 ? NULL : PyLong_FromLong(io_events(self));
@@ -169,7 +163,7 @@ static PyMethodDef io_methods[] = {
 };
 
 static PyGetSetDef io_getset[] = {
-    {"fd", (getter)io_get_fd, NULL, PyDoc_STR("The descriptor."), NULL},
+    ML_MEMBER(ml_watcher_get, NULL, "fd", T_INT, ml_io, fdw.ev.fd, "The descriptor."),
     {"events", (getter)io_get_events, (setter)io_set_events,
      PyDoc_STR("EV_READ, EV_WRITE or both; settable while inactive."), NULL},
     {NULL},

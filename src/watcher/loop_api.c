@@ -345,12 +345,9 @@ ML_WATCHER_KINDS(X)
 /* ---- attributes -------------------------------------------------------------------------- */
 
 static PyObject *
-get_callback(ml_loop *self, void *Py_UNUSED(closure))
+get_member(ml_loop *self, void *member)
 {
-    if (ml_loop_check_open(self) < 0) {
-        return NULL;
-    }
-    return Py_NewRef(self->callback ? self->callback : Py_None);
+    return ml_loop_check_open(self) < 0 ? NULL : PyMember_GetOne((const char *)self, member);
 }
 
 static int
@@ -378,12 +375,6 @@ set_data(ml_loop *self, PyObject *value, void *Py_UNUSED(closure))
     return 0;
 }
 
-static PyObject *
-get_debug(ml_loop *self, void *Py_UNUSED(closure))
-{
-    return ml_loop_check_open(self) < 0 ? NULL : PyBool_FromLong(self->debug);
-}
-
 static int
 set_debug(ml_loop *self, PyObject *value, void *Py_UNUSED(closure))
 {
@@ -395,34 +386,21 @@ set_debug(ml_loop *self, PyObject *value, void *Py_UNUSED(closure))
     return debug < 0 ? -1 : 0;
 }
 
-static PyObject *
-get_interval(ml_loop *self, void *io)
-{
-    if (ml_loop_check_open(self) < 0) {
-        return NULL;
-    }
-    return PyFloat_FromDouble(io ? self->io_interval : self->timeout_interval);
-}
-
 static int
-set_interval(ml_loop *self, PyObject *value, void *io)
+set_interval(ml_loop *self, PyObject *value, void *member)
 {
-    if (ml_no_delete(value, "an interval") < 0 || ml_loop_check_change(self) < 0) {
+    const PyMemberDef *which = member;
+
+    if (ml_no_delete(value, which->name) < 0 || ml_loop_check_change(self) < 0) {
         return -1;
     }
-    return ml_loop_set_interval(self, value, io != NULL);
+    return ml_loop_set_interval(self, value, which->offset == offsetof(ml_loop, io_interval));
 }
 
 static PyObject *
 get_closed(ml_loop *self, void *Py_UNUSED(closure))
 {
     return PyBool_FromLong(self->ev == NULL);
-}
-
-static PyObject *
-get_default(ml_loop *self, void *Py_UNUSED(closure))
-{
-    return ml_loop_check_open(self) < 0 ? NULL : PyBool_FromLong(self->is_default);
 }
 
 static PyObject *
@@ -468,12 +446,6 @@ get_iteration(ml_loop *self, void *Py_UNUSED(closure))
     return ml_loop_check_open(self) < 0 ? NULL : PyLong_FromUnsignedLong(ev_iteration(self->ev));
 }
 
-static PyObject *
-get_depth(ml_loop *self, void *Py_UNUSED(closure))
-{
-    return ml_loop_check_open(self) < 0 ? NULL : PyLong_FromLong(self->depth);
-}
-
 PyObject *
 ml_loop_repr(ml_loop *self)
 {
@@ -491,24 +463,24 @@ ml_loop_repr(ml_loop *self)
 }
 
 PyGetSetDef ml_loop_getset[] = {
-    {"callback", (getter)get_callback, (setter)set_callback,
-     PyDoc_STR("Called as callback(loop) when events are pending, which it is to invoke()."), NULL},
+    ML_MEMBER(get_member, set_callback, "callback", T_OBJECT, ml_loop, callback,
+              "Called as callback(loop) when events are pending, which it is to invoke()."),
     {"data", (getter)get_data, (setter)set_data, PyDoc_STR("Any object."), NULL},
-    {"debug", (getter)get_debug, (setter)set_debug,
-     PyDoc_STR("True: every exception of a callback ends start()."), NULL},
-    {"io_interval", (getter)get_interval, (setter)set_interval,
-     PyDoc_STR("Seconds for which I/O events are collected (ev_set_io_collect_interval). libev "
-               "waits them with the GIL held: other threads stand still."),
-     (void *)1},
-    {"timeout_interval", (getter)get_interval, (setter)set_interval,
-     PyDoc_STR("The same for timers (ev_set_timeout_collect_interval)."), NULL},
+    ML_MEMBER(get_member, set_debug, "debug", T_BOOL, ml_loop, debug,
+              "True: every exception of a callback ends start()."),
+    ML_MEMBER(get_member, set_interval, "io_interval", T_DOUBLE, ml_loop, io_interval,
+              "Seconds for which I/O events are collected (ev_set_io_collect_interval). libev "
+              "waits them with the GIL held: other threads stand still."),
+    ML_MEMBER(get_member, set_interval, "timeout_interval", T_DOUBLE, ml_loop, timeout_interval,
+              "The same for timers (ev_set_timeout_collect_interval)."),
     {"closed", (getter)get_closed, NULL, PyDoc_STR("True after close()."), NULL},
-    {"default", (getter)get_default, NULL, PyDoc_STR("True for the default loop."), NULL},
+    ML_MEMBER(get_member, NULL, "default", T_BOOL, ml_loop, is_default,
+              "True for the default loop."),
     {"backend", (getter)get_backend, NULL, PyDoc_STR("An EVBACKEND_* value."), NULL},
     {"backend_name", (getter)get_backend_name, NULL, PyDoc_STR("\"epoll\", for example."), NULL},
     {"pending", (getter)get_pending, NULL, PyDoc_STR("Events that wait (libev's slots)."), NULL},
     {"iteration", (getter)get_iteration, NULL, PyDoc_STR("Polls so far (ev_iteration)."), NULL},
-    {"depth", (getter)get_depth, NULL, PyDoc_STR("Nested start() calls (ev_depth)."), NULL},
+    ML_MEMBER(get_member, NULL, "depth", T_INT, ml_loop, depth, "Nested start() calls (ev_depth)."),
     {NULL},
 };
 

@@ -92,39 +92,23 @@ periodic_reset(ml_periodic *self, PyObject *Py_UNUSED(unused))
     Py_RETURN_NONE;
 }
 
-static PyObject *
-periodic_get_offset(ml_periodic *self, void *Py_UNUSED(closure))
-{
-    return ml_watcher_check(&self->base) < 0 ? NULL : PyFloat_FromDouble(self->ev.offset);
-}
-
-static PyObject *
-periodic_get_interval(ml_periodic *self, void *Py_UNUSED(closure))
-{
-    return ml_watcher_check(&self->base) < 0 ? NULL : PyFloat_FromDouble(self->ev.interval);
-}
-
-static PyObject *
-periodic_get_at(ml_periodic *self, void *Py_UNUSED(closure))
-{
-    return ml_watcher_check(&self->base) < 0 ? NULL : PyFloat_FromDouble(self->ev.at);
-}
-
-/* The offset, or the interval if `interval` is not NULL. Takes effect at the next event. */
+/* Takes effect at the next event. */
 static int
-periodic_set_time(ml_periodic *self, PyObject *value, void *interval)
+periodic_set_time(ml_periodic *self, PyObject *value, void *member)
 {
-    if (ml_no_delete(value, interval ? "interval" : "offset") < 0 ||
-        ml_watcher_check_change(&self->base) < 0) {
+    const PyMemberDef *which = member;
+    bool is_interval = which->offset == offsetof(ml_periodic, ev.interval);
+
+    if (ml_no_delete(value, which->name) < 0 || ml_watcher_check_change(&self->base) < 0) {
         return -1;
     }
     double seconds = PyFloat_AsDouble(value);
     if ((seconds == -1. && PyErr_Occurred()) || ml_watcher_check_change(&self->base) < 0 ||
-        check_times(interval ? self->ev.offset : seconds, interval ? seconds : self->ev.interval) <
-            0) {
+        check_times(is_interval ? self->ev.offset : seconds,
+                    is_interval ? seconds : self->ev.interval) < 0) {
         return -1;
     }
-    *(interval ? &self->ev.interval : &self->ev.offset) = seconds;
+    *(is_interval ? &self->ev.interval : &self->ev.offset) = seconds;
     return 0;
 }
 
@@ -137,12 +121,12 @@ static PyMethodDef periodic_methods[] = {
 };
 
 static PyGetSetDef periodic_getset[] = {
-    {"offset", (getter)periodic_get_offset, (setter)periodic_set_time,
-     PyDoc_STR("Seconds since the epoch, or into each interval if there is one."), NULL},
-    {"interval", (getter)periodic_get_interval, (setter)periodic_set_time,
-     PyDoc_STR("Seconds between events; 0.0: once, at `offset`."), (void *)1},
-    {"at", (getter)periodic_get_at, NULL,
-     PyDoc_STR("When, in seconds since the epoch; 0.0 before the first start()."), NULL},
+    ML_MEMBER(ml_watcher_get, periodic_set_time, "offset", T_DOUBLE, ml_periodic, ev.offset,
+              "Seconds since the epoch, or into each interval if there is one."),
+    ML_MEMBER(ml_watcher_get, periodic_set_time, "interval", T_DOUBLE, ml_periodic, ev.interval,
+              "Seconds between events; 0.0: once, at `offset`."),
+    ML_MEMBER(ml_watcher_get, NULL, "at", T_DOUBLE, ml_periodic, ev.at,
+              "When, in seconds since the epoch; 0.0 before the first start()."),
     {NULL},
 };
 

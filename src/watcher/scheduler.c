@@ -320,12 +320,6 @@ scheduler_reset(ml_scheduler *self, PyObject *Py_UNUSED(unused))
 }
 
 static PyObject *
-scheduler_get_at(ml_scheduler *self, void *Py_UNUSED(closure))
-{
-    return ml_watcher_check(&self->base) < 0 ? NULL : PyFloat_FromDouble(self->at);
-}
-
-static PyObject *
 scheduler_get_reschedule(ml_scheduler *self, void *Py_UNUSED(closure))
 {
     return ml_watcher_check(&self->base) < 0 ? NULL : callable(self);
@@ -355,8 +349,8 @@ static PyGetSetDef scheduler_getset[] = {
      PyDoc_STR("Called as reschedule(watcher, now) for the next time, at or after `now`."), NULL},
     {"scheduler", (getter)scheduler_get_reschedule, (setter)scheduler_set_reschedule,
      PyDoc_STR("Another name of reschedule."), NULL},
-    {"at", (getter)scheduler_get_at, NULL,
-     PyDoc_STR("When, in seconds since the epoch; 0.0 before the first start()."), NULL},
+    ML_MEMBER(ml_watcher_get, NULL, "at", T_DOUBLE, ml_scheduler, at,
+              "When, in seconds since the epoch; 0.0 before the first start()."),
     {NULL},
 };
 

@@ -55,19 +55,13 @@ static const ml_kind ml_signal_kind = {
 
 /* ---- Python's view ----------------------------------------------------------------------- */
 
-static PyObject *
-signal_get_signum(ml_signal *self, void *Py_UNUSED(closure))
-{
-    return ml_watcher_check(&self->base) < 0 ? NULL : PyLong_FromLong(self->ev.signum);
-}
-
 static PyMethodDef signal_methods[] = {
     ML_SET_METHOD,
     {NULL},
 };
 
 static PyGetSetDef signal_getset[] = {
-    {"signum", (getter)signal_get_signum, NULL, PyDoc_STR("The signal's number."), NULL},
+    ML_MEMBER(ml_watcher_get, NULL, "signum", T_INT, ml_signal, ev.signum, "The signal's number."),
     {NULL},
 };
 

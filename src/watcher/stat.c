@@ -408,18 +408,6 @@ stat_get_path(ml_stat *self, void *Py_UNUSED(closure))
     return check_path(self) < 0 ? NULL : Py_NewRef(self->path);
 }
 
-static PyObject *
-stat_get_interval(ml_stat *self, void *Py_UNUSED(closure))
-{
-    return ml_watcher_check(&self->base) < 0 ? NULL : PyFloat_FromDouble(self->ev.interval);
-}
-
-static PyObject *
-stat_get_follow(ml_stat *self, void *Py_UNUSED(closure))
-{
-    return ml_watcher_check(&self->base) < 0 ? NULL : PyBool_FromLong(self->way.follow);
-}
-
 static int
 stat_set_follow(ml_stat *self, PyObject *value, void *Py_UNUSED(closure))
 {
@@ -461,14 +449,12 @@ static PyMethodDef stat_methods[] = {
 
 static PyGetSetDef stat_getset[] = {
     {"path", (getter)stat_get_path, NULL, PyDoc_STR("The path, as str or bytes."), NULL},
-    {"interval", (getter)stat_get_interval, NULL,
-     PyDoc_STR("Seconds between looks where the system tells of no changes; 0.0: libev's choice. "
-               "start() raises less than 0.1074891 to that."),
-     NULL},
-    {"follow", (getter)stat_get_follow, (setter)stat_set_follow,
-     PyDoc_STR("Whether a symbolic link at the end of the path stands for what it leads to; False. "
-               "Settable while inactive."),
-     NULL},
+    ML_MEMBER(ml_watcher_get, NULL, "interval", T_DOUBLE, ml_stat, ev.interval,
+              "Seconds between looks where the system tells of no changes; 0.0: libev's choice. "
+              "start() raises less than 0.1074891 to that."),
+    ML_MEMBER(ml_watcher_get, stat_set_follow, "follow", T_BOOL, ml_stat, way.follow,
+              "Whether a symbolic link at the end of the path stands for what it leads to; False. "
+              "Settable while inactive."),
     {"current", (getter)stat_get_current, NULL,
      PyDoc_STR("The newest Statdata; None before the first look."), NULL},
     {"attr", (getter)stat_get_current, NULL, PyDoc_STR("Another name of current."), NULL},

@@ -78,12 +78,6 @@ timer_reset(ml_timer *self, PyObject *Py_UNUSED(unused))
     Py_RETURN_NONE;
 }
 
-static PyObject *
-timer_get_repeat(ml_timer *self, void *Py_UNUSED(closure))
-{
-    return ml_watcher_check(&self->base) < 0 ? NULL : PyFloat_FromDouble(self->ev.repeat);
-}
-
 static int
 timer_set_repeat(ml_timer *self, PyObject *value, void *Py_UNUSED(closure))
 {
@@ -107,12 +101,6 @@ timer_get_remaining(ml_timer *self, void *Py_UNUSED(closure))
     return PyFloat_FromDouble(ev_timer_remaining(self->base.loop->ev, &self->ev));
 }
 
-static PyObject *
-timer_get_at(ml_timer *self, void *Py_UNUSED(closure))
-{
-    return ml_watcher_check(&self->base) < 0 ? NULL : PyFloat_FromDouble(self->ev.at);
-}
-
 static PyMethodDef timer_methods[] = {
     ML_SET_METHOD,
     {"reset", (PyCFunction)timer_reset, METH_NOARGS,
@@ -122,10 +110,11 @@ static PyMethodDef timer_methods[] = {
 };
 
 static PyGetSetDef timer_getset[] = {
-    {"repeat", (getter)timer_get_repeat, (setter)timer_set_repeat,
-     PyDoc_STR("Seconds between events; 0.0: once."), NULL},
+    ML_MEMBER(ml_watcher_get, timer_set_repeat, "repeat", T_DOUBLE, ml_timer, ev.repeat,
+              "Seconds between events; 0.0: once."),
     {"remaining", (getter)timer_get_remaining, NULL, PyDoc_STR("Seconds until the event."), NULL},
-    {"at", (getter)timer_get_at, NULL, PyDoc_STR("When, on libev's monotonic clock."), NULL},
+    ML_MEMBER(ml_watcher_get, NULL, "at", T_DOUBLE, ml_timer, ev.at,
+              "When, on libev's monotonic clock."),
     {NULL},
 };
 

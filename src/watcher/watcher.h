@@ -424,6 +424,7 @@ int ml_watcher_set_priority(ml_watcher *self, PyObject *value);
 /* watcher_api.c: what Python sees. */
 extern PyMethodDef ml_watcher_methods[];
 extern PyGetSetDef ml_watcher_getset[];
+PyObject *ml_watcher_get(ml_watcher *self, void *member);
 PyObject *ml_watcher_repr(ml_watcher *self);
 
 PyObject *ml_watcher_alloc(PyTypeObject *type, const ml_kind *kind);
@@ -496,6 +497,15 @@ int ml_stat_add_types(PyObject *module, ml_state *state);
         .basicsize = sizeof(ml_##lower),                                        \
         .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE, \
         .slots = lower##_slots,                                                 \
+    }
+
+/* A row of a getset table, for a member of the struct: its setter, too, gets the PyMemberDef. */
+#define ML_MEMBER(getter_, setter_, name, type, structure, member, doc)        \
+    {                                                                          \
+        name, (getter)getter_, (setter)setter_, PyDoc_STR(doc), &(PyMemberDef) \
+        {                                                                      \
+            name, type, offsetof(structure, member), READONLY, NULL            \
+        }                                                                      \
     }
 
 /* `set` for kinds that have arguments of their own. */

@@ -4,10 +4,7 @@
 static PyObject *
 watcher_start(ml_watcher *self, PyObject *Py_UNUSED(unused))
 {
-    if (ml_watcher_start(self) < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
+    return ml_none_or_error(ml_watcher_start(self));
 }
 
 static PyObject *
@@ -110,13 +107,11 @@ get_pending(ml_watcher *self, void *Py_UNUSED(closure))
     return PyBool_FromLong(open && ml_watcher_pending(self));
 }
 
-static PyObject *
-get_callback(ml_watcher *self, void *Py_UNUSED(closure))
+/* The getter of what needs no more than a look into the struct. */
+PyObject *
+ml_watcher_get(ml_watcher *self, void *member)
 {
-    if (ml_watcher_check(self) < 0) {
-        return NULL;
-    }
-    return Py_NewRef(self->callback ? self->callback : Py_None);
+    return ml_watcher_check(self) < 0 ? NULL : PyMember_GetOne((const char *)self, member);
 }
 
 static int
@@ -236,8 +231,8 @@ PyGetSetDef ml_watcher_getset[] = {
     {"loop", (getter)get_loop, NULL, PyDoc_STR("The Loop."), NULL},
     {"active", (getter)get_active, NULL, PyDoc_STR("True between start() and stop()."), NULL},
     {"pending", (getter)get_pending, NULL, PyDoc_STR("True if an event waits."), NULL},
-    {"callback", (getter)get_callback, (setter)set_callback,
-     PyDoc_STR("Called as callback(watcher, revents)."), NULL},
+    ML_MEMBER(ml_watcher_get, set_callback, "callback", T_OBJECT, ml_watcher, callback,
+              "Called as callback(watcher, revents)."),
     {"data", (getter)get_data, (setter)set_data, PyDoc_STR("Any object."), NULL},
     {"priority", (getter)get_priority, (setter)set_priority_attr,
      PyDoc_STR("EV_MINPRI to EV_MAXPRI; what is outside is clamped."), NULL},
