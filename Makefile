@@ -48,7 +48,7 @@ SANITIZED := $(CURDIR)/build/sanitize/$(PYID)
 NOT_SANITIZED = test_packaging.py test_bench.py test_benchmarks.py test_conformance.py
 
 .PHONY: help demo test test-all ecosystem run-ecosystem build lint format typecheck sanitize refleaks \
-	conformance conformance-one conformance-each bench bench-full bench-env publish docs check-docs check-docs wheels \
+	conformance conformance-one conformance-each bench bench-full bench-env publish docs check-docs wheels \
 	test-wheels check-wheels clean
 
 help: ## list the targets, and the variables that change what they do
@@ -162,11 +162,8 @@ publish: ## put the figures of bench-full into README.md and docs/
 docs: $(call group,docs) ## the documentation, into site/
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet
 
-check-docs: docs ## open each page in a browser, and follow each link
-	@.ci/system "$(PYTHON)" chromium
-	tools/check-docs site
-
 check-docs: docs ## each page in a browser (chromium): its links, its pictures, its console
+	@.ci/system "$(PYTHON)" chromium
 	@$(PY) tools/check-site site
 
 wheels: $(call group,wheels) ## the source distribution and the wheels of all Pythons and systems, into dist/
