@@ -110,12 +110,12 @@ def embedded_libev(directory):
     """The macros for a libev that is compiled in: the same for every file of the core."""
     if not all((directory / name).is_file() for name in ("ev.c", "ev.h")):
         raise SystemExit(BAD_SOURCE.format(directory))
-    # What Debian's libev has. All of them are named, as libev's own defaults ask for the version of
-    # glibc, and so are others on musl.
-    use = ["SELECT", "POLL", "EPOLL", "IOURING", "EVENTFD", "SIGNALFD", "TIMERFD", "INOTIFY"]
+    # What Debian's libev has, but for what is refused anyway (src/watcher/backends.c). All of them
+    # are named, as libev's own defaults ask for the version of glibc, and so are others on musl.
+    use = ["SELECT", "POLL", "EPOLL", "EVENTFD", "SIGNALFD", "TIMERFD", "INOTIFY"]
     use += ["MONOTONIC", "REALTIME", "NANOSLEEP"]
     # The clock is read through the C library (its vDSO), never by a system call.
-    unused = ["CLOCK_SYSCALL", "LINUXAIO"]
+    unused = ["CLOCK_SYSCALL", "LINUXAIO", "IOURING"]
     return [("EV_STANDALONE", "1")] + [
         (f"EV_USE_{name}", "1" if name in use else "0") for name in [*use, *unused]
     ]

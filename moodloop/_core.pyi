@@ -146,7 +146,7 @@ class Loop:
     ValueError (an interval negative or NaN), Error (libev refuses the flags), OSError (no
     descriptors left). The environment variable LIBEV_FLAGS overrides the backend unless flags has
     EVFLAG_NOENV. EVBACKEND_IOURING is refused (Error), or the next backend of those asked for
-    taken, on Linux since 5.13, where libev 4.33's aborts the process.
+    taken, as libev 4.33's aborts the process.
     """
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self: ...

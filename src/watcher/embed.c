@@ -330,8 +330,7 @@ embed_set(ml_watcher *base, PyObject *const *args)
         PyErr_SetString(loop->state->Error, "a loop cannot be embedded in itself");
         return -1;
     }
-    /* libev lists io_uring, but has no descriptor for it and aborts. */
-    if (!(ev_backend(other->ev) & ev_embeddable_backends() & ~(unsigned int)EVBACKEND_IOURING)) {
+    if (!(ev_backend(other->ev) & ev_embeddable_backends())) {
         PyErr_SetString(loop->state->Error,
                         "the other loop's backend cannot be embedded: EVBACKEND_EPOLL can");
         return -1;

@@ -360,8 +360,7 @@ ml_fdw_check(ml_loop *loop)
         loop->syserr = EBADF;
         return;
     }
-    /* poll() finds closed descriptors in its set, and io_uring is told of each again after each
-     * event: there all of them matter. */
+    /* poll() finds closed descriptors in its set: there all of them matter. */
     if (loop->check_all || ev_backend(loop->ev) & ~(EVBACKEND_EPOLL | EVBACKEND_SELECT)) {
         loop->check_all = false;
         for (int fd = 0; fd < loop->fds_cap; fd++) {

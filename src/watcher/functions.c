@@ -55,7 +55,7 @@ recommended_backends(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
 static PyObject *
 embeddable_backends(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
 {
-    return PyLong_FromUnsignedLong(ev_embeddable_backends());
+    return PyLong_FromUnsignedLong(ml_backends_usable(ev_embeddable_backends()));
 }
 
 static PyObject *

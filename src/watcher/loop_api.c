@@ -419,7 +419,7 @@ get_backend_name(ml_loop *self, void *Py_UNUSED(closure))
         {EVBACKEND_SELECT, "select"},     {EVBACKEND_POLL, "poll"},
         {EVBACKEND_EPOLL, "epoll"},       {EVBACKEND_KQUEUE, "kqueue"},
         {EVBACKEND_DEVPOLL, "devpoll"},   {EVBACKEND_PORT, "port"},
-        {EVBACKEND_LINUXAIO, "linuxaio"}, {EVBACKEND_IOURING, "iouring"},
+        {EVBACKEND_LINUXAIO, "linuxaio"},
     };
 
     if (ml_loop_check_open(self) < 0) {

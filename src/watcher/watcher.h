@@ -91,8 +91,13 @@ ml_reserve_check(void)
 
 /* ---- libev's backends (backends.c) ------------------------------------------------------- */
 
-/* Of these EVBACKEND_* the ones that do not end the process here. */
-unsigned int ml_backends_usable(unsigned int backends);
+/* Of these EVBACKEND_* the ones that do not end the process. */
+static inline unsigned int
+ml_backends_usable(unsigned int backends)
+{
+    return backends & ~(unsigned int)EVBACKEND_IOURING;
+}
+
 /* Takes the others out of the flags of a loop to be made, after what the environment says; -1 with
  * Error if none is left. */
 int ml_backends_flags(ml_state *state, unsigned int *flags);

@@ -11,7 +11,6 @@ BACKENDS = {
     "epoll": event.EVBACKEND_EPOLL,
     "poll": event.EVBACKEND_POLL,
     "select": event.EVBACKEND_SELECT,
-    "iouring": event.EVBACKEND_IOURING,
 }
 
 

@@ -10,7 +10,7 @@ import pytest
 from moodloop import event
 
 from .conftest import make_loop
-from .test_processes import WITHOUT_IOURING
+from .test_processes import BACKENDS
 
 
 def nothing(*args):
@@ -195,7 +195,7 @@ def test_ref(loop, inner):
 
 
 def test_what_cannot_be_embedded(loop, inner):
-    for backend in (event.EVBACKEND_POLL, event.EVBACKEND_SELECT, event.EVBACKEND_IOURING):
+    for backend in (event.EVBACKEND_POLL, event.EVBACKEND_SELECT):
         if backend & event.supported_backends():
             with event.Loop(backend | event.EVFLAG_NOENV) as bad, pytest.raises(event.Error):
                 loop.embed(bad)
@@ -451,7 +451,7 @@ def test_long_chain_of_watchers(loop, inner):
     del head
 
 
-@pytest.mark.parametrize("backend", WITHOUT_IOURING)
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("callback", ["None", "lambda w, r: w.sweep()"])
 def test_fork(isolated, backend, callback):
     code = f"""

@@ -7,10 +7,10 @@ import pytest
 
 from moodloop import event
 
-from .test_processes import MAKE, WITHOUT_IOURING
+from .test_processes import BACKENDS, MAKE
 
 
-@pytest.mark.parametrize("backend", WITHOUT_IOURING)
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_called_in_the_child_before_prepare(isolated, backend):
     code = """
         loop = make()
@@ -71,7 +71,7 @@ def test_fork_inside_a_run(isolated):
 
 
 @pytest.mark.parametrize("how", ["prepare", "fed", "nested"])
-@pytest.mark.parametrize("backend", WITHOUT_IOURING)
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_fork_just_before_the_poll(isolated, backend, how):
     """libev looks at forks before Prepare watchers, and then makes the epoll set anew in any case:
     here a descriptor that was closed is among it, and its Fork watchers are to be told."""
@@ -157,8 +157,6 @@ def test_after_reset(loop):
 
 def test_what_the_callback_may_do(any_loop, unraisable):
     loop = any_loop
-    if loop.backend == event.EVBACKEND_IOURING:
-        pytest.skip("the io_uring backend of libev 4.33 fails after ev_loop_fork()")
     seen = []
     read, write = os.pipe()
     os.write(write, b"x")

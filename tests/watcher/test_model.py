@@ -20,8 +20,6 @@ from moodloop import event
 
 EXAMPLES = int(os.environ.get("MOODLOOP_MODEL_EXAMPLES", "0"))
 BACKENDS = [event.EVBACKEND_EPOLL, event.EVBACKEND_POLL, event.EVBACKEND_SELECT]
-if event.supported_backends() & event.EVBACKEND_IOURING:
-    BACKENDS.append(event.EVBACKEND_IOURING)
 LOOPS = 4  # the last one is the default loop
 WATCHERS = 12
 DEEPEST = 4  # runs and invoke() calls inside each other

@@ -4,10 +4,7 @@ import textwrap
 
 import pytest
 
-BACKENDS = ["EPOLL", "POLL", "SELECT", "IOURING"]
-# libev 4.33's io_uring backend itself fails after a fork (the ring is the parent's too) and when a
-# descriptor is replaced (an assertion in iouring_enter).
-WITHOUT_IOURING = BACKENDS[:3]
+BACKENDS = ["EPOLL", "POLL", "SELECT"]
 MAKE = """def make():
     try:
         return Loop(EVBACKEND_{}|EVFLAG_NOENV)
@@ -101,7 +98,7 @@ def test_threads(isolated):
     assert isolated(code) == "ok"
 
 
-@pytest.mark.parametrize("backend", WITHOUT_IOURING)
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_fork(isolated, backend):
     code = """
         loop = make()
@@ -169,7 +166,7 @@ def test_closed_backend(isolated, backend):
     assert isolated(MAKE.format(backend) + textwrap.dedent(code))[-2:] in ("ok", "")
 
 
-@pytest.mark.parametrize("backend", WITHOUT_IOURING)
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_descriptor_replaced_behind_the_loop(isolated, backend):
     code = """
         loop = make()

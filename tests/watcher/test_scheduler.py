@@ -591,8 +591,6 @@ def test_resumed_inside_a_callback(loop, guarded):
 
 
 def test_reset_of_the_loop(any_loop):
-    if any_loop.backend == event.EVBACKEND_IOURING:
-        pytest.skip("libev 4.33's io_uring does not survive ev_loop_fork")
     asked = []
 
     def reschedule(watcher, now):
