@@ -1,16 +1,23 @@
 /* Compiled for each target with the headers of a CPython that runs on the machine of the build, to
  * prove that they are right for the target.
  *
- * CPython's headers are the same everywhere, but for pyconfig.h. Of what it says, the headers and an
- * extension module depend on the sizes of C's types and the order of bytes, which are asserted here:
- * all targets are 64-bit Linux with little-endian bytes. What else differs from one system to the
- * next, HAVE_*, tells CPython's own sources what the C library has; those that public headers ask for
- * are asserted too. */
+ * CPython's headers are the same everywhere, but for pyconfig.h. Of that an extension module
+ * depends on the sizes of C's types and the order of bytes, which are asserted here: all targets
+ * are 64-bit Linux with little-endian bytes. HAVE_* are for CPython's own sources; what of them the
+ * public headers ask for (<sys/stat.h> and the like, fork(), threads) all targets have, and it is
+ * included. Debian's pyconfig.h for x86_64 and for aarch64 differ in four lines: in two about
+ * assembler, in PY_SUPPORT_TIER, and in HAVE_USABLE_WCHAR_T (whether wchar_t is unsigned). The
+ * first three are for CPython's own sources, the last for a type's old name, Py_UNICODE. */
 #include <Python.h>
 
 #include <pthread.h>
+#include <stddef.h>
+#include <sys/select.h>
+#include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/types.h>
 #include <time.h>
+#include <unistd.h>
 #include <wchar.h>
 
 #define SAME(name, type) _Static_assert(SIZEOF_##name == sizeof(type), #type)
