@@ -5,8 +5,10 @@
 Places: 3.11 to 3.15, this machine's Pythons, each in a fresh environment; `arm`, a Python for
 aarch64 under an emulator; `musl`, one that runs on musl (get-arm-python, get-musl-python). In each,
 moodloop comes by name out of dist/, without an index; no compiler is on PATH, and no libev is
-loaded. The tests are those of the source distribution, without its package, so that what they
-import is the wheel's. All places have the smoke set; --full has the whole suite for one version.
+loaded. `sdist` is the source distribution, installed with nothing in the environment but a bare
+PATH, and with the system's libev. The tests are those of the source distribution, without its
+package, so that what they import is what is installed. All places have the smoke set; --full has
+the whole suite for one version.
 """
 
 from __future__ import annotations
@@ -41,10 +43,10 @@ NOT_INSTALLED += ["tests/test_docs.py", "tests/ecosystem"]
 
 LOOK = """
 import moodloop, moodloop._core as core, moodloop.cli, sys
-assert core.libev_compiled_in
+assert core.libev_compiled_in == (sys.argv[2] != "sdist")
 assert sys.argv[1] in moodloop.__file__, moodloop.__file__
 maps = open("/proc/self/maps").read()
-assert "libev.so" not in maps and "libev-" not in maps
+assert ("libev.so" in maps) == (sys.argv[2] == "sdist")
 moodloop.cli.main(["info"])
 """
 
@@ -93,22 +95,43 @@ def group(name: str) -> list[str]:
     return run([sys.executable, ".ci/group.py", name], cwd=ROOT).splitlines()
 
 
-def pip(*arguments: object) -> None:
-    run([sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check", *arguments])
+def pip(*arguments: object, python: object = sys.executable) -> None:
+    command = [sys.executable, "-m", "pip", "--python", python, "install"]
+    run([*command, "-q", "--disable-pip-version-check", *arguments])
 
 
 def machine_place(version: str) -> Place | None:
     """A fresh environment of one of the machine's Pythons."""
     if not (python := interpreter(version)):
         return None
-    venv = WORK / f"venv-{version}"
+    venv = environment_of(python, f"venv-{version}")
+    pip("--no-index", "--find-links", DIST, "moodloop", python=venv / "bin" / "python")
+    return with_tests(version, venv)
+
+
+def sdist_place() -> Place | None:
+    """A fresh environment with what the source distribution makes there."""
+    if not (python := interpreter("3.13")):
+        return None
+    venv = environment_of(python, "venv-sdist")
+    (archive,) = DIST.glob("moodloop-*[0-9].tar.gz")
+    command = [sys.executable, "-m", "pip", "--python", venv / "bin" / "python", "install", "-q"]
+    run([*command, archive], env={"PATH": "/usr/bin:/bin", "HOME": os.environ["HOME"]})
+    return with_tests("sdist", venv)
+
+
+def environment_of(python: str, name: str) -> Path:
+    """A fresh virtual environment with nothing in it."""
+    venv = WORK / name
     shutil.rmtree(venv, ignore_errors=True)
     run([python, "-m", "venv", "--without-pip", venv])
-    ours = venv / "bin" / "python"
-    pip("--python", ours, "--no-index", "--find-links", DIST, "moodloop")
-    pip("--python", ours, "--only-binary", ":all:", *group("test"))
+    return venv
+
+
+def with_tests(name: str, venv: Path) -> Place:
+    pip("--only-binary", ":all:", *group("test"), python=venv / "bin" / "python")
     path = os.pathsep.join([str(venv / "bin"), str(commands())])
-    return Place(version, ours, venv, {"PATH": path})
+    return Place(name, venv / "bin" / "python", venv, {"PATH": path})
 
 
 def foreign_place(name: str, script: str, tag: str) -> Place:
@@ -129,7 +152,7 @@ def place(name: str) -> Place | None:
         return foreign_place(name, "get-arm-python", "manylinux2014_aarch64")
     if name == "musl":
         return foreign_place(name, "get-musl-python", "musllinux_1_2_x86_64")
-    return machine_place(name)
+    return sdist_place() if name == "sdist" else machine_place(name)
 
 
 def try_place(here: Place, tree: Path, full: bool) -> bool:
@@ -137,7 +160,7 @@ def try_place(here: Place, tree: Path, full: bool) -> bool:
     kept = {k: v for k, v in os.environ.items() if k in ("HOME", "LANG", "TMPDIR")}
     environment = kept | here.environment | {"MOODLOOP_TEST_LOOP": "moodloop"}
     print(f"== {here.name}: {here.python}", flush=True)
-    look = [here.python, "-c", LOOK, here.site]
+    look = [here.python, "-c", LOOK, here.site, here.name]
     if subprocess.run(look, env=environment, cwd=tree).returncode:
         return False
     what = ["tests", *(f"--ignore={name}" for name in NOT_INSTALLED)] if full else SMOKE
@@ -147,7 +170,7 @@ def try_place(here: Place, tree: Path, full: bool) -> bool:
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Test the wheels of dist/ as they are installed.")
-    names = [*PYTHONS, "arm", "musl"]
+    names = [*PYTHONS, "arm", "musl", "sdist"]
     parser.add_argument("--place", action="append", choices=names, metavar="NAME")
     parser.add_argument("--full", choices=PYTHONS, metavar="VERSION")
     asked = parser.parse_args(argv)
