@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import os
 import re
 import signal
 import subprocess
@@ -24,7 +25,10 @@ from suite.loops import find_loops
 from suite.process import Failed, run_json, server
 from suite.table import table
 
-DEFAULT_ROWS = r"^(proto/10/64|proto/10/64/16|proto/10/10240|stream/10/1024|udp/10/64|uvicorn)$"
+DEFAULT_ROWS = (
+    r"^(proto/10/64|proto/10/64/16|proto/10/10240|stream/10/1024|udp/10/64|uvicorn"
+    r"|tls/10/256|tls/10/8192)$"
+)
 SLOW = 600.0  # seconds that a load may take under valgrind
 
 
@@ -96,13 +100,14 @@ def main() -> None:
     parser.add_argument("--python", default=sys.executable, help="the interpreter to measure")
     parser.add_argument("--markdown", action="store_true", help="print tables as Markdown")
     options = parser.parse_args()
+    os.environ["PYTHONHASHSEED"] = "0"  # the same work each time
     programs = serve.build(options.python)
     loops = list(find_loops(options.python, options.loops.split(",")))
     for name, row in ROWS.items():
         if not isinstance(row, Served) or not re.search(options.rows, name):
             continue
         lines = []
-        for arm in [*(programs.c_servers if row.in_c else ()), *loops]:
+        for arm in [*programs.c_servers.get(row.in_c, ()), *loops]:
             try:
                 count = instructions(programs, arm, row, options.requests)
                 calls = system_calls(programs, arm, row, options.requests)

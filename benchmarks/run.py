@@ -77,8 +77,8 @@ class Suite:
             for name in self.loops
             if row.transports or name not in LOOPS or not LOOPS[name].transports_only
         ]
-        in_c = isinstance(row, Served) and row.in_c
-        return [*(self.programs.c_servers if in_c else ()), *loops]
+        kind = row.in_c if isinstance(row, Served) else ""
+        return [*self.programs.c_servers.get(kind, ()), *loops]
 
     def measure(self, row: Row, arm: str) -> dict[str, float]:
         """One sample; Failed if there is none."""

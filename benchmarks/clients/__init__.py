@@ -15,8 +15,13 @@ MODES: dict[str, Callable[[Target], dict[str, float]]] = {
     "bulk_out": bulk.out_of_server,
     "storm": storm.bursts,
     "tls": tls.echo,
+    "tls_in": tls.into_server,
+    "tls_out": tls.out_of_server,
+    "https": tls.web,
     "handshakes": tls.handshakes,
+    "resumed": tls.resumed,
     "idle": idle.connections,
+    "tls_idle": tls.idle,
     "wakeups": idle.wakeups,
 }
 

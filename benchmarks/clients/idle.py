@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import resource
+import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from .target import Target
@@ -37,13 +39,17 @@ def settled(pid: int, at_least: int = 0) -> int:
 
 def connections(target: Target) -> dict[str, float]:
     """Memory for each connection, and CPU time while all of them are idle."""
+    return measure(target, target.connect)
+
+
+def measure(target: Target, connect: Callable[[], socket.socket]) -> dict[str, float]:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    for sock in [target.connect() for _ in range(100)]:
+    for sock in [connect() for _ in range(100)]:
         sock.close()
     before = settled(target.pid)
     memory = rss(target.pid)
-    socks = [target.connect() for _ in range(target.connections)]
+    socks = [connect() for _ in range(target.connections)]
     settled(target.pid, before + len(socks))
     per_connection = (rss(target.pid) - memory) / len(socks)
     cpu, start = target.cpu_seconds(), time.monotonic()

@@ -16,13 +16,14 @@ class Window:
     """What was done in the time that counts."""
 
     end: float
+    limit: int = 0  # requests after which it is over, too
     count: float = 0
     latencies: list[float] = field(default_factory=list)
     figures: dict[str, float] = field(default_factory=dict)
 
     def open(self) -> bool:
-        """Whether there is time left."""
-        return time.perf_counter() < self.end
+        """Whether there is time left, and more to be done."""
+        return time.perf_counter() < self.end and not 0 < self.limit <= self.count
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Target:
     size: int
     seconds: float
     warmup: float
+    requests: int = 0  # so many in place of the seconds, if this is not 0
 
     def connect(self) -> socket.socket:
         """A new connection."""
@@ -44,6 +46,8 @@ class Target:
 
     def cpu_seconds(self) -> float:
         """What the server has spent: user and system, all threads, ended ones too."""
+        if not self.pid:
+            return 0.0
         stat = Path(f"/proc/{self.pid}/stat").read_text()
         user, system = stat.rpartition(")")[2].split()[11:13]
         return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
@@ -56,13 +60,15 @@ class Target:
     def measured(self) -> Iterator[Window]:
         """Count within, and find the figures in the window's `figures` afterwards."""
         cpu, start = self.cpu_seconds(), time.perf_counter()
-        window = Window(start + self.seconds)
+        window = Window(start + self.seconds, self.requests)
         yield window
         elapsed, spent = time.perf_counter() - start, self.cpu_seconds() - cpu
         if not window.count:
             raise RuntimeError("nothing was done in time")
         window.figures["requests_per_second"] = window.count / elapsed
         window.figures["cpu_us"] = spent / window.count * 1e6
+        if self.requests:
+            window.figures["requests"] = window.count
         if window.latencies:
             window.latencies.sort()
             for share in (50, 99):

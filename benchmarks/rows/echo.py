@@ -50,7 +50,7 @@ def echo(mode: str, connections: int, size: int, pipeline: int = 1, network: str
         ),
         network=network,
         warm=warm,
-        in_c=mode == "proto",
+        in_c="plain" if mode == "proto" else "",
         quick=name in QUICK,
         transports=network == "tcp",
     )

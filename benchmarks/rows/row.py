@@ -67,7 +67,7 @@ class Served(Row):
     figure: str = "cpu_us"
     network: str = "tcp"  # or unix, udp
     warm: bytes | None = None  # an echo server is sent this at first, see `suite.serve.warm`
-    in_c: bool = False  # compared with the echo servers in C
+    in_c: str = ""  # compared with the servers in C of this kind, see `suite.serve.C_ARMS`
     needs: tuple[str, ...] = ()  # modules that are not in the standard library
     seconds: float = 1.0  # times the usual length of a measurement
     transports: bool = True

@@ -8,7 +8,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from . import echo, streams, transfer, web
+from . import echo, streams, tls, transfer, web
 
 Mode = Callable[[socket.socket], Awaitable[Any]]
 
@@ -16,7 +16,12 @@ Mode = Callable[[socket.socket], Awaitable[Any]]
 MODES: dict[str, Mode] = {
     "proto": echo.protocol,
     "buffered": echo.buffered,
-    "tls": echo.tls,
+    "tls": tls.echo,
+    "tls_stream": tls.stream,
+    "tls_sink": tls.sink,
+    "tls_source": tls.source,
+    "tls_idle": tls.idle,
+    "uvicorn_tls": tls.uvicorn,
     "udp": echo.datagrams,
     "stream": streams.read,
     "line": streams.readline,

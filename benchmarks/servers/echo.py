@@ -1,16 +1,12 @@
-"""What comes in goes back: protocols, TLS, datagrams."""
+"""What comes in goes back: protocols, datagrams."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
-import ssl
-from pathlib import Path
 from typing import Any, cast
 
 from .serving import serve
-
-TLS_DIRECTORY = Path(__file__).resolve().parent.parent / "tls"
 
 
 class FlowControl(asyncio.BaseProtocol):
@@ -67,12 +63,6 @@ async def protocol(sock: socket.socket) -> asyncio.Server:
 
 async def buffered(sock: socket.socket) -> asyncio.Server:
     return await serve(BufferedEcho, sock)
-
-
-async def tls(sock: socket.socket) -> asyncio.Server:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(TLS_DIRECTORY / "cert.pem", TLS_DIRECTORY / "key.pem")
-    return await serve(Echo, sock, context)
 
 
 async def datagrams(sock: socket.socket) -> Any:

@@ -16,7 +16,7 @@ async def _application(scope: dict[str, Any], receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": BODY})
 
 
-async def uvicorn(sock: socket.socket) -> Any:
+async def uvicorn(sock: socket.socket, **options: Any) -> Any:
     import uvicorn
 
     # Without the headers that it adds a moment after its start: answers have one length.
@@ -28,6 +28,7 @@ async def uvicorn(sock: socket.socket) -> Any:
         log_level="critical",
         date_header=False,
         server_header=False,
+        **options,
     )
     return asyncio.create_task(uvicorn.Server(config).serve(sockets=[sock]))
 

@@ -14,7 +14,11 @@ from .process import Failed
 SOURCES = Path(__file__).resolve().parent.parent / "c"
 
 _FLAGS = ("-std=c11", "-O2", "-Wall", "-Wextra")
-_LIBRARIES = {"echo_libev": ("-lev",), "watchers": ("-lev",)}
+_LIBRARIES = {
+    "echo_libev": ("-lev",),
+    "echo_tls": ("-lssl", "-lcrypto"),
+    "watchers": ("-lev",),
+}
 
 
 def _cache_dir() -> Path:

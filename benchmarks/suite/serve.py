@@ -15,7 +15,13 @@ from .cprogram import build_c
 from .loops import HERE
 from .process import Failed, core_pair, pinned, run_json, server
 
-C_ARMS = {"C epoll": "echo_epoll", "C libev": "echo_libev"}
+# By the kind of rows that they are compared with.
+C_ARMS = {
+    "plain": {"C epoll": "echo_epoll", "C libev": "echo_libev"},
+    "tls": {"C epoll": "echo_tls"},
+}
+# What the one for TLS is told to do in the modes of servers/.
+TLS_MODES = {"tls_sink": "sink", "tls_source": "source"}
 
 
 @dataclass(frozen=True)
@@ -24,23 +30,28 @@ class Programs:
 
     python: str
     loadgen: Path
-    c_servers: dict[str, Path]
+    c_servers: dict[str, dict[str, Path]]
 
     def serve(self, arm: str, row: Served) -> list[str]:
         """The command of an arm's server."""
-        if arm in self.c_servers:
-            return [str(self.c_servers[arm])]
+        if arm in self.c_servers.get(row.in_c, {}):
+            program = str(self.c_servers[row.in_c][arm])
+            if row.in_c != "tls":
+                return [program]
+            files = [str(HERE / "tls" / name) for name in ("cert.pem", "key.pem")]
+            return [program, *files, TLS_MODES.get(row.mode, "echo")]
         return [self.python, str(HERE / "server.py"), "--loop", arm, "--mode", row.mode]
 
 
 def build(python: str) -> Programs:
-    """Compile the C programs; without libev's header there is one arm less."""
-    servers = {}
-    for arm, name in C_ARMS.items():
-        try:
-            servers[arm] = build_c(name)
-        except Failed as exc:
-            print(f"without {arm}: {exc}", file=sys.stderr)
+    """Compile the C programs; without libev's or OpenSSL's header there is one arm less."""
+    servers: dict[str, dict[str, Path]] = {kind: {} for kind in C_ARMS}
+    for kind, arms in C_ARMS.items():
+        for arm, name in arms.items():
+            try:
+                servers[kind][arm] = build_c(name)
+            except Failed as exc:
+                print(f"without {arm} ({name}): {exc}", file=sys.stderr)
     return Programs(python, build_c("loadgen"), servers)
 
 
@@ -134,4 +145,5 @@ def measure(programs: Programs, arm: str, row: Served, seconds: float) -> dict[s
                 warm(address, row.warm)
             load = load_command(programs, row, address, pid, seconds)
             with pinned(client_core):
-                return figures_of(run_json(load, timeout=seconds + 60))
+                patience = 60 + row.load.connections / 50  # a handshake takes some milliseconds
+                return figures_of(run_json(load, timeout=seconds + patience))

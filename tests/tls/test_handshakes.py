@@ -576,7 +576,7 @@ class TestCutShort:
             for task in tasks:
                 if task.done() and not task.cancelled():
                     task.exception()
-            del tasks, loop
+            tasks = loop = None
             a.close()
             hygiene.collect()
 
@@ -601,7 +601,7 @@ class TestCutShort:
                 transport.write(b"x")
             with contextlib.suppress(RuntimeError):
                 transport.abort()
-        del ends, loop, transport, _
+        ends = loop = transport = _ = None
         hygiene.collect()
 
     def test_server_closed_meanwhile(self, loop, run):

@@ -228,7 +228,7 @@ class TestClients:
         )
 
     def test_renegotiation_is_refused(self, loop, run):
-        """As OpenSSL 3 does by itself: the connection ends or goes on, without another handshake."""
+        """As OpenSSL 3 does by itself."""
         self.commands(
             loop,
             run,
