@@ -169,9 +169,10 @@ read_buffered(ml_transport *self)
     if (get_buffer(self, &view) < 0) {
         return self->kind->receiver_failed(self, "Fatal error: protocol.get_buffer() call failed.");
     }
-    if (self->stream.fd < 0 || !self->stream.reading) { /* get_buffer() closed us */
+    int gone = ml_transport_check_owned(self); /* get_buffer() may have closed us, or the socket */
+    if (gone || self->stream.fd < 0 || !self->stream.reading) {
         PyBuffer_Release(&view);
-        return 0;
+        return gone < 0 ? -1 : 0;
     }
     ml_stream *stream = &self->stream;
     ssize_t got = ml_recv_stream(stream->calls, stream->fd, view.buf, (size_t)view.len,

@@ -53,15 +53,39 @@ attempt_recv(ml_aioloop *loop, ml_request *self, bool *again)
     return bytes;
 }
 
+/* -1 with OSError(EBADF) if the socket does not have the number any more. */
+static int
+check_number(PyObject *sock, int fd)
+{
+    if (ml_fd_from_object(sock) == fd) {
+        return 0;
+    }
+    if (PyErr_Occurred() && !PyErr_ExceptionMatches(PyExc_ValueError)) {
+        return -1;
+    }
+    PyErr_Clear(); /* how fileno() says that it is closed */
+    ml_os_error(EBADF);
+    return -1;
+}
+
 /* The program's buffer, to write to: exported for a system call, and not while its outcome is
  * waited for, as the program may give it another size meanwhile. */
 static int export(ml_request *self, Py_buffer *view)
 {
-    if (PyObject_GetBuffer(self->data, view, PyBUF_WRITABLE) < 0) {
-        if (PyErr_ExceptionMatches(PyExc_BufferError)) {
-            PyErr_Format(PyExc_TypeError, "a read-write bytes-like object is required, not '%s'",
-                         Py_TYPE(self->data)->tp_name);
-        }
+    PyObject *data = Py_NewRef(self->data), *sock = Py_NewRef(self->sock);
+    int rc = PyObject_GetBuffer(data, view, PyBUF_WRITABLE);
+
+    if (rc < 0 && PyErr_ExceptionMatches(PyExc_BufferError)) {
+        PyErr_Format(PyExc_TypeError, "a read-write bytes-like object is required, not '%s'",
+                     Py_TYPE(data)->tp_name);
+    }
+    bool plain = PyByteArray_CheckExact(data) || PyMemoryView_Check(data);
+    if (rc == 0 && !plain && (rc = check_number(sock, self->fd)) < 0) { /* __buffer__() closed it */
+        PyBuffer_Release(view);
+    }
+    Py_DECREF(data);
+    Py_DECREF(sock);
+    if (rc < 0) {
         return -1;
     }
     if (self->size > (size_t)view->len) {

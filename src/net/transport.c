@@ -35,7 +35,6 @@ handle_events(ml_transport *self)
 {
     ml_stream *stream = &self->stream;
     int revents = stream->revents, refused = stream->refused, rc = 0;
-
     bool hung_up = stream->hung_up && stream->sink->hung_up != NULL;
 
     stream->revents = stream->refused = 0;
@@ -50,14 +49,14 @@ handle_events(ml_transport *self)
     if (gone) {
         return gone < 0 ? -1 : 0;
     }
+    if (!stream->reading && !stream->blocked) {
+        return hung_up && stream->fd >= 0 ? stream->sink->hung_up(stream) : 0;
+    }
     if ((revents & (EV_READ | EV_ERROR)) && stream->reading && stream->fd >= 0) {
         rc = stream->sink->readable(stream);
     }
     if (rc == 0 && (revents & (EV_WRITE | EV_ERROR)) && stream->blocked && stream->fd >= 0) {
         rc = ml_stream_flush(stream);
-    }
-    if (rc == 0 && hung_up && !stream->reading && !stream->blocked && stream->fd >= 0) {
-        rc = stream->sink->hung_up(stream);
     }
     return rc;
 }

@@ -1,14 +1,16 @@
 """Protocols and arguments that change things while they are being used."""
 
 import asyncio
+import errno
 import gc
 import os
 import socket
+import sys
 import warnings
 
 import pytest
-from support.loops import run_guarded, turns
-from support.net import connected, unix_pair
+from support.loops import TIMEOUT, run_guarded, turns
+from support.net import BufferedRecord, connected, unix_pair
 
 
 @pytest.mark.parametrize("kind", [ValueError, TypeError])
@@ -207,3 +209,89 @@ def test_servers_factory_of_no_protocol(loop, run, reports, factory):
 
     run(main())
     assert [type(c["exception"]) for c in reports] == [AttributeError]
+
+
+def take_number(fd, data):
+    """A socket that has this number now, and what came for it."""
+    ours, theirs = unix_pair()
+    theirs.send(data)
+    theirs.close()
+    if ours.fileno() == fd:
+        return ours
+    with ours:
+        return socket.socket(fileno=os.dup2(ours.fileno(), fd))
+
+
+class TestNumberIsAnothers:
+    """The program closes a socket while it is asked for room, and the number is given out again:
+    what comes for the new one is not ours."""
+
+    def test_get_buffer(self, run):
+        class Closes(BufferedRecord):
+            def get_buffer(self, sizehint):
+                fd = sock.fileno()
+                sock.close()
+                others.append(take_number(fd, b"for another"))
+                return super().get_buffer(sizehint)
+
+        others = []
+        sock, peer = unix_pair()
+
+        async def main():
+            sock.setblocking(False)
+            loop = asyncio.get_running_loop()
+            _, p = await loop.create_connection(Closes, sock=sock)
+            peer.send(b"for us")
+            exc = await asyncio.wait_for(p.lost, TIMEOUT)
+            assert exc.errno == errno.EBADF
+            assert p.kinds == ["made", "lost"]
+            assert others[0].recv(100) == b"for another"
+
+        with peer:
+            run(main())
+        others[0].close()
+
+    @pytest.mark.moodloop_only  # asyncio leaves its reader on the number
+    @pytest.mark.skipif(sys.version_info < (3, 12), reason="__buffer__() is new in 3.12")
+    @pytest.mark.parametrize("method", ["sock_recv_into", "sock_recvfrom_into"])
+    @pytest.mark.parametrize("waits", [False, True])
+    def test_recv_into(self, run, method, waits):
+        class Room:
+            def __init__(self):
+                self.buffer = bytearray(100)
+                self.asked = 0
+
+            def __len__(self):
+                return 100
+
+            def __buffer__(self, flags):
+                self.asked += 1
+                if self.asked == 1 + waits:
+                    fd = sock.fileno()
+                    sock.close()
+                    others.append(take_number(fd, b"for another"))
+                return memoryview(self.buffer)
+
+        others = []
+        sock, peer = unix_pair()
+
+        async def main():
+            sock.setblocking(False)
+            loop = asyncio.get_running_loop()
+            room = Room()
+            if not waits:
+                peer.send(b"for us")
+            getting = loop.create_task(getattr(loop, method)(sock, room))
+            await turns(2)
+            if waits:
+                assert room.asked == 1
+                peer.send(b"for us")
+            with pytest.raises(OSError) as info:
+                await asyncio.wait_for(getting, TIMEOUT)
+            assert info.value.errno == errno.EBADF
+            assert others[0].recv(100) == b"for another"
+            assert not any(room.buffer)
+
+        with peer:
+            run(main())
+        others[0].close()
