@@ -123,6 +123,19 @@ def test_estimate_goes_by_what_tests_took():
     assert estimate.left(20) == 0
 
 
+def test_estimate_goes_by_the_last_minutes():
+    estimate = progress.Estimate({})
+    estimate.begin(range(1000))
+    for second in range(100):  # one in each second, then one in ten
+        estimate.finished(second)
+        estimate.left(second + 1)
+    assert estimate.left(100) == 900
+    for tens in range(1, 40):
+        estimate.finished(100 + tens)
+        left = estimate.left(100 + 10 * tens)
+    assert left == pytest.approx(10 * (1000 - 139))
+
+
 @pytest.mark.parametrize("terminal", [True, False])
 def test_lines(terminal):
     """What is said of ten tests of a second each, one of which fails."""

@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-START_TIMEOUT = 20.0  # seconds until a server must tell where it listens
+START_TIMEOUT = 60.0  # seconds until a server, under valgrind too, must tell where it listens
 
 
 class Failed(Exception):

@@ -1,17 +1,19 @@
 """One line in place of pytest's dots: how many tests have run, what failed, and how long it takes.
 
 The estimate goes by what each test took the last time, which pytest's cache keeps (tests not known
-yet count as the average), and by how fast this run is against that. On a terminal the line is
-written over again; into a log it goes every quarter of a minute. `-v` and `-p no:terminal` have
-pytest's own output.
+yet count as the average), and by how fast the last minutes were against that. On a terminal the
+line is written over again; into a log it goes every quarter of a minute. `-v` and
+`-p no:terminal` have pytest's own output.
 """
 
+import collections
 import time
 
 import pytest
 
 CACHE = "moodloop/seconds"
 EVERY = {True: 0.2, False: 15.0}  # seconds between two lines: on a terminal, in a log
+RECENT = 120.0  # seconds of which the pace is taken
 UNTIL_GUESS = 3.0  # seconds without an estimate
 
 
@@ -29,6 +31,7 @@ class Estimate:
 
     def __init__(self, known):
         self.known = known
+        self.before = collections.deque([(0.0, 0.0)])  # what was done when
         self.names, self.total, self.done = frozenset(), 0.0, 0.0
         self.unknown = sum(known.values()) / len(known) if known else 1.0
 
@@ -44,9 +47,14 @@ class Estimate:
 
     def left(self, elapsed):
         """Seconds, or None as long as there is nothing to go by."""
-        if elapsed < UNTIL_GUESS or self.done <= 0:
+        if elapsed >= self.before[-1][0] + RECENT / 10:
+            self.before.append((elapsed, self.done))
+        while len(self.before) > 1 and self.before[1][0] <= elapsed - RECENT:
+            self.before.popleft()
+        since, done = self.before[0]
+        if elapsed < UNTIL_GUESS or self.done <= done:
             return None
-        return elapsed * max(0.0, self.total - self.done) / self.done
+        return (elapsed - since) * max(0.0, self.total - self.done) / (self.done - done)
 
 
 class Progress:
