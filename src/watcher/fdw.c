@@ -270,10 +270,12 @@ foresee_backend_fd(ml_loop *loop)
     }
 }
 
-/* Takes all watchers off a descriptor, and tells them why. */
+/* Takes all watchers off a descriptor, and tells them why. That runs no callback of Python's, but
+ * destructors of what the loop alone kept: they can do anything. */
 static void
 drop_all(ml_loop *loop, int fd, int error)
 {
+    loop->drops++;
     /* One at a time: a callback can free others of the chain, and the chain itself. */
     while (loop->ev != NULL && fd < loop->fds_cap && loop->fds[fd] != NULL) {
         ml_fdw *fdw = loop->fds[fd];
@@ -282,9 +284,6 @@ drop_all(ml_loop *loop, int fd, int error)
         ev_io_stop(loop->ev, &fdw->ev);
         fdw->error = error;
         ev_cb (&fdw->ev)(loop->ev, &fdw->ev, EV_ERROR);
-        if (loop->ev != NULL) {
-            ml_loop_wake(loop); /* it can be work for the host, which was asked before */
-        }
     }
 }
 
@@ -324,16 +323,13 @@ check_fd(ml_loop *loop, int fd)
 void
 ml_fdw_check_changed(ml_loop *loop)
 {
-    for (int i = 0; i < loop->changed_len; i++) {
+    for (int i = 0; loop->ev != NULL && i < loop->changed_len; i++) {
         check_fd(loop, loop->changed[i]);
     }
 }
 
-/* Called just before libev tells the kernel what changed: descriptors that were closed meanwhile
- * lose their watchers, because libev would abort on them (EBADF). One fstat (150 ns) for each
- * descriptor that changed and still has watchers. */
-void
-ml_fdw_check(ml_loop *loop)
+static void
+check_once(ml_loop *loop)
 {
     if (ev_iteration(loop->ev) > 0 && loop->changed_len == 0 && !loop->check_each &&
         !loop->check_all && !loop->reset_due && !loop->backend_moved) {
@@ -362,13 +358,35 @@ ml_fdw_check(ml_loop *loop)
     }
     /* poll() finds closed descriptors in its set: there all of them matter. */
     if (loop->check_all || ev_backend(loop->ev) & ~(EVBACKEND_EPOLL | EVBACKEND_SELECT)) {
-        loop->check_all = false;
         for (int fd = 0; fd < loop->fds_cap; fd++) {
             check_fd(loop, fd);
         }
     }
     ml_fdw_check_changed(loop);
+}
+
+/* The kernel knows of all changes now. Not before: a run that ends first leaves them to the next,
+ * and descriptors may be closed in between. */
+void
+ml_fdw_polls(ml_loop *loop)
+{
     loop->changed_len = 0;
+    loop->check_all = false;
+}
+
+/* Called just before libev tells the kernel what changed: descriptors that were closed meanwhile
+ * lose their watchers, because libev would abort on them (EBADF). One fstat (150 ns) for each
+ * descriptor that changed and still has watchers. */
+bool
+ml_fdw_check(ml_loop *loop)
+{
+    unsigned int before = loop->drops, drops;
+
+    do { /* again after each find: a destructor may have closed others */
+        drops = loop->drops;
+        check_once(loop);
+    } while (loop->drops != drops);
+    return drops != before;
 }
 
 /* 0 if the kernel takes the descriptor now, else the errno. What it may still have of it is taken

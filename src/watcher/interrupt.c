@@ -118,7 +118,7 @@ ml_interrupt_begin(ml_loop *loop)
             return -1;
         }
         ml_fdw_check_changed(loop); /* a closed one's number could be that of a socket */
-        if (make_sockets(loop) < 0) {
+        if (ml_loop_check_open(loop) < 0 || make_sockets(loop) < 0) {
             return -1;
         }
     }

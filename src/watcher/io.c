@@ -15,7 +15,8 @@ io_event(struct ev_loop *loop, ev_io *ev, int revents)
     ml_io *self = ev->data;
 
     if (revents & EV_ERROR) {
-        self->base.error = ml_fdw_error(self->base.loop, &self->fdw);
+        int error = ml_fdw_error(self->base.loop, &self->fdw);
+        self->base.error = error ? error : self->base.error; /* it may have been set aside before */
     }
     else if (ml_fdw_is_closed(self->base.loop, &self->fdw)) {
         return;

@@ -375,6 +375,22 @@ stop_descriptors(ml_loop *self)
     self->fds_cap = self->changed_len = self->changed_cap = 0;
 }
 
+/* The Cleanup callbacks, or another thread meanwhile, may have begun to use it. */
+static int
+check_unused(ml_loop *self)
+{
+    if (self->depth > 0 || self->invoking > 0) {
+        PyErr_Format(self->state->Error, "another thread is inside %s() of this loop",
+                     self->depth > 0 ? "start" : "invoke");
+        return -1;
+    }
+    if (self->host != NULL) { /* its watchers are for it to stop */
+        PyErr_SetString(self->state->Error, "an asyncio loop runs on this loop: close that");
+        return -1;
+    }
+    return 0;
+}
+
 int
 ml_loop_close(ml_loop *self)
 {
@@ -387,9 +403,7 @@ ml_loop_close(ml_loop *self)
     }
     Py_INCREF(self);
     ml_cleanup_run(self);
-    if (self->depth > 0 || self->invoking > 0) {
-        PyErr_Format(self->state->Error, "another thread is inside %s() of this loop",
-                     self->depth > 0 ? "start" : "invoke");
+    if (check_unused(self) < 0) {
         Py_DECREF(self);
         return -1;
     }
@@ -401,6 +415,7 @@ ml_loop_close(ml_loop *self)
     ml_loop_stop_all(self);
     ml_inotify_end(self);
     stop_descriptors(self);
+    ml_loop_let_sleep(self);
     ev_ref(self->ev);
     ev_async_stop(self->ev, &self->wake);
     ev_ref(self->ev);

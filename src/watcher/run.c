@@ -34,6 +34,7 @@ release_gil(struct ev_loop *ev) EV_NOEXCEPT
 {
     ml_loop *loop = ev_userdata(ev);
 
+    ml_fdw_polls(loop);
     if (loop->reset_due && loop->embeds != NULL) {
         ml_embed_moved(loop);
     }
@@ -73,6 +74,15 @@ restart_wake(ml_loop *loop)
     ev_unref(loop->ev);
 }
 
+void
+ml_loop_let_sleep(ml_loop *loop)
+{
+    if (ev_is_active(&loop->awake)) {
+        ev_ref(loop->ev);
+        ev_idle_stop(loop->ev, &loop->awake);
+    }
+}
+
 static void
 acquire_gil(struct ev_loop *ev) EV_NOEXCEPT
 {
@@ -85,10 +95,7 @@ acquire_gil(struct ev_loop *ev) EV_NOEXCEPT
         loop->polling = false;
     }
     loop->polled = true;
-    if (ev_is_active(&loop->awake)) {
-        ev_ref(ev);
-        ev_idle_stop(ev, &loop->awake);
-    }
+    ml_loop_let_sleep(loop);
     if (loop->unsure) {
         loop->unsure = false;
         restart_wake(loop);
@@ -139,11 +146,12 @@ look_before_poll(ml_loop *loop, bool before_poll)
 {
     bool again = loop->swept && loop->again; /* the loops in this one get another turn */
     loop->swept = false;
-    bool host = loop->blocking && loop->host_ops != NULL &&
+    bool host = loop->blocking && loop->exc == NULL && loop->host_ops != NULL &&
                 (before_poll || loop->host_ops->turn != NULL) &&
                 loop->host_ops->before_poll(loop->host);
-    ml_fdw_check(loop); /* from here on no Python code runs */
-    if (loop->blocking && (again || host || loop->unsure) && !ev_is_active(&loop->awake)) {
+    bool dropped = ml_fdw_check(loop); /* from here on no Python code runs */
+    if (loop->blocking && (again || host || dropped || loop->unsure) &&
+        !ev_is_active(&loop->awake)) {
         ev_idle_start(loop->ev, &loop->awake);
         ev_unref(loop->ev);
         loop->hasty = !again && !host;

@@ -80,6 +80,7 @@ ml_watcher_start(ml_watcher *self)
     if (ev_is_active(ml_watcher_ev(self))) {
         return 0;
     }
+    self->error = 0;
     if (ml_reserve_check() < 0 || self->kind->start(self) < 0) {
         return -1;
     }

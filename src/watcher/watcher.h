@@ -29,7 +29,7 @@ struct ml_fdw {
 };
 
 /* With EV_ERROR if the descriptor was found closed or the kernel does not take it: the ev_io was
- * stopped, and that may be outside of the events' turn, just before a poll, so that it must run no
+ * stopped, and that may be outside of the events' turn, just before a poll, so that it must call no
  * code of users. */
 typedef void (*ml_io_cb)(struct ev_loop *, ev_io *, int);
 
@@ -60,7 +60,11 @@ int ml_fdw_modify(ml_loop *loop, ml_fdw *fdw, int events);
 void ml_fdw_rest(ml_loop *loop);
 /* The host is about to run. -1 with MemoryError, and then they still rest. */
 int ml_fdw_resume(ml_loop *loop);
-void ml_fdw_check(ml_loop *loop);
+/* Just before libev looks at its descriptors: takes the watchers off those that libev would abort
+ * at, and says whether any had some. What was decided before it may have changed then. */
+bool ml_fdw_check(ml_loop *loop);
+/* libev has told the kernel what changed, and polls. */
+void ml_fdw_polls(ml_loop *loop);
 /* Only for the descriptors that changed, which the next ml_fdw_check() looks at again. */
 void ml_fdw_check_changed(ml_loop *loop);
 /* `guess` if that is an epoll descriptor or an eventfd, else -1. */
@@ -194,6 +198,7 @@ struct ml_loop {
     int fds_cap;
     int *changed; /* descriptors to look at before the next poll */
     int changed_len, changed_cap;
+    unsigned int drops; /* how often watchers were taken off a descriptor that libev cannot have */
 
     /* files: see inotify.h */
     ml_inotify *inotify; /* NULL without watched paths */
@@ -255,6 +260,8 @@ int ml_loop_run(ml_loop *loop, int flags, bool blocking);
 int ml_loop_serve(ml_loop *loop, const ml_host_ops *ops);
 /* ev_break, from inside of a run and in its thread. */
 void ml_loop_break(ml_loop *loop, int how);
+/* Stops `awake`, if a run that ended before its poll has left it. */
+void ml_loop_let_sleep(ml_loop *loop);
 
 /* default.c: the functions of the module; whether libev has made that loop, wrapped or not; it as
  * the `ev` of a new wrapper (-1 with an exception); and the end of its wrapper. */

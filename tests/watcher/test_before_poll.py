@@ -11,6 +11,7 @@ import pytest
 
 import moodloop
 from moodloop import event
+from watcher.conftest import BACKENDS
 
 TIMEOUT = 20.0
 
@@ -166,3 +167,68 @@ def test_stop_in_a_prepare_watcher():
     loop.run_forever()
     late.cancel()
     loop.close()
+
+
+ENDS = {
+    "stop": "loop.stop()",
+    "exception": "raise SystemExit",
+    "all": "loop.stop(EVBREAK_ALL)",
+}
+
+
+@pytest.mark.parametrize("backend", ["epoll", "poll", "select"])
+@pytest.mark.parametrize("how", ENDS)
+def test_run_that_ends_before_its_poll(isolated, backend, how):
+    """What changed is for the next run to tell the kernel, and may be closed by then."""
+    isolated(
+        f"""
+        loop = Loop({BACKENDS[backend]} | EVFLAG_NOENV)
+        loop.start(EVRUN_NOWAIT)
+        r, w = os.pipe()
+        io = loop.io(r, EV_READ, print)
+        io.start()
+
+        def prepare(watcher, revents):
+            watcher.stop()
+            {ENDS[how]}
+
+        loop.prepare(prepare).start()
+        try:
+            loop.start(EVRUN_NOWAIT)
+        except SystemExit:
+            pass
+        os.close(r)
+        try:
+            loop.start(EVRUN_NOWAIT)
+        except OSError as exc:
+            assert exc.errno == 9
+        else:
+            raise AssertionError
+        assert not io.active
+        """
+    )
+
+
+def test_default_loop_closed_after_a_run_without_a_poll(isolated):
+    """What keeps that poll from waiting is in libev's loop, which stays."""
+    isolated(
+        """
+        for _ in range(3):
+            with default_loop() as loop:
+                loop.start(EVRUN_NOWAIT)
+                r, w = os.pipe()
+                loop.io(r, EV_READ, print).start()
+                os.close(r)
+                try:
+                    loop.start()
+                except OSError:
+                    pass
+            gc.collect()
+            others = [Loop() for _ in range(3)]
+            with default_loop() as loop:
+                idle = [loop.idle(priority=EV_MAXPRI) for _ in range(3)]
+                for watcher in idle:
+                    watcher.start()
+                loop.verify()
+        """
+    )

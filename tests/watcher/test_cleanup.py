@@ -250,3 +250,34 @@ def test_another_thread_invokes_meanwhile(loop):
     end.set()
     thread.join()
     assert not loop.closed
+
+
+@pytest.mark.parametrize("which", ["Loop()", "default_loop()"])
+def test_makes_an_asyncio_loop_on_it(isolated, which):
+    """That has watchers in libev, which keeps its default loop beyond close()."""
+    isolated(
+        f"""
+        import moodloop
+
+        loop = {which}
+        made = []
+        loop.cleanup(lambda w, r: made.append(moodloop.EventLoop(ev=w.loop))).start()
+        try:
+            loop.close()
+        except Error as exc:
+            assert "asyncio" in str(exc)
+        else:
+            raise AssertionError
+        made[0].call_later(0.0, made[0].stop)
+        made[0].run_forever()
+        made.pop().close()
+        loop.close()
+        gc.collect()
+        loop = {which}
+        others = [loop.timer(9, 0, print) for _ in range(9)]
+        for timer in others:
+            timer.start()
+        loop.verify()
+        loop.close()
+        """
+    )
