@@ -154,3 +154,11 @@ def test_every_source_file_of_the_architecture_is_there():
     for directory, _, listed in architecture():
         files = {name for name in listed if re.search(r"\w\.(c|h|py)$", name)}
         assert files - sources(directory) == set(), directory
+
+
+def test_nothing_waits_for_a_release_that_is_there():
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    if not re.search(r"^## \[\d", changes, re.MULTILINE):
+        pytest.skip("there is no release yet, and the documents say so")
+    texts = {page.name: " ".join(page.read_text(encoding="utf-8").split()) for page in PAGES}
+    assert [n for n, text in texts.items() if "until the first release" in text.lower()] == []
