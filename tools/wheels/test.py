@@ -163,7 +163,10 @@ def try_place(here: Place, tree: Path, full: bool) -> bool:
     look = [here.python, "-c", LOOK, here.site, here.name]
     if subprocess.run(look, env=environment, cwd=tree).returncode:
         return False
-    what = ["tests", *(f"--ignore={name}" for name in NOT_INSTALLED)] if full else SMOKE
+    what = SMOKE
+    if full:
+        what = ["tests", *(f"--ignore={name}" for name in NOT_INSTALLED), "-n", "auto"]
+        what += ["--dist", "worksteal"]
     command = [here.python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *what]
     return not subprocess.run(command, env=environment, cwd=tree).returncode
 
