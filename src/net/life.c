@@ -108,6 +108,7 @@ vanish(ml_transport *self)
         ml_transport_settle_waiter(self);
     }
     Py_CLEAR(self->protocol);
+    assert(self->stream.fd < 0 && self->stream.len == 0 && !ml_held_is_kept(&self->stream.held));
     return ml_transport_detach_server(self);
 }
 

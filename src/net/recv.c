@@ -73,6 +73,7 @@ recv_large(ml_aioloop *loop, const ml_calls *calls, int fd, size_t expected, int
         return got < 0 ? NULL : PyBytes_FromStringAndSize(scratch, got);
     }
     PyObject *bytes = loop->scratch;
+    assert(Py_REFCNT(bytes) == 1);
     loop->scratch = NULL;
     Py_SET_SIZE((PyVarObject *)bytes, got);
     scratch[got] = 0;

@@ -25,6 +25,7 @@ ml_request_clear(ml_request *self)
     Py_CLEAR(self->sock);
     Py_CLEAR(self->address);
     if (self->owned) {
+        assert(self->fd >= 0 && self->sock == NULL);
         self->owned = false;
         close(self->fd);
     }
@@ -210,6 +211,7 @@ op_next(ml_sockop *self)
         PyObject *exc = ml_take_exception(); /* StopIteration with the result, mostly */
         if (self->request.owned &&
             (exc == NULL || PyErr_GivenExceptionMatches(exc, PyExc_StopIteration))) {
+            assert(self->connected < 0);
             self->connected = self->request.fd;
             self->request.owned = false;
         }

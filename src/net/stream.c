@@ -79,6 +79,7 @@ update_events(ml_stream *stream)
     int events = wanted(stream), armed = ml_held_events(&stream->held);
 
     if (stream->fd < 0) {
+        assert(armed == 0);
         return 0;
     }
     if (armed == events || armed == (events | EV_READ)) {
@@ -146,6 +147,7 @@ make_room(ml_stream *stream)
         stream->head = 0;
         return 0;
     }
+    assert(stream->head + stream->len == stream->cap);
     uint32_t cap = stream->cap < 8 ? 8 : stream->cap * 2;
     ml_chunk *queue = cap > stream->cap ? PyMem_RawMalloc(cap * sizeof(*queue)) : NULL;
     if (queue == NULL) {
@@ -191,6 +193,7 @@ ml_stream_pop(ml_stream *stream)
 
     stream->queued -= chunk.size + stream->sink->overhead;
     if (--stream->len == 0) {
+        assert(stream->queued == 0);
         stream->head = 0;
         if (stream->cap > MAX_PARTS) { /* a burst's array is not kept for an idle connection */
             PyMem_RawFree(stream->queue);
@@ -209,6 +212,7 @@ consume(ml_stream *stream, size_t sent)
         sent -= stream->queue[stream->head].size;
         ml_stream_pop(stream);
     }
+    assert(sent == 0 || stream->len > 0);
     if (sent > 0) {
         stream->queue[stream->head].data += sent;
         stream->queue[stream->head].size -= sent;

@@ -55,6 +55,7 @@ send_data(ml_transport *self, PyObject *data, const char *start, size_t size)
     }
     const char *where = rest == data ? start + done : PyBytes_AS_STRING(rest);
     int rc = ml_stream_queue(stream, rest, where, size - done);
+    assert(rc == 0); /* an empty queue has room for one */
     Py_DECREF(rest);
     return rc < 0 ? rc : ml_stream_block(stream);
 }
