@@ -213,7 +213,11 @@ ml_aioloop_dealloc(ml_aioloop *self)
     PyTypeObject *type = Py_TYPE(self);
 
     PyObject_GC_UnTrack(self);
+    PyObject *exc = ml_take_exception(); /* one may be on its way */
     ml_aioloop_clear(self);
+    if (exc != NULL) {
+        ml_raise(exc);
+    }
     Py_CLEAR(self->ev);
     PyMem_RawFree(self->ready.slots);
     PyMem_RawFree(self->io.items);

@@ -371,7 +371,9 @@ ml_aioloop_run(ml_aioloop *self, PyObject *Py_UNUSED(unused))
                 rc = run_batch(self);
             }
         } while (rc == 0 && !self->stopping);
-        ml_interrupt_end(self->ev); /* before: it hands over signals */
+        if (ml_interrupt_end(self->ev) < 0) { /* before: it hands over signals */
+            rc = -1;
+        }
         ml_loop_serve(self->ev, NULL);
         ev_unref(self->ev->ev);
     }

@@ -145,11 +145,42 @@ ml_interrupt_begin(ml_loop *loop)
     return 0;
 }
 
-void
+/* The same for what may be closed by now: 0 and nothing is set then. -1 with another exception. */
+static int
+put_back(int fd, int *was)
+{
+    *was = set_wakeup_fd(fd);
+    if (*was != -2) {
+        return 0;
+    }
+    if (!PyErr_ExceptionMatches(PyExc_OSError) && !PyErr_ExceptionMatches(PyExc_ValueError)) {
+        return -1;
+    }
+    PyErr_Clear();
+    return 0;
+}
+
+static int
+set_old(ml_loop *loop)
+{
+    int was, failed = put_back(loop->wakeup_old, &was);
+    PyObject *exc = failed ? ml_take_exception() : NULL;
+
+    if (was == -2) {
+        was = set_wakeup_fd(-1);
+        failed = was == -2;
+    }
+    if (was != -2 && loop->wakeup_fds[1] >= 0 && was != loop->wakeup_fds[1]) {
+        failed = put_back(was, &was); /* somebody set another one meanwhile: theirs it is */
+    }
+    return ml_raise_again(exc, failed ? -1 : 0, (PyObject *)loop);
+}
+
+int
 ml_interrupt_end(ml_loop *loop)
 {
     if (loop->wakeup_depth == 0 || --loop->wakeup_depth > 0) {
-        return;
+        return 0;
     }
     PyObject *exc = ml_take_exception();
     bool active = loop->ev != NULL && ev_is_active(&loop->wakeup_io.ev);
@@ -157,26 +188,13 @@ ml_interrupt_end(ml_loop *loop)
         ev_ref(loop->ev);
         ml_fdw_stop(loop, &loop->wakeup_io);
     }
-    int was = set_wakeup_fd(loop->wakeup_old);
-    if (was == -2) {
-        PyErr_Clear(); /* the fd of before is closed by now */
-        was = set_wakeup_fd(-1);
-    }
-    if (was == -2) {
-        ml_unraisable((PyObject *)loop);
-    }
-    else if (loop->wakeup_fds[1] >= 0 &&
-             was != loop->wakeup_fds[1]) { /* somebody set another one meanwhile: theirs it is */
-        if (set_wakeup_fd(was) == -2) {
-            PyErr_Clear();
-        }
-    }
+    int rc = set_old(loop);
     if (active && loop->ev != NULL) { /* those of now, not of who handles signals in a later run */
+        PyObject *failed = rc < 0 ? ml_take_exception() : NULL;
         take_numbers(loop);
+        rc = ml_raise_again(failed, 0, (PyObject *)loop);
     }
-    if (exc != NULL) {
-        ml_raise(exc);
-    }
+    return ml_raise_again(exc, rc, (PyObject *)loop);
 }
 
 /* The pair is shared with the parent, whose poll would end for the child's signals. */

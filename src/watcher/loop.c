@@ -317,7 +317,9 @@ ml_loop_after_fork(ml_loop *self)
         ev_break(self->ev, EVBREAK_CANCEL); /* else it is "in a poll" for libev's assertions */
         if (self->wakeup_depth > 0) {
             self->wakeup_depth = 1;
-            ml_interrupt_end(self);
+            if (ml_interrupt_end(self) < 0) {
+                ml_unraisable((PyObject *)self);
+            }
         }
     }
 }

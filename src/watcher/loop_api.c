@@ -43,8 +43,13 @@ loop_start(ml_loop *self, PyObject *args, PyObject *kwargs)
     PyObject *result = NULL;
     if (ml_interrupt_begin(self) == 0) { /* Python code: another thread may have attached a guest */
         bool refused = self->host_ops != NULL && self->host_ops->check_start(self->host) < 0;
-        int ended = refused ? -1 : run_for_guest(self, flags);
-        ml_interrupt_end(self);
+        /* Python code runs between the runs for a guest, too: not even that can close the loop */
+        int ended = refused || ml_invoking_begin(self) < 0 ? -1 : 0;
+        if (ended == 0) {
+            ended = run_for_guest(self, flags);
+            ml_invoking_end(self);
+        }
+        ended = ml_interrupt_end(self) < 0 ? -1 : ended;
         result = ended < 0 ? NULL : PyBool_FromLong(ended & ML_RUN_ACTIVE);
     }
     Py_DECREF(self);
@@ -91,8 +96,9 @@ loop_invoke(ml_loop *self, PyObject *Py_UNUSED(unused))
     }
     bool nothing_before = self->exc == NULL;
     ev_invoke_pending(self->ev);
+    int rc = nothing_before ? ml_loop_raise_aside(self) : 0;
     ml_invoking_end(self);
-    return ml_none_or_error(nothing_before ? ml_loop_raise_aside(self) : 0);
+    return ml_none_or_error(rc);
 }
 
 static PyObject *

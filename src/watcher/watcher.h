@@ -318,7 +318,8 @@ void ml_loop_hand_out(ml_loop *loop, PyObject *exc);
  * wakeup fd is ours, and what it had been set to before gets the bytes too. Nests. Does nothing
  * outside of the main thread. -1 with an exception. */
 int ml_interrupt_begin(ml_loop *loop);
-void ml_interrupt_end(ml_loop *loop);
+/* Whether an exception is set or not: that stays, and what comes with it is reported. */
+int ml_interrupt_end(ml_loop *loop);
 /* In a forked child: its own socket pair, under the same numbers. */
 void ml_interrupt_after_fork(ml_loop *loop);
 

@@ -54,8 +54,8 @@ watcher_invoke(ml_watcher *self, PyObject *arg)
     else if (self->callback != NULL) {
         ml_loop_call(loop, self->callback, (PyObject *)self, revents);
     }
-    ml_invoking_end(loop);
     int rc = nothing_before ? ml_loop_raise_aside(loop) : 0;
+    ml_invoking_end(loop);
     Py_DECREF(loop);
     return ml_none_or_error(rc);
 }

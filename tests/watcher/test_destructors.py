@@ -90,3 +90,29 @@ def test_that_schedules_work_of_the_guest(isolated):
         assert time.monotonic() - started < 15
         """
     )
+
+
+def test_asyncio_loop_freed_while_an_exception_is_on_its_way(isolated):
+    """Its Cleanup watchers are called all the same, and the exception is what it was."""
+    isolated(
+        """
+        import moodloop
+
+        class Unclosed(moodloop.EventLoop):
+            def close(self):
+                raise RuntimeError("not now")
+
+        def make():
+            loop = Unclosed()
+            loop.ev.cleanup(lambda w, r: seen.append(sys.exc_info()[1])).start()
+            return loop
+
+        seen = []
+        sys.unraisablehook = lambda report: None
+        try:
+            [make(), 1 / 0]
+        except ZeroDivisionError:
+            pass
+        assert seen == [None]
+        """
+    )

@@ -1,4 +1,5 @@
 import functools
+import signal
 
 import pytest
 
@@ -334,3 +335,21 @@ def test_fatal_decorator():
     assert event.fatal(Callable())() == 5
     with pytest.raises(TypeError):
         event.fatal(5)
+
+
+@pytest.mark.parametrize("exception", [KeyboardInterrupt, MemoryError])
+def test_end_of_a_run_swallows_none(loop, monkeypatch, exception):
+    """A handler of Python's can run in signal.set_wakeup_fd(), where that is Python code."""
+    real, calls = signal.set_wakeup_fd, []
+
+    def set_wakeup_fd(fd, **kwargs):
+        calls.append(fd)
+        if len(calls) == 2:
+            raise exception
+        return real(fd, **kwargs)
+
+    loop.start(event.EVRUN_NOWAIT)
+    monkeypatch.setattr(signal, "set_wakeup_fd", set_wakeup_fd)
+    with pytest.raises(exception):
+        loop.start(event.EVRUN_NOWAIT)
+    assert real(-1) == -1

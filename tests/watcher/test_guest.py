@@ -667,3 +667,31 @@ def test_attached_elsewhere_just_as_a_run_begins(loop, guest, monkeypatch):
         leave.set()
         thread.join(20)
     assert thread_done == [1]
+
+
+def test_closed_while_start_asks_for_tasks(isolated):
+    """Between two runs of the same start()."""
+    isolated(
+        """
+        import contextlib, moodloop
+
+        ev = Loop()
+        stack = contextlib.ExitStack()
+        refused = []
+
+        class Guest(moodloop.EventLoop):
+            def _has_tasks(self):
+                stack.close()
+                self.close()
+                try:
+                    ev.close()
+                except Error as exc:
+                    refused.append(exc)
+                return True
+
+        stack.enter_context(Guest(ev=ev).attached())
+        ev.start(EVRUN_NOWAIT)
+        assert len(refused) == 1
+        ev.close()
+        """
+    )
