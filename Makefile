@@ -5,7 +5,8 @@
 #   TESTS=tests/loop      what `make test`, `make test-all` and `make sanitize` run
 #   JOBS=4                how many tests at a time (auto: one for each core, but at least two; 0: in one process)
 #   VERSIONS=3.13         the Pythons of `make conformance`, unless PYTHON names one
-#   TIERS=io LOOP=uvloop  its tests (io, asyncio, extra) and its loop (moodloop, asyncio, uvloop)
+#   TIERS=io LOOP=uvloop  its tests (io, asyncio, extra, ssl) and its loop (moodloop, asyncio, uvloop,
+#                         moodloop-python: with TLS by asyncio.sslproto)
 #   ARGS='-k accept'      more arguments for the command that is run
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -20,7 +21,7 @@ TESTS ?= tests
 JOBS ?= auto
 PARALLEL = -n $(JOBS) --dist worksteal
 VERSIONS ?= 3.11 3.12 3.13 3.14 3.15
-TIERS ?= io,asyncio,extra
+TIERS ?= io,asyncio,extra,ssl
 LOOP ?= moodloop
 ARGS ?=
 

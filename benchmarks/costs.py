@@ -77,7 +77,8 @@ def instructions(programs: serve.Programs, arm: str, row: Served, requests: int)
         with tempfile.TemporaryDirectory(prefix="bench-") as directory:
             out = Path(directory) / "callgrind"
             command = ["valgrind", "-q", "--tool=callgrind", f"--callgrind-out-file={out}"]
-            with server([*command, *programs.serve(arm, row)], None) as (_, address):
+            serving = server([*command, *programs.serve(arm, row)], None, patience=SLOW)
+            with serving as (_, address):
                 if row.warm is not None:
                     serve.warm(address, row.warm)
                 answered.append(load(programs, row, address, count))

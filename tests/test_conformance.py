@@ -113,7 +113,7 @@ def run_case(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(driver, "ABORT_SECONDS", 1)
     found = {case.name: case for case in catalogue.cases_of("sample.tests", "extra")}
-    yield lambda name, loop="asyncio": driver.run_case(loop, found[name], 3, str(tmp_path))
+    yield lambda name, loop="asyncio": driver.run_case(loop, "stock", found[name], 3, str(tmp_path))
     for name in [name for name in sys.modules if name.partition(".")[0] == "sample"]:
         del sys.modules[name]
 
@@ -178,7 +178,7 @@ def test_exclusions(monkeypatch):
             "test_b": {"outcome": "passed"},
             "test_c": {"outcome": "failed"},
         }
-        driver.judge(loop, case, results)
+        driver.judge(loop, "native", case, results)
         return list(outcomes(results).values())
 
     assert judged("moodloop") == ["excluded", "passes", "failed"]

@@ -79,7 +79,9 @@ def kill_group(process: subprocess.Popen[str]) -> None:
 
 
 @contextlib.contextmanager
-def server(command: Sequence[str], core: int | None) -> Iterator[tuple[int, str]]:
+def server(
+    command: Sequence[str], core: int | None, patience: float = START_TIMEOUT
+) -> Iterator[tuple[int, str]]:
     """Run a server that prints where it listens; gives its process id and that line."""
     with tempfile.TemporaryFile("w+") as errors:  # which, unlike a pipe, is never full
         with pinned(core):
@@ -93,9 +95,9 @@ def server(command: Sequence[str], core: int | None) -> Iterator[tuple[int, str]
             )
         assert process.stdout is not None
         try:
-            ready, _, _ = select.select([process.stdout], [], [], START_TIMEOUT)
+            ready, _, _ = select.select([process.stdout], [], [], patience)
             if not ready:
-                raise failure(f"no server within {START_TIMEOUT:g} s", command)
+                raise failure(f"no server within {patience:g} s", command)
             line = process.stdout.readline().strip()
             if not line:
                 status = process.wait(10)

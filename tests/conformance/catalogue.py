@@ -12,6 +12,7 @@ TIERS = {
     "io": "descriptors, transports, servers, TLS, subprocesses, signals",
     "asyncio": "tasks, futures, streams' queues and locks, runners: what runs on a loop",
     "extra": "async generators, coroutines and unittest's asyncio support",
+    "ssl": "the module ssl, in a process whose OpenSSL has a hook of moodloop's",
 }
 
 # Modules of test.test_asyncio that are the tier `io`; the others that count are `asyncio`.
@@ -126,6 +127,8 @@ def discover(tiers: list[str]) -> list[Case]:
         tier = "io" if module in IO else "asyncio"
         if tier in tiers and out_of_scope(module) is None:
             found += [c for c in cases_of(module, tier) if out_of_scope(c.id) is None]
+    if "ssl" in tiers:
+        found += cases_of("test.test_ssl", "ssl")
     if "extra" in tiers:
         for module in EXTRA:
             found += cases_of(module, "extra")

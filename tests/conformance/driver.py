@@ -126,11 +126,13 @@ def how_it_ended(code: int) -> str:
     return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
 
 
-def run_case(loop: str, case: Case, timeout: float, directory: str) -> dict[str, Record]:
+def run_case(
+    loop: str, engine: str, case: Case, timeout: float, directory: str
+) -> dict[str, Record]:
     """All tests of a class; after a hang or a crash a new process takes up the rest."""
     done: dict[str, Record] = {}
     for test in case.tests:
-        exclusion = exclusions.find(f"{case.id}.{test}")
+        exclusion = exclusions.find(f"{case.id}.{test}", engine)
         if exclusion is not None and exclusion.hangs:
             done[test] = {"outcome": "hung", "message": "not run"}
     left = [test for test in case.tests if test not in done]
@@ -161,13 +163,13 @@ def run_case(loop: str, case: Case, timeout: float, directory: str) -> dict[str,
     return {test: done[test] for test in case.tests}
 
 
-def judge(loop: str, case: Case, results: dict[str, Record]) -> None:
+def judge(loop: str, engine: str, case: Case, results: dict[str, Record]) -> None:
     """Set failures that are known apart; a known one that passes is a mistake in the list."""
     for test, record in results.items():
-        exclusion = exclusions.find(f"{case.id}.{test}")
+        exclusion = exclusions.find(f"{case.id}.{test}", engine)
         if exclusion is None:
             continue
-        if loop == exclusions.LOOP and record["outcome"] == "passed":
+        if loop in exclusions.LOOPS and record["outcome"] == "passed":
             record["outcome"] = "passes"
             record["message"] = f"it is excluded, but passes: {exclusion.reason}"
         else:
@@ -185,11 +187,12 @@ def run(
 ) -> Record:
     """Run the classes on a loop: the report, as it is written to the JSON file."""
     begin = time.monotonic()
+    engine = loops.choose_tls(loop)
     tiers: dict[str, Any] = {}
 
     def one(case: Case, directory: str) -> tuple[Case, dict[str, Record]]:
         with tempfile.TemporaryDirectory(dir=directory, ignore_cleanup_errors=True) as own:
-            return case, run_case(loop, case, timeout, own)
+            return case, run_case(loop, engine, case, timeout, own)
 
     # The longest first, so that none is left alone at the end.
     order = sorted(cases, key=lambda case: -len(case.tests))
@@ -200,7 +203,7 @@ def run(
         futures = [pool.submit(one, case, directory) for case in order]
         for future in concurrent.futures.as_completed(futures):
             case, results = future.result()
-            judge(loop, case, results)
+            judge(loop, engine, case, results)
             progress(case, results)
             tiers.setdefault(case.tier, {})[case.id] = results
     return {

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-LOOP = "moodloop"  # whose list this is; other loops are compared on the tests that remain
+LOOPS = ("moodloop", "moodloop-python")  # whose list this is; others are compared on what remains
 
 
 class Exclusion(NamedTuple):
@@ -16,6 +16,7 @@ class Exclusion(NamedTuple):
     reason: str
     tests: tuple[str, ...]
     hangs: bool = False  # or passes by chance: then it is not even run
+    native: bool = False  # with the native engine of TLS only
 
 
 BASE = "test_base_events.BaseEventLoopWithSelectorTests"
@@ -54,6 +55,7 @@ EXCLUSIONS = (
 _BY_TEST = {test: exclusion for exclusion in EXCLUSIONS for test in exclusion.tests}
 
 
-def find(test: str) -> Exclusion | None:
-    """What excludes a test (module.Class.test), or None if it counts."""
-    return _BY_TEST.get(test)
+def find(test: str, engine: str = "native") -> Exclusion | None:
+    """What excludes a test (module.Class.test) with an engine of TLS, or None if it counts."""
+    found = _BY_TEST.get(test)
+    return None if found is not None and found.native and engine == "python" else found

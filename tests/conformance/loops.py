@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import os
 from asyncio import events, unix_events
 from typing import Any
 
@@ -11,6 +12,7 @@ from typing import Any
 LOOPS = {
     "asyncio": (None, "asyncio.unix_events:_UnixSelectorEventLoop"),
     "moodloop": ("moodloop", "moodloop:new_event_loop"),
+    "moodloop-python": ("moodloop", "moodloop:new_event_loop"),  # with TLS by sslproto
     "uvloop": ("uvloop", "uvloop:new_event_loop"),
 }
 
@@ -21,6 +23,18 @@ def resolve(name: str) -> Any:
     """The callable that makes a loop; name is a key of LOOPS or "module:callable"."""
     module, _, attribute = LOOPS.get(name, (None, name))[1].partition(":")
     return getattr(importlib.import_module(module), attribute)
+
+
+def choose_tls(name: str) -> str:
+    """Have this process, and those that it starts, use the loop's engine of TLS; which it is."""
+    if not name.startswith("moodloop"):
+        return "stock"
+    if name == "moodloop-python":
+        os.environ["MOODLOOP_TLS"] = "python"
+    from support import engines
+
+    # Where it can be had, asking hooks into OpenSSL, as the first connection would.
+    return "native" if not engines.why_not_native() and name == "moodloop" else "python"
 
 
 def version(name: str) -> str:

@@ -102,6 +102,7 @@ def run(loop: str, case: str, tests: list[str], pipe_fd: int) -> None:
     # A shell's background job is started with ^C ignored, and some tests send it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.set_inheritable(pipe_fd, False)
+    loops.choose_tls(loop)
     loops.install(loop)
     allow_resources()
     module, _, name = case.rpartition(".")

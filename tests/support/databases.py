@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 from support.programs import Program, free_port
+from support.tls import CERTS
 
 
 def unprivileged():
@@ -36,13 +37,29 @@ def find(name, *folders):
     return found
 
 
+def certificate(path):
+    """The tests' certificate and its key in one file, where a server finds it and nobody else."""
+    file = path / "localhost.pem"
+    shutil.copy(CERTS / "localhost.pem", file)
+    file.chmod(0o600)
+    if user := unprivileged():
+        os.chown(file, user["user"], user["group"])
+    return file
+
+
 @contextlib.contextmanager
-def redis():
-    """A Redis server that keeps nothing: (port, path of its Unix socket)."""
+def redis(tls=False):
+    """A Redis server that keeps nothing: (port, maybe one of TLS, path of its Unix socket)."""
     with directory() as path:
         port = free_port()
-        argv = [find("redis-server"), "--port", port, "--bind", "127.0.0.1", "--save", ""]
+        argv = [find("redis-server"), "--bind", "127.0.0.1", "--save", ""]
         argv += ["--unixsocket", path / "socket", "--dir", path]
+        if tls:
+            file = certificate(path)
+            argv += ["--port", 0, "--tls-port", port, "--tls-auth-clients", "no"]
+            argv += ["--tls-cert-file", file, "--tls-key-file", file, "--tls-ca-cert-file", file]
+        else:
+            argv += ["--port", port]
         server = Program(argv, path, **unprivileged())
         try:
             server.says("eady to accept connections")
@@ -59,8 +76,10 @@ def postgres_folders():
 
 
 @contextlib.contextmanager
-def postgres():
-    """A PostgreSQL server with the superuser `moodloop`: (directory of its socket, port)."""
+def postgres(tls=False):
+    """A PostgreSQL server with the superuser `moodloop`: (directory of its socket, port). Its port
+    may have TLS, too.
+    """
     with directory() as path:
         port = free_port()
         data = path / "data"
@@ -75,6 +94,9 @@ def postgres():
         )
         argv = [find("postgres", *postgres_folders()), "-D", data, "-k", path, "-p", port]
         argv += ["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"]
+        if tls:
+            file = certificate(path)
+            argv += ["-c", "ssl=on", "-c", f"ssl_cert_file={file}", "-c", f"ssl_key_file={file}"]
         server = Program(argv, path, **unprivileged())
         try:
             server.says("ready to accept connections")

@@ -3,6 +3,7 @@
 import asyncio
 import datetime
 import io
+import ssl
 
 import asyncpg
 import pytest
@@ -114,7 +115,10 @@ async def use(**address):
     await pools(address)
 
 
-async def main(directory, port):
-    account = {"user": "moodloop", "database": "postgres", "port": port, "ssl": False}
-    await use(host=str(directory), **account)
-    await use(host="127.0.0.1", **account)
+async def main(directory, port, certificate=None):
+    account = {"user": "moodloop", "database": "postgres", "port": port}
+    if certificate is not None:
+        await use(host="127.0.0.1", ssl=ssl.create_default_context(cafile=certificate), **account)
+    else:
+        await use(host=str(directory), ssl=False, **account)
+        await use(host="127.0.0.1", ssl=False, **account)

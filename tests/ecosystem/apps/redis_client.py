@@ -83,7 +83,10 @@ async def use(**address):
         await waiting(client)
 
 
-async def main(port, path):
+async def main(port, path, certificate=None):
+    if certificate is not None:
+        await use(host="localhost", port=port, ssl=True, ssl_ca_certs=certificate)
+        return
     await use(host="127.0.0.1", port=port)
     await use(unix_socket_path=path)
     with pytest.raises(ConnectionError):
