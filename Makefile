@@ -67,9 +67,9 @@ test-all: build $(call group,test) ## the tests with the campaigns that take lon
 	MOODLOOP_TEST_FAULTS=$${MOODLOOP_TEST_FAULTS:-all} MOODLOOP_TEST_EXAMPLES=$${MOODLOOP_TEST_EXAMPLES:-5000} \
 		$(PY) -m pytest $(PARALLEL) -m '' $(TESTS) $(ARGS)
 
-# Many packages, and two servers of Debian's: only here, and in an environment of its own.
+# Many packages, and some programs of Debian's: only here, and in an environment of its own.
 ecosystem: ## real servers, frameworks and clients on moodloop
-	@.ci/system "$(PYTHON)" redis-server postgresql
+	@.ci/system "$(PYTHON)" redis-server postgresql gnutls-bin curl nginx-light
 	@$(MAKE) run-ecosystem VENV=$(ECOSYSTEM_VENV) PYTHON="$(PYTHON)"
 
 # Plugins are for the suites that the tests start.

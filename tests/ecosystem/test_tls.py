@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+import threading
 
 import pytest
 from support import databases
@@ -38,6 +39,21 @@ def say(command, text):
     return done.stdout, done.stderr
 
 
+def talk(command, text):
+    """What a program prints that is given the text, and no end of input before its answer."""
+    with subprocess.Popen(
+        list(map(str, command)), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        writer = threading.Thread(target=lambda: (process.stdin.write(text), process.stdin.flush()))
+        writer.start()
+        timer = threading.Timer(60, process.kill)
+        timer.start()
+        out = process.stdout.read()
+        timer.cancel()
+        writer.join()
+    return out
+
+
 class TestGnuTLS:
     @pytest.mark.parametrize("version", ["TLS1.2", "TLS1.3"])
     @pytest.mark.parametrize(
@@ -48,9 +64,9 @@ class TestGnuTLS:
         if ciphers != "NORMAL":
             priority += ciphers.replace("NONE", ":-CIPHER-ALL")
         command = [program("gnutls-cli"), "--x509cafile", CERTIFICATE, "--priority", priority]
-        text = "".join(f"line {n} {'x' * 500}\n" for n in range(500)) + "end\n"
-        out, err = say([*command, "--logfile", "/dev/null", "-p", lines, "localhost"], text)
-        assert out == text.upper(), err
+        text = b"".join(b"line %d %s\n" % (n, b"x" * 500) for n in range(500)) + b"end\n"
+        out = talk([*command, "--logfile", "/dev/null", "-p", lines, "localhost"], text)
+        assert out == text.upper()
 
     @pytest.mark.parametrize("version", ["TLS1.2", "TLS1.3"])
     def test_server(self, start, script, port, version):
