@@ -163,13 +163,11 @@ class TestTypes:
                     await p.lost
                 view = memoryview(data)
                 view.release()
-                for write in (
-                    lambda: transport.write(view),
-                    lambda: transport.writelines([view]),
-                    lambda: transport.writelines([b"x", view]),
-                ):
-                    with pytest.raises(ValueError, match="released memoryview"):
-                        write()
+                with pytest.raises(ValueError, match="released memoryview"):
+                    transport.write(view)
+                for lines in [view], [b"x", view]:
+                    with pytest.raises((ValueError, TypeError)):  # of join(), on asyncio's 3.11
+                        transport.writelines(lines)
                 if state == "later":
                     transport.write(b", second")
                     assert await peer.recv_exactly(13) == b"first, second"
