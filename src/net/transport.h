@@ -16,7 +16,7 @@ typedef enum ml_life {
     ML_OPENING, /* connection_made() is still to be called */
     ML_OPEN,
     ML_CLOSING,        /* what is queued is still sent */
-    ML_LOST_SCHEDULED, /* connection_lost() is the next that is called */
+    ML_LOST_SCHEDULED, /* connection_lost() comes next, unless the loop is closed */
     ML_GONE,           /* it was, and nothing is left; or nobody can call it any more */
 } ml_life;
 
