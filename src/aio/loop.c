@@ -152,7 +152,6 @@ ml_aioloop_shut(ml_aioloop *self)
         self->closed = true;
         ml_aioloop_end_guest(self);
         if (self->ev->host == self) {
-            self->ev->host = NULL;
             self->ev->host_ops = NULL;
         }
         drop_waiting(self);
@@ -162,6 +161,9 @@ ml_aioloop_shut(ml_aioloop *self)
         ml_precise_close(self);
         ml_hangups_close(self);
         ml_timers_close(self);
+        if (self->ev->host == self) { /* not before: what was dropped can run code, and close it */
+            self->ev->host = NULL;
+        }
         if (self->own_ev && ml_loop_close(self->ev) < 0) {
             ml_unraisable((PyObject *)self);
         }

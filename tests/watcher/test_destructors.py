@@ -116,3 +116,38 @@ def test_asyncio_loop_freed_while_an_exception_is_on_its_way(isolated):
         assert seen == [None]
         """
     )
+
+
+def test_event_loop_closed_while_the_asyncio_loop_on_it_is(isolated):
+    """What asyncio has in libev's default loop would stay there."""
+    isolated(
+        """
+        import moodloop
+
+        ev = default_loop()
+        refused = []
+
+        class Trap:
+            def __call__(self):
+                pass
+            def __del__(self):
+                try:
+                    ev.close()
+                except Error as exc:
+                    refused.append(exc)
+
+        loop = moodloop.EventLoop(ev=ev)
+        loop.add_signal_handler(signal.SIGUSR1, print)
+        loop.call_soon(Trap())
+        loop.close()
+        assert len(refused) == 1
+        assert signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL
+        ev.close()
+        del loop
+        gc.collect()
+        with default_loop() as ev:
+            for _ in range(9):
+                ev.timer(9, 0, print).start()
+            ev.verify()
+        """
+    )
