@@ -15,6 +15,7 @@ ml_raise_again(PyObject *exc, int rc, PyObject *source)
         return rc;
     }
     if (rc < 0) {
+        assert(PyErr_Occurred());
         ml_unraisable(source);
     }
     ml_raise(exc);

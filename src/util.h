@@ -45,6 +45,7 @@ int ml_raise_again(PyObject *exc, int rc, PyObject *source);
 static inline PyObject *
 ml_none_or_error(int rc)
 {
+    assert((rc < 0) == (PyErr_Occurred() != NULL));
     if (rc < 0) {
         return NULL;
     }

@@ -160,6 +160,7 @@ free_handle(ml_handle *handle)
     ml_aioloop *loop = handle->loop;
     Py_ssize_t nargs = Py_SIZE(handle);
 
+    assert(handle->running == 0 && !(handle->is_timer && ((ml_timer *)handle)->place > 0));
     handle->loop = NULL;
     if (nargs < ML_FREELIST_ARGS && loop != NULL) {
         ml_aio *aio = loop->state->aio;
@@ -201,6 +202,7 @@ callback_failed(ml_handle *handle)
 {
     PyObject *exc = ml_take_exception();
 
+    assert(exc != NULL);
     if (ml_is_fatal_exc(exc)) {
         ml_raise(exc);
         return -1;
@@ -220,6 +222,7 @@ ml_handle_run(ml_handle *handle)
     if (handle->cancelled) {
         return 0;
     }
+    assert(handle->callback != NULL && !PyErr_Occurred());
     PyObject *context = ml_context_enter(handle->loop, &handle->context);
     if (context == NULL) {
         return callback_failed(handle);

@@ -68,6 +68,7 @@ ml_aioloop_handle_error(ml_aioloop *self, const char *message, PyObject *transpo
 {
     PyObject *exc = ml_take_exception();
 
+    assert(exc != NULL);
     if (ml_is_fatal_exc(exc)) {
         ml_raise(exc);
         return -1;
@@ -82,6 +83,7 @@ bool
 ml_aioloop_watcher_failed(void *host, PyObject *callback)
 {
     ml_aioloop *self = host;
+    assert(PyErr_Occurred());
     PyObject *exc = ml_take_exception();
     PyObject *message = PyUnicode_FromFormat("Exception in watcher callback %R", callback);
     const char *text = message ? PyUnicode_AsUTF8(message) : NULL;

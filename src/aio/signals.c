@@ -32,6 +32,7 @@ static ml_handle *
 drop(ml_sig **place)
 {
     ml_sig *sig = *place;
+    assert(sig != NULL);
     ml_handle *handle = sig->handle;
 
     *place = sig->next;

@@ -86,6 +86,7 @@ ml_timers_next(ml_timers *self)
         sift_up(self, self->sorted, self->items[self->sorted]);
         self->sorted++;
     }
+    assert(self->sorted == self->len);
     return self->len > 0 ? self->items[0].when : Py_HUGE_VAL;
 }
 
@@ -137,6 +138,7 @@ shrink(ml_timers *self)
 static void
 unschedule(ml_timers *self, ml_timer *timer)
 {
+    assert(timer->place > 0 && self->items[timer->place - 1].timer == timer);
     take_out(self, timer->place - 1);
     timer->place = 0;
     self->brief -= timer->brief;
@@ -149,7 +151,6 @@ unschedule(ml_timers *self, ml_timer *timer)
 void
 ml_timers_remove(ml_timer *timer)
 {
-    assert(timer->place > 0);
     unschedule(&timer->loop->timers, timer);
     Py_DECREF(timer);
 }
@@ -159,6 +160,7 @@ void
 ml_timers_track(ml_timers *self)
 {
     for (size_t i = self->len; self->untracked > 0; i--) {
+        assert(i > 0);
         ml_timer *timer = self->items[i - 1].timer;
         if (timer->untracked) {
             timer->untracked = false;

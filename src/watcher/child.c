@@ -249,12 +249,14 @@ child_stop(ml_watcher *base)
     }
     ml_child **place = bucket(self->ev.pid);
     while (*place != self) {
+        assert(*place != NULL);
         place = &(*place)->chain;
     }
     *place = self->chain;
     self->chain = NULL;
     ev_child_stop(loop->ev, &self->ev);
     children.traced -= self->ev.flags & 1;
+    assert(children.active > 0 && children.traced >= 0);
     if (--children.active == 0) {
         ev_ref(loop->ev);
         ml_signal_stop(loop, &children.signal);

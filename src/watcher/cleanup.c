@@ -57,6 +57,7 @@ ml_cleanup_run(ml_loop *loop)
 {
     PyObject *found = active_ones(loop);
 
+    assert(loop->depth == 0 && loop->invoking == 0);
     if (found == NULL || ml_invoking_begin(loop) < 0) {
         Py_XDECREF(found);
         ml_loop_set_aside(loop, (PyObject *)loop);

@@ -87,6 +87,7 @@ ml_default_create(ml_loop *self, unsigned int flags)
 void
 ml_default_closed(void)
 {
+    assert(the_default.wrapper != NULL);
     the_default.wrapper = NULL;
 }
 

@@ -14,6 +14,7 @@ ml_fdw_init(ml_fdw *fdw, ml_io_cb cb, int fd, int events)
 {
     void *data = fdw->ev.data;
 
+    assert(!ev_is_active(&fdw->ev));
     ev_io_init(&fdw->ev, cb, fd, events);
     fdw->ev.data = data;
     fdw->next = NULL;
@@ -79,6 +80,7 @@ ml_fdw_start(ml_loop *loop, ml_fdw *fdw)
 {
     int fd = fdw->ev.fd;
 
+    assert(fd >= 0);
     if (ev_is_active(&fdw->ev)) {
         return 0;
     }
@@ -98,6 +100,7 @@ ml_fdw_unlink(ml_loop *loop, ml_fdw *fdw)
     int fd = fdw->ev.fd;
     ml_fdw **place = fd >= 0 && fd < loop->fds_cap ? &loop->fds[fd] : NULL;
 
+    assert(!ev_is_active(&fdw->ev));
     while (place != NULL && *place != NULL && *place != fdw) {
         place = &(*place)->next;
     }

@@ -117,6 +117,7 @@ unmark(ml_loop *loop, ml_mark *marks)
         ML_LIST_REMOVE(gone);
         PyMem_RawFree(gone);
         if (watched->marks == NULL) {
+            assert(*find(loop, watched->wd) == watched);
             *find(loop, watched->wd) = watched->next;
             /* EINVAL: the kernel has dropped it, with its file */
             inotify_rm_watch(loop->inotify->fdw.ev.fd, watched->wd);

@@ -122,6 +122,7 @@ ml_interrupt_begin(ml_loop *loop)
             return -1;
         }
     }
+    assert(!ev_is_active(&loop->wakeup_io.ev));
     int old = set_wakeup_fd(loop->wakeup_fds[1]);
     if (old == -2) {
         if (!PyErr_ExceptionMatches(PyExc_ValueError)) {

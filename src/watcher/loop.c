@@ -343,6 +343,7 @@ ml_invoking_end(ml_loop *self)
 {
     int last = --self->invoking, i = last;
 
+    assert(last >= 0);
     while (i > 0 && self->invokers[i] != PyThread_get_thread_ident()) {
         i--;
     }
@@ -415,6 +416,7 @@ ml_loop_close(ml_loop *self)
     }
     ml_embed_stop_all(self);
     ml_loop_stop_all(self);
+    assert(self->held == NULL && self->onces == NULL && self->due == NULL);
     ml_inotify_end(self);
     stop_descriptors(self);
     ml_loop_let_sleep(self);
@@ -527,6 +529,7 @@ loop_dealloc(ml_loop *self)
         }
     }
     loop_clear(self);
+    assert(self->held == NULL && self->embeds == NULL && self->invoking == 0);
     PyMem_RawFree(self->invokers);
     Py_CLEAR(self->module);
     type->tp_free(self);

@@ -58,6 +58,7 @@ release_gil(struct ev_loop *ev) EV_NOEXCEPT
         ml_loop_wake(loop);
     }
     if (loop->blocking) {
+        assert(loop->tstate == NULL && !loop->polling);
         loop->polling = true; /* before: when this thread goes on after it, others may have run */
         loop->tstate = PyEval_SaveThread();
     }
@@ -209,6 +210,7 @@ invoke_pending(struct ev_loop *ev)
 void
 ml_loop_break(ml_loop *loop, int how)
 {
+    assert(loop->depth > 0 && !ml_loop_runs_elsewhere(loop));
     loop->broken = how;
     ev_break(loop->ev, how);
 }
@@ -267,6 +269,7 @@ ml_loop_set_aside(ml_loop *loop, PyObject *source)
 {
     PyObject *exc = ml_take_exception();
 
+    assert(exc != NULL);
     if (loop->exc == NULL) {
         loop->exc = exc;
         if (loop->ev != NULL) {
@@ -328,6 +331,7 @@ came_up(ml_loop *loop)
 void
 ml_loop_report(ml_loop *loop, PyObject *callback)
 {
+    assert(PyErr_Occurred());
     if (came_up(loop) || is_fatal(loop, callback)) {
         ml_loop_set_aside(loop, callback);
     }
@@ -342,6 +346,7 @@ ml_loop_report(ml_loop *loop, PyObject *callback)
 void
 ml_loop_hand_out(ml_loop *loop, PyObject *exc)
 {
+    assert(exc != NULL);
     if (loop->depth > 0 && !ml_loop_runs_elsewhere(loop)) {
         Py_XSETREF(loop->handed, Py_NewRef(exc));
     }
@@ -484,6 +489,7 @@ ml_loop_run(ml_loop *loop, int flags, bool blocking)
         active = ev_run(loop->ev, flags);
     } while ((flags & EVRUN_ONCE) && loop->hasty && active && !loop->broken && loop->exc == NULL &&
              !loop->syserr);
+    assert(current == loop && loop->depth > 0 && !loop->polling);
     current = was_current;
     loop->blocking = was_blocking;
     loop->depth--;

@@ -80,6 +80,7 @@ settle(ml_scheduler *self, bool found, double at)
     int pending = self->ev.pending;
 
     set_settled(self);
+    assert(!self->telling);
     self->ev.pending = 0; /* hides the event from libev, which would take it back */
     if (found) {
         self->at = at;

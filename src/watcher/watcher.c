@@ -82,6 +82,7 @@ ml_watcher_start(ml_watcher *self)
     }
     self->error = 0;
     if (ml_reserve_check() < 0 || self->kind->start(self) < 0) {
+        assert(PyErr_Occurred());
         return -1;
     }
     ml_watcher_sync(self);
@@ -102,6 +103,7 @@ ml_watcher_stop(ml_watcher *self)
         ev_ref(self->loop->ev);
     }
     self->kind->stop(self);
+    assert(!ev_is_active(ml_watcher_ev(self)));
     ev_clear_pending(self->loop->ev, ml_watcher_ev(self));
     self->aside = false;
     ml_watcher_sync(self);
@@ -283,6 +285,7 @@ init_params(const ml_kind *kind, PyObject *args, PyObject *kwargs, ml_state *sta
              PyObject_TypeCheck(PyTuple_GET_ITEM(args, own), state->Loop)) {
         place = own;
     }
+    assert(own + OTHERS <= ML_MAX_ARGS);
     *params = (ml_params){kind->name, .places = own + OTHERS, .alias = kind->args.alias};
     params->needed = own + (place <= own) + !kind->callback_optional;
     params->aliased = place == 0;
@@ -384,7 +387,7 @@ ml_watcher_dealloc(ml_watcher *self)
 {
     PyTypeObject *type = Py_TYPE(self);
 
-    /* Never active or pending here: the loop would hold a reference. */
+    assert(self->by == NULL && !self->aside); /* the loop would have a reference */
     PyObject_GC_UnTrack(self);
     Py_TRASHCAN_BEGIN(self,
                       ml_watcher_dealloc); /* watchers as each other's data, any number deep */

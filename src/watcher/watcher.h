@@ -458,8 +458,8 @@ void ml_watcher_stop(ml_watcher *self);
 /* Brings loop->held and libev's reference count in line with the state. May drop the last reference
  * but the caller's. */
 void ml_watcher_sync(ml_watcher *self);
-/* Calls the active Cleanup watchers of a loop that is not running (cleanup.c). What one raises that
- * would end a run is in loop->exc. */
+/* Calls the active Cleanup watchers (cleanup.c). What one raises that would end a run is in
+ * loop->exc. */
 void ml_cleanup_run(ml_loop *loop);
 /* The callback of every ev_X of a Python watcher; ev->data is the watcher. */
 void ml_watcher_event(struct ev_loop *loop, ev_watcher *ev, int revents);
