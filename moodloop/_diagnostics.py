@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 import traceback
 from asyncio import base_events, constants, format_helpers, trsock
 from asyncio.log import logger
@@ -114,3 +115,14 @@ def watch_failed(loop: Any, fd: int, exc: OSError) -> None:
         {"message": f"File descriptor {fd} cannot be watched for now", "exception": exc}
     )
     loop.call_later(constants.ACCEPT_RETRY_DELAY, loop._rewatch, fd)
+
+
+def starts_handshake(transport: Any) -> float:
+    """Debug mode: the time, for what follows."""
+    logger.debug("%r starts SSL handshake", transport)
+    return time.monotonic()
+
+
+def handshake_took(transport: Any, since: float) -> None:
+    """Debug mode."""
+    logger.debug("%r: SSL handshake took %.1f ms", transport, (time.monotonic() - since) * 1e3)

@@ -104,7 +104,7 @@ def info(argv: list[str]) -> int:
     )
     parser.parse_args(argv)
 
-    from . import _core, event
+    from . import _core, event, tls
 
     backends = {
         name.removeprefix("EVBACKEND_").lower(): getattr(event, name)
@@ -128,6 +128,7 @@ def info(argv: list[str]) -> int:
         else f"{running}, the system's (compiled against {compiled})",
         "backends supported": names(event.supported_backends()),
         "backends recommended": names(event.recommended_backends()),
+        "TLS engine": "{} ({})".format(*tls.engine()),
         "watcher priorities": f"{event.EV_MINPRI} to {event.EV_MAXPRI}",
         "open descriptors": _descriptor_limit(),
         "compile flags": _core.build_flags,

@@ -63,15 +63,6 @@ class Servers(TLS, Sockets):  # type: ignore[misc]
         ssl_shutdown_timeout: float | None = constants.SSL_SHUTDOWN_TIMEOUT,
         context: Any = None,
     ) -> None:
-        wrap = None
-        if sslcontext:
-            wrap = self._tls_acceptor(
-                protocol_factory,
-                server,
-                sslcontext,
-                ssl_handshake_timeout,
-                ssl_shutdown_timeout,
-            )
         by_object = functools.partial(
             self._accept_connection,
             protocol_factory,
@@ -83,8 +74,12 @@ class Servers(TLS, Sockets):  # type: ignore[misc]
             ssl_shutdown_timeout,
             **({} if context is None else {"context": context}),
         )
+        if sslcontext:
+            protocol_factory = self._tls_factory(
+                protocol_factory, sslcontext, ssl_handshake_timeout, ssl_shutdown_timeout
+            )
         listener = _core.Listener(
-            self, sock, protocol_factory, server, backlog, context, wrap, by_object
+            self, sock, protocol_factory, server, backlog, context, not sslcontext, by_object
         )
         self._add_reader(sock.fileno(), listener.accept)
         self._listeners[sock] = listener

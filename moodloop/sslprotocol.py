@@ -104,6 +104,10 @@ class SSLProtocol(_StdlibProtocol):  # type: ignore[misc]
         del self.max_size
         self._ssl_buffer, self._ssl_buffer_view = loop._tls_buffer
 
+    def _feed(self, data: Any) -> None:
+        """What arrived before TLS began, and is its own."""
+        self._incoming.write(data)
+
     def _set_app_protocol(self, app_protocol: Any) -> None:
         super()._set_app_protocol(app_protocol)
         # As without TLS: one of neither of asyncio's classes is asked what it has.
@@ -147,6 +151,7 @@ class SSLProtocol(_StdlibProtocol):  # type: ignore[misc]
             if self._ssl_reading_paused or self._incoming.pending >= self._incoming_high_water:
                 self._control_ssl_reading()
         except Exception as exc:
+            self._process_outgoing()  # the alert that tells the peer why
             self._fatal_error(exc, "Fatal error on SSL protocol")
 
     def _do_read__copied(self) -> None:

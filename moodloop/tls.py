@@ -1,13 +1,60 @@
-"""TLS for connections: how they get it, from the start, when accepted, and by start_tls()."""
+"""TLS for connections: how they get it, from the start, when accepted, and by start_tls().
+
+Two engines do the work. The native one, `src/tls/`, drives the OpenSSL of the interpreter's own ssl
+module from C; the other, `sslprotocol.py`, is the standard library's, and serves where that OpenSSL
+cannot be had. MOODLOOP_TLS=native or python insists on one.
+"""
 
 from __future__ import annotations
 
 import functools
-from asyncio import streams
+import os
+import re
+import sys
+from asyncio import constants, sslproto, streams
 from typing import Any
 
+from . import _core
 from .base import Base
 from .sslprotocol import SSLProtocol, shared_buffer, ssl
+
+_default_context: Any = sslproto._create_transport_context  # type: ignore[attr-defined]
+
+# For whose place for data of ours, by which an SSL is found, no other number is known.
+_OPENSSL = re.compile(r"OpenSSL [3-9]\.")
+
+
+@functools.cache
+def why_not_native() -> str | None:
+    """Why the native engine cannot be had in this process, or None."""
+    if ssl is None:
+        return "this Python has no ssl module"
+    if not _OPENSSL.match(ssl.OPENSSL_VERSION):
+        return f"it is for OpenSSL 3 and later, and this is {ssl.OPENSSL_VERSION}"
+    if not getattr(sys, "_is_gil_enabled", lambda: True)():
+        return "it is not made for Python without its lock"
+    path = getattr(sys.modules.get("_ssl"), "__file__", None)
+    if path is None:
+        return "OpenSSL is built into this Python"
+    return _core.TLSTransport._open(path, ssl)
+
+
+def _engine() -> str:
+    """The engine that is asked for: "native", "python", or "" for native where it can be had."""
+    asked = os.environ.get("MOODLOOP_TLS", "")
+    if asked not in ("", "native", "python"):
+        raise ValueError(f"MOODLOOP_TLS must be 'native' or 'python', not {asked!r}")
+    return asked
+
+
+def engine() -> tuple[str, str]:
+    """The engine of this process's connections, and why."""
+    asked, missing = _engine(), why_not_native()
+    if asked == "python":
+        return "python", "MOODLOOP_TLS asks for it"
+    if missing is None:
+        return "native", f"{ssl.OPENSSL_VERSION}, driven from C"
+    return ("none" if asked else "python"), missing
 
 
 class TLS(Base):
@@ -23,6 +70,55 @@ class TLS(Base):
         if self._tls_memory is None:
             self._tls_memory = shared_buffer()
         return self._tls_memory
+
+    def _make_tls(
+        self,
+        protocol: Any,
+        sslcontext: Any,
+        waiter: Any,
+        server_side: bool,
+        server_hostname: str | None,
+        ssl_handshake_timeout: float | None,
+        ssl_shutdown_timeout: float | None,
+        call_connection_made: bool = True,
+    ) -> Any:
+        """What speaks TLS, as the protocol of the transport below; `waiter` is done after the
+        handshake. Its `_app_transport` is what the program gets.
+
+        Raises ValueError (a timeout that is not positive; the context checks host names and there
+        is none to check), RuntimeError (MOODLOOP_TLS=native, and it cannot be had).
+        """
+        asked = _engine()
+        missing = "MOODLOOP_TLS=python" if asked == "python" else why_not_native()
+        if missing is None:
+            made = _core.TLSTransport._wrap(
+                self,
+                protocol,
+                _context(sslcontext, server_side, server_hostname),
+                waiter,
+                server_side,
+                server_hostname if server_hostname and not server_side else None,
+                _timeout("handshake", ssl_handshake_timeout, constants.SSL_HANDSHAKE_TIMEOUT),
+                _timeout("shutdown", ssl_shutdown_timeout, constants.SSL_SHUTDOWN_TIMEOUT),
+                call_connection_made,
+            )
+            if made is not None:
+                return made
+            # An SSLObject with methods, or a context with a message callback, of the program's own:
+            # the other engine calls them.
+        elif asked == "native":
+            raise RuntimeError(f"MOODLOOP_TLS=native, but it cannot be had: {missing}")
+        return SSLProtocol(
+            self,
+            protocol,
+            sslcontext,
+            waiter,
+            server_side,
+            server_hostname,
+            ssl_handshake_timeout=ssl_handshake_timeout,
+            ssl_shutdown_timeout=ssl_shutdown_timeout,
+            call_connection_made=call_connection_made,
+        )
 
     def _make_ssl_transport(
         self,
@@ -41,56 +137,46 @@ class TLS(Base):
     ) -> Any:
         """The transport of TLS over a connected socket; `waiter` is done after the handshake.
 
-        Raises ValueError if the context checks host names and there is none to check.
+        Raises as `_make_tls()`.
         """
-        ssl_protocol = SSLProtocol(
-            self,
+        tls = self._make_tls(
             protocol,
             sslcontext,
             waiter,
             server_side,
             server_hostname,
-            ssl_handshake_timeout=ssl_handshake_timeout,
-            ssl_shutdown_timeout=ssl_shutdown_timeout,
+            ssl_handshake_timeout,
+            ssl_shutdown_timeout,
         )
-        self._make_socket_transport(
-            rawsock, ssl_protocol, extra=extra, server=server, context=context
-        )
-        return ssl_protocol._app_transport
+        self._make_socket_transport(rawsock, tls, extra=extra, server=server, context=context)
+        return tls._app_transport
 
-    def _tls_acceptor(
+    def _tls_factory(
         self,
         protocol_factory: Any,
-        server: Any,
         sslcontext: Any,
         ssl_handshake_timeout: float | None,
         ssl_shutdown_timeout: float | None,
     ) -> Any:
-        """A function (socket, context) that serves an accepted connection through TLS."""
+        """A factory of what speaks TLS to a client, for a protocol from `protocol_factory`."""
 
-        def accept(conn: Any, context: Any) -> Any:
-            try:
-                conn.setblocking(False)
-                protocol = protocol_factory()
-                waiter = self.create_future()
-                transport = self._make_ssl_transport(
-                    conn,
-                    protocol,
-                    sslcontext,
-                    waiter,
-                    server_side=True,
-                    server=server,
-                    ssl_handshake_timeout=ssl_handshake_timeout,
-                    ssl_shutdown_timeout=ssl_shutdown_timeout,
-                    context=context,
-                )
-            except BaseException:
-                conn.close()
-                raise
-            waiter.add_done_callback(functools.partial(_handshaken, self, protocol, transport))
-            return transport
+        def make() -> Any:
+            protocol = protocol_factory()
+            waiter = self.create_future()
+            tls = self._make_tls(
+                protocol,
+                sslcontext,
+                waiter,
+                True,
+                None,
+                ssl_handshake_timeout,
+                ssl_shutdown_timeout,
+            )
+            done = functools.partial(_handshaken, self, protocol, tls._app_transport)
+            waiter.add_done_callback(done)
+            return tls
 
-        return accept
+        return make
 
     async def start_tls(
         self,
@@ -121,15 +207,14 @@ class TLS(Base):
         if not getattr(transport, "_start_tls_compatible", False):
             raise TypeError(f"transport {transport!r} is not supported by start_tls()")
         waiter = self.create_future()
-        ssl_protocol: Any = SSLProtocol(
-            self,
+        tls = self._make_tls(
             protocol,
             sslcontext,
             waiter,
             server_side,
             server_hostname,
-            ssl_handshake_timeout=ssl_handshake_timeout,
-            ssl_shutdown_timeout=ssl_shutdown_timeout,
+            ssl_handshake_timeout,
+            ssl_shutdown_timeout,
             call_connection_made=False,
         )
         # At once: what arrives from here on is TLS and nobody else's.
@@ -137,10 +222,10 @@ class TLS(Base):
         if isinstance(protocol, streams.StreamReaderProtocol):
             unread = _unread(protocol)
             if unread:
-                ssl_protocol._incoming.write(unread)
+                tls._feed(unread)
                 unread.clear()
-        transport.set_protocol(ssl_protocol)
-        made = self.call_soon(ssl_protocol.connection_made, transport)
+        transport.set_protocol(tls)
+        made = self.call_soon(tls.connection_made, transport)
         resume = self.call_soon(transport.resume_reading)
         try:
             await waiter
@@ -150,9 +235,27 @@ class TLS(Base):
             resume.cancel()
             del waiter  # its exception's traceback leads back here
             raise
-        if ssl_protocol._app_transport is None:  # connection_lost() came first
+        if tls._app_transport is None:  # connection_lost() came first
             raise ConnectionAbortedError("the transport was closed during the TLS handshake")
-        return ssl_protocol._app_transport
+        return tls._app_transport
+
+
+def _context(sslcontext: Any, server_side: bool, server_hostname: str | None) -> Any:
+    """The context of a connection, of which it is certain that it checks what it is to check."""
+    if not sslcontext:  # ssl=True: the default is asked for
+        sslcontext = _default_context(server_side, server_hostname)
+    # Python's SSLObject did not always ask, and then checked nothing (CVE-2026-19553).
+    if sslcontext.check_hostname and not (server_side or server_hostname):
+        raise ValueError("check_hostname requires server_hostname")
+    return sslcontext
+
+
+def _timeout(which: str, seconds: float | None, default: float) -> float:
+    if seconds is None:
+        return default
+    if seconds <= 0:
+        raise ValueError(f"ssl_{which}_timeout should be a positive number, got {seconds}")
+    return seconds
 
 
 def _handshaken(loop: Base, protocol: Any, transport: Any, waiter: Any) -> None:

@@ -1,5 +1,6 @@
 /* moodloop._core: multi-phase initialisation, driven by the lists of types in moodloop.h. */
 #include "aio/aio.h"
+#include "tls/openssl.h"
 #include "watcher/functions.h"
 
 #ifndef MOODLOOP_BUILD_FLAGS
@@ -84,7 +85,8 @@ module_traverse(PyObject *module, visitproc visit, void *arg)
     ML_WATCHER_KINDS(X)
     ML_AIO_TYPES(X)
 #undef X
-    return ml_aio_traverse(state, visit, arg);
+    int rc = ml_openssl_traverse(state, visit, arg);
+    return rc ? rc : ml_aio_traverse(state, visit, arg);
 }
 
 static int
@@ -92,6 +94,7 @@ module_clear(PyObject *module)
 {
     ml_state *state = ml_state_of_module(module);
 
+    ml_openssl_clear(state);
     ml_aio_clear(state);
     Py_CLEAR(state->Error);
     Py_CLEAR(state->default_loop);

@@ -54,6 +54,7 @@
     X(DatagramTransport, datagramtransport)   \
     X(ReadPipeTransport, readpipetransport)   \
     X(WritePipeTransport, writepipetransport) \
+    X(TLSTransport, tlstransport)             \
     X(Listener, listener)
 
 /* Names that the C code looks up on Python objects, interned once: state->str.<name>. */

@@ -3,6 +3,7 @@
 #include "aio/aio.h"
 #include "net/plain.h"
 #include "net/transport.h"
+#include "tls/tls.h"
 
 #define X(Name, lower) extern PyType_Spec ml_##lower##_spec;
 ML_AIO_TYPES(X)
@@ -10,22 +11,24 @@ ML_AIO_TYPES(X)
 
 static const struct {
     PyType_Spec *spec;
-    const char *bases[2]; /* in asyncio.transports: those of stock asyncio's own transports */
+    const char *bases[2]; /* in asyncio: those of stock asyncio's own transports */
 } transport_bases[] = {
     {&ml_streamtransport_spec, {"Transport"}},
     {&ml_datagramtransport_spec, {"DatagramTransport", "Transport"}},
     {&ml_readpipetransport_spec, {"ReadTransport"}},
     {&ml_writepipetransport_spec, {"Transport"}},
+    {&ml_tlstransport_spec, {"Transport", "BufferedProtocol"}},
 };
 
-/* One of asyncio's transports, whose layout a struct of ours can begin with. */
+/* One of asyncio's transports, or protocols, whose layout a struct of ours can begin with. */
 static PyObject *
 transport_base(const char *name)
 {
-    PyObject *base = ml_import_name("asyncio.transports", name);
+    Py_ssize_t size = strcmp(name, "BufferedProtocol") ? (Py_ssize_t)offsetof(ml_transport, dict)
+                                                       : (Py_ssize_t)sizeof(PyObject);
+    PyObject *base = ml_import_name("asyncio", name);
 
-    if (base != NULL &&
-        ((PyTypeObject *)base)->tp_basicsize != (Py_ssize_t)offsetof(ml_transport, dict)) {
+    if (base != NULL && ((PyTypeObject *)base)->tp_basicsize != size) {
         PyErr_Format(PyExc_ImportError,
                      "this Python's asyncio.%s has another layout than moodloop was written for; "
                      "a newer moodloop is needed",
@@ -61,18 +64,18 @@ bases_of(PyType_Spec *spec)
 
 /* What loop.start_tls() and loop.sendfile() ask of a transport. */
 static int
-mark_stream_transport(ml_state *state)
+mark_transport(PyTypeObject *transport, const char *sendfile)
 {
-    PyObject *type = (PyObject *)state->StreamTransport;
-    PyObject *mode = ml_import_name("asyncio.constants", "_SendfileMode");
-    PyObject *native = mode ? PyObject_GetAttrString(mode, "TRY_NATIVE") : NULL;
-    int rc = native == NULL || PyObject_SetAttrString(type, "_sendfile_compatible", native) < 0 ||
+    PyObject *type = (PyObject *)transport;
+    PyObject *modes = ml_import_name("asyncio.constants", "_SendfileMode");
+    PyObject *mode = modes ? PyObject_GetAttrString(modes, sendfile) : NULL;
+    int rc = mode == NULL || PyObject_SetAttrString(type, "_sendfile_compatible", mode) < 0 ||
                      PyObject_SetAttrString(type, "_start_tls_compatible", Py_True) < 0
                  ? -1
                  : 0;
 
-    Py_XDECREF(native);
     Py_XDECREF(mode);
+    Py_XDECREF(modes);
     return rc;
 }
 
@@ -96,5 +99,8 @@ ml_add_aio_types(PyObject *module, ml_state *state)
     }
     ML_AIO_TYPES(X)
 #undef X
-    return mark_stream_transport(state);
+    state->aio->native = &ml_tls_native;
+    return mark_transport(state->StreamTransport, "TRY_NATIVE") < 0
+               ? -1
+               : mark_transport(state->TLSTransport, "FALLBACK");
 }

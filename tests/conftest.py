@@ -118,8 +118,10 @@ def _hygiene(request):
 @pytest.fixture(autouse=True)
 def _engine(request):
     """The engine of TLS that a test marked `tls` is about."""
-    if "engine" in request.fixturenames:  # else a test's own patches end before its loop
-        engines.force(request.getfixturevalue("engine"), request.getfixturevalue("monkeypatch"))
+    callspec = getattr(request.node, "callspec", None)
+    if callspec is not None and "engine" in callspec.params:
+        # If none is, a test's own patches end before its loop.
+        engines.force(callspec.params["engine"], request.getfixturevalue("monkeypatch"))
 
 
 @pytest.fixture

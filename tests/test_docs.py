@@ -109,6 +109,7 @@ SECTIONS = {
     "src/watcher": "### `src/watcher/`",
     "src/aio": "### `src/aio/`",
     "src/net": "### `src/net/`",
+    "src/tls": "### `src/tls/`",
     "src/sys": "### `src/sys/`",
     "src/libev": "### `src/libev/`",
 }

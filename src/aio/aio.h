@@ -70,6 +70,8 @@ struct ml_aioloop {
     ml_after *after;   /* list */
     ml_held *held;     /* list */
     PyObject *scratch; /* bytes, ML_SCRATCH_SIZE; nobody else has it: see recv.c */
+    void *tls_room;    /* what its connections with TLS share: see tls/tls.h */
+    void (*free_tls_room)(void *);
 };
 
 /* Something is ready, or was brought by a poll whose turn an exception kept from coming. */

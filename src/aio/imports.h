@@ -12,17 +12,18 @@
 
 /* What the core uses of the standard library: X(field, module, name), NULL for the module itself.
  * Future and Task are not here: programs replace them, so they are looked up when used. */
-#define ML_IMPORTS(X)                                                  \
-    X(Handle, "asyncio.events", "Handle") /* __class__ and __repr__ */ \
-    X(TimerHandle, "asyncio.events", "TimerHandle")                    \
-    ML_THREADSAFE_IMPORTS(X)                                           \
-    X(futures, "asyncio.futures", NULL)                                \
-    X(tasks, "asyncio.tasks", NULL)                                    \
-    X(BaseEventLoop, "asyncio.base_events", "BaseEventLoop")           \
-    X(BufferedProtocol, "asyncio.protocols", "BufferedProtocol")       \
-    X(Protocol, "asyncio.protocols", "Protocol")                       \
-    X(TransportSocket, "asyncio.trsock", "TransportSocket")            \
-    X(socket_module, "socket", NULL)                                   \
+#define ML_IMPORTS(X)                                                            \
+    X(Handle, "asyncio.events", "Handle") /* __class__ and __repr__ */           \
+    X(TimerHandle, "asyncio.events", "TimerHandle")                              \
+    ML_THREADSAFE_IMPORTS(X)                                                     \
+    X(futures, "asyncio.futures", NULL)                                          \
+    X(tasks, "asyncio.tasks", NULL)                                              \
+    X(BaseEventLoop, "asyncio.base_events", "BaseEventLoop")                     \
+    X(BufferedProtocol, "asyncio.protocols", "BufferedProtocol")                 \
+    X(Protocol, "asyncio.protocols", "Protocol")                                 \
+    X(TransportSocket, "asyncio.trsock", "TransportSocket")                      \
+    X(SSLTransport, "asyncio.sslproto", "_SSLProtocolTransport") /* __class__ */ \
+    X(socket_module, "socket", NULL)                                             \
     X(raw_socket, "_socket", "socket")
 
 #define ML_FREELIST_ARGS 4 /* handles with fewer arguments than this are recycled */
@@ -35,7 +36,9 @@ typedef struct ml_aio {
 #undef X
     PyObject *socket_class;     /* see net/plain.h */
     unsigned int plain_version; /* of that class when it was last looked at; 0: not plain then */
-    PyObject *diagnostics;      /* moodloop._diagnostics, imported when first needed */
+    struct ml_ssl_names *ssl;   /* see tls/openssl.h; NULL until it is opened */
+    const struct ml_native *native; /* how a TLSTransport is called: see net/transport.h */
+    PyObject *diagnostics;          /* moodloop._diagnostics, imported when first needed */
     PyObject *only_context; /* ("context",): the last tuple of keyword names that was just that */
     ml_handle *free_handles[ML_FREELIST_ARGS];
     ml_handle *free_timers[ML_FREELIST_ARGS];

@@ -227,6 +227,9 @@ ml_aioloop_dealloc(ml_aioloop *self)
     PyMem_RawFree(self->io.items);
     PyMem_RawFree(self->mail.ring.slots);
     PyMem_RawFree(self->timers.items);
+    if (self->tls_room != NULL) {
+        self->free_tls_room(self->tls_room);
+    }
     Py_XDECREF(self->scratch);
     type->tp_free(self);
     Py_DECREF(type);

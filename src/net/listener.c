@@ -10,23 +10,24 @@ typedef struct ml_listener {
     ml_aioloop *loop;
     PyObject *sock, *factory, *server;
     PyObject *context;   /* connections run in copies of it; NULL: of the current one */
-    PyObject *wrap;      /* None, or called with (socket, context) instead: TLS */
     PyObject *by_object; /* called instead of all that where methods have to be: see plain.h */
     int fd, backlog;
+    bool plain; /* what is accepted is what the program gets, as it is not with TLS */
 } ml_listener;
 
 static PyObject *
 listener_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *keywords[] = {"loop",    "sock", "protocol_factory", "server", "backlog",
-                               "context", "wrap", "by_object",        NULL};
-    PyObject *loop, *sock, *factory, *server, *context, *wrap, *by_object;
+    static char *keywords[] = {"loop",    "sock",  "protocol_factory", "server", "backlog",
+                               "context", "plain", "by_object",        NULL};
+    PyObject *loop, *sock, *factory, *server, *context, *by_object;
+    int plain;
     int backlog;
     ml_state *state = ml_state_of_type(type);
 
     if (state == NULL || !PyArg_ParseTupleAndKeywords(
-                             args, kwargs, "O!OOOiOOO:Listener", keywords, state->LoopBase, &loop,
-                             &sock, &factory, &server, &backlog, &context, &wrap, &by_object)) {
+                             args, kwargs, "O!OOOiOpO:Listener", keywords, state->LoopBase, &loop,
+                             &sock, &factory, &server, &backlog, &context, &plain, &by_object)) {
         return NULL;
     }
     int fd = ml_fd_from_object(sock);
@@ -40,7 +41,7 @@ listener_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         self->factory = Py_NewRef(factory);
         self->server = server == Py_None ? NULL : Py_NewRef(server);
         self->context = context == Py_None ? NULL : Py_NewRef(context);
-        self->wrap = wrap == Py_None ? NULL : Py_NewRef(wrap);
+        self->plain = plain;
         self->fd = fd;
         self->backlog = backlog;
         self->by_object = Py_NewRef(by_object);
@@ -57,7 +58,6 @@ listener_traverse(ml_listener *self, visitproc visit, void *arg)
     Py_VISIT(self->factory);
     Py_VISIT(self->server);
     Py_VISIT(self->context);
-    Py_VISIT(self->wrap);
     Py_VISIT(self->by_object);
     return 0;
 }
@@ -70,7 +70,6 @@ listener_clear(ml_listener *self)
     Py_CLEAR(self->factory);
     Py_CLEAR(self->server);
     Py_CLEAR(self->context);
-    Py_CLEAR(self->wrap);
     Py_CLEAR(self->by_object);
     return 0;
 }
@@ -95,17 +94,6 @@ make_transport(ml_listener *self, int fd, PyObject *context, const struct sockad
 {
     PyObject *transport = NULL;
 
-    if (self->wrap != NULL) {
-        PyObject *sock = ml_plain_socket(self->loop->state, -1, -1, -1, fd);
-        if (sock == NULL) {
-            close(fd);
-            return NULL;
-        }
-        transport =
-            PyObject_CallFunctionObjArgs(self->wrap, sock, context ? context : Py_None, NULL);
-        Py_DECREF(sock);
-        return transport;
-    }
     PyObject *protocol = PyObject_CallNoArgs(self->factory);
     if (protocol != NULL) {
         ml_transport_args made = {.protocol = protocol, .server = self->server, .context = context};
@@ -148,7 +136,7 @@ connected(ml_listener *self, int fd, const struct sockaddr *peer, socklen_t peer
         return ml_aioloop_handle_error(
             self->loop, "Error on transport creation for incoming connection", NULL, NULL);
     }
-    if (self->loop->debug && self->wrap == NULL) { /* with TLS it is not a transport yet */
+    if (self->loop->debug && self->plain) {
         PyObject *done = ml_diagnose(self->loop->state, "accepted", "(OO)",
                                      self->server ? self->server : Py_None, transport);
         Py_DECREF(transport);

@@ -42,8 +42,8 @@ has(PyObject *protocol, PyObject *name)
 
 /* As asyncio, by its class. One of neither class is asked what it has: those that are written in C
  * can have no such base, and uvloop takes them. */
-static int
-is_buffered(const ml_state *state, PyObject *protocol)
+int
+ml_transport_is_buffered(const ml_state *state, PyObject *protocol)
 {
     int is = PyObject_IsInstance(protocol, state->aio->BufferedProtocol);
 
@@ -60,12 +60,14 @@ is_buffered(const ml_state *state, PyObject *protocol)
 int
 ml_transport_set_protocol(ml_transport *self, PyObject *protocol)
 {
-    int buffered = is_buffered(self->loop->state, protocol);
+    ml_state *state = self->loop->state;
+    int buffered = ml_transport_is_buffered(state, protocol);
 
     if (buffered < 0) {
         return -1;
     }
     self->buffered = buffered;
+    self->native = Py_IS_TYPE(protocol, state->TLSTransport) ? state->aio->native : NULL;
     Py_XSETREF(self->protocol, Py_NewRef(protocol));
     return 0;
 }
@@ -197,6 +199,31 @@ read_buffered(ml_transport *self)
     return 0;
 }
 
+static int
+read_native(ml_transport *self)
+{
+    ml_stream *stream = &self->stream;
+    size_t size;
+    char *buffer = self->native->get_buffer(self->protocol, &size);
+
+    if (buffer == NULL) {
+        return ml_transport_fatal(self, self->kind->read_failed);
+    }
+    ssize_t got = stream->calls->recv(stream->fd, buffer, size);
+    if (got < 0) {
+        return read_failed(self, (int)-got);
+    }
+    if (got == 0) {
+        return self->kind->eof(self);
+    }
+    PyObject *protocol = Py_NewRef(self->protocol);
+    int rc = self->native->buffer_updated(protocol, (size_t)got);
+    Py_DECREF(protocol);
+    return rc < 0 ? self->kind->receiver_failed(
+                        self, "Fatal error: protocol.buffer_updated() call failed.")
+                  : 0;
+}
+
 int
 ml_transport_readable(ml_stream *stream)
 {
@@ -206,6 +233,9 @@ ml_transport_readable(ml_stream *stream)
     if (error) {
         stream->read_error = 0;
         return read_failed(self, error);
+    }
+    if (self->native != NULL) {
+        return read_native(self);
     }
     return self->buffered ? read_buffered(self) : read_protocol(self);
 }
@@ -282,11 +312,27 @@ ml_transport_resume(ml_stream *stream)
                 "protocol.resume_writing() failed");
 }
 
+static int
+tell_drained(ml_transport *self)
+{
+    PyObject *protocol = Py_NewRef(self->protocol);
+    int rc = self->native->drained(protocol);
+
+    Py_DECREF(protocol);
+    return rc < 0 ? ml_transport_fatal(self, self->kind->write_failed) : 0;
+}
+
 int
 ml_transport_drained(ml_stream *stream)
 {
     ml_transport *self = transport_of(stream);
 
+    if (ml_transport_is_closing(self)) {
+        return ml_transport_all_sent(self);
+    }
+    if (self->native != NULL && tell_drained(self) < 0) {
+        return -1;
+    }
     if (ml_transport_is_closing(self)) {
         return ml_transport_all_sent(self);
     }

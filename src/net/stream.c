@@ -8,6 +8,12 @@
 
 /* ---- events ------------------------------------------------------------------------------ */
 
+static bool
+is_open(const ml_stream *stream)
+{
+    return stream->fd >= 0 || stream->calls == NULL;
+}
+
 static int
 wanted(const ml_stream *stream)
 {
@@ -204,9 +210,8 @@ ml_stream_pop(ml_stream *stream)
     Py_DECREF(chunk.object); /* last: a datagram's address may be of any type */
 }
 
-/* Takes `sent` bytes off the front. */
-static void
-consume(ml_stream *stream, size_t sent)
+void
+ml_stream_consume(ml_stream *stream, size_t sent)
 {
     while (stream->len > 0 && sent >= stream->queue[stream->head].size) {
         sent -= stream->queue[stream->head].size;
@@ -280,7 +285,7 @@ send_all(ml_stream *stream)
         if (sent < 0) {
             return sent == -EAGAIN ? 0 : (int)-sent;
         }
-        consume(stream, (size_t)sent);
+        ml_stream_consume(stream, (size_t)sent);
         if ((size_t)sent < given) {
             return 0; /* a short write means full: no second call to see EAGAIN */
         }
@@ -291,7 +296,10 @@ send_all(ml_stream *stream)
 int
 ml_stream_check_marks(ml_stream *stream)
 {
-    if (!stream->paused && stream->queued > stream->high) {
+    size_t high = stream->high;
+
+    if (!stream->paused &&
+        (stream->queued > high || (stream->queued == high && stream->sink->pauses_at_mark))) {
         stream->paused = true;
         return stream->sink->pause(stream);
     }
@@ -310,7 +318,7 @@ tell_progress(ml_stream *stream)
     int rc = ml_stream_check_marks(stream);
     PyObject *exc = rc < 0 ? ml_take_exception() : NULL;
 
-    rc = stream->queued == 0 && stream->fd >= 0 ? stream->sink->drained(stream) : 0;
+    rc = stream->queued == 0 && is_open(stream) ? stream->sink->drained(stream) : 0;
     return ml_raise_again(exc, rc, stream->ready.owner);
 }
 
@@ -321,7 +329,7 @@ ml_stream_flush(ml_stream *stream)
     int rc = 0;
 
     ml_after_remove(&stream->after);
-    if (stream->queued > 0 && stream->fd >= 0 && (rc = stream->sink->gone(stream)) == 0) {
+    if (stream->queued > 0 && is_open(stream) && (rc = stream->sink->gone(stream)) == 0) {
         note_sending(stream);
         int error = stream->sink->send ? stream->sink->send(stream) : send_all(stream);
         PyObject *exc = error < 0 ? ml_take_exception() : NULL;

@@ -27,6 +27,7 @@ typedef struct ml_sink {
     /* Neither reading nor writing, it may have been reset. NULL: nobody wants to know. */
     int (*hung_up)(ml_stream *stream);
     void (*unwatched)(ml_stream *stream); /* in the poll, too: see that hung_up() is called */
+    bool pauses_at_mark;                  /* not only over the high mark */
     size_t overhead; /* bytes that each chunk counts for beside its own, against the marks */
 } ml_sink;
 
@@ -41,7 +42,7 @@ struct ml_stream {
     ml_ready ready;
     ml_aioloop *loop; /* borrowed from the owner */
     const ml_sink *sink;
-    const ml_calls *calls;
+    const ml_calls *calls; /* NULL: over another stream, and has no descriptor */
     ml_chunk *queue; /* a ring would save moves that do not happen: it is mostly emptied whole */
     uint32_t head, len, cap;
     int fd;           /* -1 once closed */
@@ -75,6 +76,8 @@ void ml_stream_stop(ml_stream *stream);
 int ml_stream_queue(ml_stream *stream, PyObject *object, const char *data, size_t size);
 /* Drops what was queued last, until `len` chunks are left. */
 void ml_stream_unqueue(ml_stream *stream, uint32_t len);
+/* Takes `size` bytes off the front. */
+void ml_stream_consume(ml_stream *stream, size_t size);
 /* Takes the first chunk off the queue. */
 void ml_stream_pop(ml_stream *stream);
 /* Whether `size` bytes go to the socket now, with ml_stream_send(); else they are queued. */

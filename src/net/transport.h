@@ -34,6 +34,15 @@ typedef struct ml_transport_kind {
     int (*receiver_failed)(ml_transport *self, const char *message);
 } ml_transport_kind;
 
+/* A protocol that is written in C, and gets what arrives without calls of Python's: get_buffer()
+ * and buffer_updated(), and that all was sent. The first gives NULL with an exception, the others
+ * -1. */
+typedef struct ml_native {
+    char *(*get_buffer)(PyObject *protocol, size_t *size);
+    int (*buffer_updated)(PyObject *protocol, size_t size);
+    int (*drained)(PyObject *protocol);
+} ml_native;
+
 struct ml_transport {
     PyObject_HEAD
     PyObject *extra; /* BaseTransport's slot `_extra`: a dict, NULL until somebody asks */
@@ -48,6 +57,7 @@ struct ml_transport {
     PyObject *lost_exc;     /* for connection_lost() */
     ml_aioloop *loop;
     const ml_transport_kind *kind;
+    const ml_native *native; /* the protocol's, NULL: it is Python's */
     ml_stream stream;
     ml_ready lost;         /* the call of connection_lost() */
     ml_small_addr addr[2]; /* what does not fit is asked of the socket */
@@ -133,6 +143,8 @@ void ml_transport_settle_waiter(ml_transport *self);
 /* protocol.c: how a Protocol or BufferedProtocol is called, and how much is read for it. */
 extern const ml_transport_kind ml_stream_kind;
 int ml_transport_set_protocol(ml_transport *self, PyObject *protocol);
+/* Whether a protocol is a BufferedProtocol. -1 with an exception. */
+int ml_transport_is_buffered(const ml_state *state, PyObject *protocol);
 /* protocol.name(arg), or protocol.name() if arg is NULL. The protocol must not be NULL. */
 PyObject *ml_transport_call(ml_transport *self, PyObject *name, PyObject *arg);
 int ml_transport_readable(ml_stream *stream);

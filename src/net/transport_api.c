@@ -183,17 +183,20 @@ ml_transport_py_write(ml_transport *self, PyObject *const *args, Py_ssize_t narg
     return ml_none_or_error(rc < 0 ? -1 : 0);
 }
 
-/* Lines to write, of plain data: a list of our own, or NULL with TypeError or what else is wrong
- * with one of them. */
-static PyObject *
-plain_lines(PyObject *lines)
+static int
+check_data(PyObject *data)
+{
+    return ml_transport_is_data(data) ? 0 : ml_transport_type_error(data);
+}
+
+PyObject *
+ml_transport_plain_lines(PyObject *lines, int (*check)(PyObject *))
 {
     PyObject *list = PySequence_List(lines);
     Py_ssize_t count = list ? PyList_GET_SIZE(list) : 0;
 
     for (Py_ssize_t i = 0; i < count; i++) {
-        if (!ml_transport_is_data(PyList_GET_ITEM(list, i))) {
-            ml_transport_type_error(PyList_GET_ITEM(list, i));
+        if (check(PyList_GET_ITEM(list, i)) < 0) {
             Py_CLEAR(list);
             break;
         }
@@ -251,7 +254,7 @@ ml_transport_py_writelines(ml_transport *self, PyObject *const *args, Py_ssize_t
     if (lines == NULL || check_writable(self, "writelines") < 0) {
         return NULL;
     }
-    lines = plain_lines(lines);
+    lines = ml_transport_plain_lines(lines, check_data);
     if (lines != NULL && self->stream.calls->messages) {
         Py_SETREF(lines, joined(lines));
     }
@@ -330,36 +333,50 @@ get_mark(PyObject *number)
     return bytes >= 0. ? (Py_ssize_t)bytes : -1; /* NaN is as wrong as less than nothing */
 }
 
-PyObject *
-ml_transport_py_set_write_buffer_limits(ml_transport *self, PyObject *args, PyObject *kwargs)
+int
+ml_transport_parse_limits(PyObject *args, PyObject *kwargs, const char *format, size_t usual,
+                          size_t *high_mark, size_t *low_mark)
 {
     static char *keywords[] = {"high", "low", NULL};
     PyObject *high_arg = Py_None, *low_arg = Py_None;
     Py_ssize_t high, low;
 
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|OO:set_write_buffer_limits", keywords,
-                                     &high_arg, &low_arg)) {
-        return NULL;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, format, keywords, &high_arg, &low_arg)) {
+        return -1;
     }
     low = low_arg == Py_None ? -1 : get_mark(low_arg);
     high = high_arg == Py_None ? -1 : get_mark(high_arg);
     if (PyErr_Occurred()) {
-        return NULL;
+        return -1;
     }
     if (high_arg == Py_None) {
-        high = low_arg == Py_None ? 65536 : low > PY_SSIZE_T_MAX / 4 ? PY_SSIZE_T_MAX : 4 * low;
+        high = low_arg == Py_None         ? (Py_ssize_t)usual
+               : low > PY_SSIZE_T_MAX / 4 ? PY_SSIZE_T_MAX
+                                          : 4 * low;
     }
     if (low_arg == Py_None) {
         low = high >= 0 ? high / 4 : -1;
     }
     if (high < low || low < 0) {
-        return PyErr_Format(PyExc_ValueError, "high (%zd) must be >= low (%zd) must be >= 0", high,
-                            low);
+        PyErr_Format(PyExc_ValueError, "high (%zd) must be >= low (%zd) must be >= 0", high, low);
+        return -1;
     }
-    self->stream.high = (size_t)high;
-    self->stream.low = (size_t)low;
-    if (!self->stream.paused && self->stream.queued > self->stream.high) {
-        if (ml_transport_try_now(self) < 0 || ml_stream_check_marks(&self->stream) < 0) {
+    *high_mark = (size_t)high;
+    *low_mark = (size_t)low;
+    return 0;
+}
+
+PyObject *
+ml_transport_py_set_write_buffer_limits(ml_transport *self, PyObject *args, PyObject *kwargs)
+{
+    ml_stream *stream = &self->stream;
+
+    if (ml_transport_parse_limits(args, kwargs, "|OO:set_write_buffer_limits", 65536, &stream->high,
+                                  &stream->low) < 0) {
+        return NULL;
+    }
+    if (!stream->paused && stream->queued > stream->high) {
+        if (ml_transport_try_now(self) < 0 || ml_stream_check_marks(stream) < 0) {
             return NULL;
         }
     }

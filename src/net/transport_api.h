@@ -84,6 +84,14 @@ extern PyGetSetDef ml_transport_getset[];
 extern PyMemberDef ml_transport_members[];
 PyObject *ml_transport_repr(ml_transport *self);
 
+/* Lines to write, of plain data: a list of our own, or NULL with what `check` sets for one of them,
+ * or what else is wrong with it. */
+PyObject *ml_transport_plain_lines(PyObject *lines, int (*check)(PyObject *));
+/* The arguments high and low of the methods that set water marks; `usual` is the high one by
+ * default. -1 with an exception. */
+int ml_transport_parse_limits(PyObject *args, PyObject *kwargs, const char *format, size_t usual,
+                              size_t *high_mark, size_t *low_mark);
+
 /* What is written: bytes, bytearray or memoryview. */
 bool ml_transport_is_data(PyObject *data);
 /* -1 with TypeError. */

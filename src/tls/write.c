@@ -1,0 +1,158 @@
+/* What the program writes: a queue of plain text, kept and sent by the rule of all streams, which
+ * is encrypted when it can be sent. So what waits is plain, but for what the socket did not take.
+ */
+#include "tls.h"
+
+static ml_tls *
+tls_of(ml_stream *stream)
+{
+    return ML_CONTAINER_OF(stream, ml_tls, stream);
+}
+
+static void
+count_below(ml_tls *self)
+{
+    size_t below = self->native && self->native->stream.fd >= 0 ? self->native->stream.queued : 0;
+
+    self->stream.queued += below - self->below;
+    self->below = below;
+    if (below == 0 && !self->held_back) {
+        self->answers = 0;
+    }
+}
+
+int
+ml_tls_check_marks(ml_tls *self)
+{
+    count_below(self);
+    return ml_stream_check_marks(&self->stream);
+}
+
+static bool
+can_send(const ml_tls *self)
+{
+    return (self->stage == TLS_OPEN || self->stage == TLS_FLUSHING) && !self->in_ssl &&
+           !self->wants_input && !self->failed && self->stream.len > 0 && ml_tls_can_put(self);
+}
+
+static int
+encrypt_failed(ml_tls *self, int error)
+{
+    if (error == ML_SSL_WANT_READ || error == ML_SSL_WANT_WRITE) {
+        self->wants_input = true; /* the peer has asked for new keys; read.c goes on with it */
+        return 0;
+    }
+    ml_chunk *chunk = &self->stream.queue[self->stream.head];
+    PyObject *data = PyBytes_FromStringAndSize(chunk->data, (Py_ssize_t)chunk->size);
+    int rc = data ? ml_tls_ask_object(self, "write", data, NULL) : -1;
+    Py_XDECREF(data);
+    if (rc < 0) {
+        return ml_tls_fatal(self, "Fatal error on SSL protocol");
+    }
+    ml_stream_pop(&self->stream);
+    return ml_tls_put_own(self);
+}
+
+static int
+send_queue(ml_stream *stream)
+{
+    ml_tls *self = tls_of(stream);
+    int rc =
+        self->in_ssl ? 0 : ml_tls_put_own(self); /* what was written by the SSLObject's method */
+
+    while (rc == 0 && can_send(self)) {
+        ml_tls_room *room = ml_tls_room_of(self->loop);
+        if (room == NULL) {
+            rc = ml_tls_fatal(self, "Fatal error on SSL protocol");
+            break;
+        }
+        assert(room->out.len == 0);
+        int error = ml_tls_encrypt(self);
+        rc = ml_tls_put(self, &room->out);
+        if (rc == 0 && error != ML_SSL_OK) {
+            rc = encrypt_failed(self, error);
+        }
+    }
+    count_below(self);
+    return rc;
+}
+
+int
+ml_tls_flush(ml_tls *self)
+{
+    count_below(self);
+    if (self->stream.queued == 0) { /* what the socket has taken now was the last */
+        self->stream.blocked = false;
+        return 0;
+    }
+    return ml_stream_flush(&self->stream);
+}
+
+void
+ml_tls_discard(ml_tls *self)
+{
+    ml_after_remove(&self->stream.after);
+    ml_stream_discard(&self->stream);
+    self->stream.queued = self->below = 0;
+    self->stream.blocked = false;
+}
+
+/* ---- what the queue tells ---------------------------------------------------------------- */
+
+static int
+gone(ml_stream *Py_UNUSED(stream))
+{
+    return 0; /* the transport below looks for itself */
+}
+
+static int
+tell(ml_stream *stream, PyObject *method, const char *failed)
+{
+    ml_tls *self = tls_of(stream);
+
+    if (self->protocol == NULL || self->told == TOLD_LOST) {
+        return 0;
+    }
+    PyObject *protocol = Py_NewRef(self->protocol);
+    PyObject *result = PyObject_CallMethodNoArgs(protocol, method);
+    int rc = result ? 0 : ml_aioloop_handle_error(self->loop, failed, (PyObject *)self, protocol);
+    Py_DECREF(protocol);
+    Py_XDECREF(result);
+    return rc;
+}
+
+static int
+pause_writing(ml_stream *stream)
+{
+    return tell(stream, stream->loop->state->str.pause_writing, "protocol.pause_writing() failed");
+}
+
+static int
+resume_writing(ml_stream *stream)
+{
+    return tell(stream, stream->loop->state->str.resume_writing,
+                "protocol.resume_writing() failed");
+}
+
+static int
+drained(ml_stream *Py_UNUSED(stream))
+{
+    return 0;
+}
+
+static int
+write_failed(ml_stream *stream, int error)
+{
+    ml_os_error(error);
+    return ml_tls_fatal(tls_of(stream), "Fatal error on SSL protocol");
+}
+
+const ml_sink ml_tls_sink = {
+    .gone = gone,
+    .send = send_queue,
+    .pause = pause_writing,
+    .resume = resume_writing,
+    .drained = drained,
+    .write_failed = write_failed,
+    .pauses_at_mark = true, /* as asyncio's TLS, unlike its other transports */
+};
