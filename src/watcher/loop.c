@@ -452,11 +452,7 @@ ml_loop_close(ml_loop *self)
     PyObject *exc = self->exc;
     self->exc = NULL;
     Py_DECREF(self);
-    if (exc != NULL) {
-        ml_raise(exc);
-        return -1;
-    }
-    return 0;
+    return ml_raise_again(exc, 0, NULL);
 }
 
 void
