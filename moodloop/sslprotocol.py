@@ -273,6 +273,12 @@ class SSLProtocol(_StdlibProtocol):  # type: ignore[misc]
                 self._process_outgoing()
                 self._loop.call_soon(self._do_read)
 
+    def _do_flush(self) -> None:
+        self._do_read()
+        if self._state is _FLUSHING:  # else a callback has aborted, or reading has failed
+            self._set_state(sslproto.SSLProtocolState.SHUTDOWN)
+            self._do_shutdown()
+
     def _abort(self, exc: BaseException | None = None) -> None:
         # 3.11 takes no exception here, yet passes one when TLS runs over TLS.
         self._set_state(sslproto.SSLProtocolState.UNWRAPPED)

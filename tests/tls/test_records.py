@@ -665,3 +665,26 @@ class TestWrites:
                 assert protocol.events == ["made", "pause", "resume"]
 
         run(main())
+
+
+class TestAbortWhileClosing:
+    """close() delivers what has been decrypted already; what the program does then counts."""
+
+    @pytest.mark.known("stock", reason="RuntimeError: cannot switch state")
+    def test_in_data_received(self, run):
+        class Aborting(Record):
+            def data_received(self, data):
+                super().data_received(data)
+                self.transport.abort()
+
+        async def main():
+            async with connection(Aborting) as (protocol, peer):
+                protocol.transport.pause_reading()
+                await peer.send(peer.record(b"x") * 1)
+                await turns(10)
+                protocol.transport.resume_reading()
+                protocol.transport.close()
+                assert await protocol.lost is None
+                assert protocol.events[0] == "made" and protocol.events[-1] == "lost"
+
+        run(main())
