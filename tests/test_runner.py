@@ -100,6 +100,13 @@ def test_c(): pass
 
 
 @needs_xdist
+def test_a_file_that_is_not_there(suite):
+    done = suite("def test(): pass", "-n2", "--dist=worksteal", "nowhere.py")
+    assert done.returncode == 4
+    assert "file or directory not found: nowhere.py" in done.stderr
+
+
+@needs_xdist
 def test_there_are_two_workers_at_least(suite):
     assert "2/2 workers" in suite("def test(): pass", "-nauto").stdout or parallel.cores() > 2
 

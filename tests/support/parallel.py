@@ -37,7 +37,11 @@ def held(file, byte, how):
 class Controller:
     """In the process that gives the tests to workers: where the lock is."""
 
-    def __init__(self):
+    def __init__(self, names):
+        # Workers find that out, too, and nobody hears it of them: no test would have run.
+        for name in names:
+            if not os.path.exists(name.partition("::")[0]):
+                raise pytest.UsageError(f"file or directory not found: {name}")
         self.directory = tempfile.mkdtemp(prefix="moodloop-tests-")
 
     @pytest.hookimpl(optionalhook=True)
@@ -79,4 +83,4 @@ def pytest_configure(config):
     if workerinput is not None:
         config.pluginmanager.register(Worker(workerinput["lock"]))
     elif getattr(config.option, "numprocesses", None):
-        config.pluginmanager.register(Controller())
+        config.pluginmanager.register(Controller(config.args))
