@@ -668,8 +668,9 @@ class TestWrites:
 
 
 class TestAbortWhileClosing:
-    """close() delivers what has been decrypted already; what the program does then counts."""
+    """asyncio.sslproto delivers in close() what came before; the program may abort() then."""
 
+    @pytest.mark.engines("stock", "python", reason="the native engine drops it: nobody reads on")
     @pytest.mark.known("stock", reason="RuntimeError: cannot switch state")
     def test_in_data_received(self, run):
         class Aborting(Record):
@@ -680,7 +681,7 @@ class TestAbortWhileClosing:
         async def main():
             async with connection(Aborting) as (protocol, peer):
                 protocol.transport.pause_reading()
-                await peer.send(peer.record(b"x") * 1)
+                await peer.send(peer.record(b"x"))
                 await turns(10)
                 protocol.transport.resume_reading()
                 protocol.transport.close()
