@@ -296,14 +296,13 @@ send_all(ml_stream *stream)
 int
 ml_stream_check_marks(ml_stream *stream)
 {
-    size_t high = stream->high;
+    size_t high = stream->high, unsent = stream->queued + stream->below;
 
-    if (!stream->paused &&
-        (stream->queued > high || (stream->queued == high && stream->sink->pauses_at_mark))) {
+    if (!stream->paused && (unsent > high || (unsent == high && stream->sink->pauses_at_mark))) {
         stream->paused = true;
         return stream->sink->pause(stream);
     }
-    if (stream->paused && stream->queued <= stream->low) {
+    if (stream->paused && unsent <= stream->low) {
         stream->paused = false;
         return stream->sink->resume(stream);
     }

@@ -48,6 +48,7 @@ struct ml_stream {
     int fd;           /* -1 once closed */
     ml_chunk first;   /* the queue while one chunk is enough */
     size_t queued;    /* bytes, and the sink's `overhead` for each chunk */
+    size_t below;     /* what the stream below has not sent: it counts against the marks, too */
     size_t high, low; /* water marks, bytes */
     size_t expected;  /* how many bytes a read may bring */
     uint64_t step;    /* the loop's, in which it was last sent to */

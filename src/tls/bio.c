@@ -132,6 +132,9 @@ ml_tls_bio_detach(ml_tls *self)
     BIO *bio = self->bio;
 
     self->bio = NULL;
+    if (self->ssl != NULL) {
+        ml_tls_release_buffers(self);
+    }
     if (bio != NULL) {
         ml_ssl.BIO_set_data(bio, NULL);
         ml_ssl.BIO_free(bio);

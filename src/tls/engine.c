@@ -23,10 +23,43 @@ ml_tls_room_of(ml_aioloop *loop)
             return NULL;
         }
         room->out = (ml_tls_out){0};
+        memset(room->keepers, 0, sizeof(room->keepers));
+        room->next_keeper = 0;
         loop->tls_room = room;
         loop->free_tls_room = free_room;
     }
     return loop->tls_room;
+}
+
+void
+ml_tls_release_buffers(ml_tls *self)
+{
+    if (self->keeper != 0) {
+        ((ml_tls_room *)self->loop->tls_room)->keepers[self->keeper - 1] = NULL;
+        self->keeper = 0;
+        ml_ssl.SSL_ctrl(self->ssl, ML_SSL_SET_MODE, ML_SSL_RELEASE_BUFFERS, NULL);
+        ml_ssl.SSL_free_buffers(self->ssl); /* unless there is something in them */
+    }
+}
+
+void
+ml_tls_keep_buffers(ml_tls *self)
+{
+    ml_tls_room *room = self->loop->tls_room;
+
+    if (self->keeper != 0) {
+        return;
+    }
+    unsigned place = room->next_keeper++ % ML_TLS_KEEPERS;
+    if (room->keepers[place] != NULL) {
+        if (room->keepers[place]->in_ssl) { /* in a callback of the program's */
+            return;
+        }
+        ml_tls_release_buffers(room->keepers[place]);
+    }
+    room->keepers[place] = self;
+    self->keeper = place + 1;
+    ml_ssl.SSL_ctrl(self->ssl, ML_SSL_CLEAR_MODE, ML_SSL_RELEASE_BUFFERS, NULL);
 }
 
 /* What a callback or another part of the program has left in OpenSSL's queue of errors would be

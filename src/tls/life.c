@@ -417,6 +417,7 @@ void
 ml_tls_lost(ml_tls *self)
 {
     ml_tls_discard(self);
+    ml_tls_release_buffers(self);
     ml_tls_out_free(&self->rest);
     ml_tls_out_free(&self->io.own);
     self->closed = true;

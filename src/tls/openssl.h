@@ -20,6 +20,8 @@ typedef void ml_ex_hook(void *parent, void *ptr, void *data, int index, long arg
     X(int, SSL_write_ex, (SSL * ssl, const void *data, size_t size, size_t *written))             \
     X(int, SSL_pending, (const SSL *ssl))                                                         \
     X(int, SSL_get_error, (const SSL *ssl, int rc))                                               \
+    X(long, SSL_ctrl, (SSL * ssl, int command, long number, void *pointer))                       \
+    X(int, SSL_free_buffers, (SSL * ssl))                                                         \
     X(unsigned long, ERR_peek_error, (void))                                                      \
     X(void, ERR_clear_error, (void))                                                              \
     X(int, BIO_get_new_index, (void))                                                             \
@@ -47,6 +49,11 @@ extern ml_openssl ml_ssl;
 
 /* SSL_get_error(). */
 enum { ML_SSL_OK, ML_SSL_FAILED, ML_SSL_WANT_READ, ML_SSL_WANT_WRITE, ML_SSL_ZERO_RETURN = 6 };
+
+/* SSL_ctrl(). */
+#define ML_SSL_SET_MODE 33        /* SSL_CTRL_MODE */
+#define ML_SSL_CLEAR_MODE 78      /* SSL_CTRL_CLEAR_MODE */
+#define ML_SSL_RELEASE_BUFFERS 16 /* SSL_MODE_RELEASE_BUFFERS */
 
 /* What Python's ssl module has for this. */
 typedef struct ml_ssl_names {

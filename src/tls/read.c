@@ -246,6 +246,7 @@ ml_tls_read(ml_tls *self)
         end = read_and_drop(self);
     }
     else if (!self->paused && ml_tls_has_input(self)) {
+        ml_tls_keep_buffers(self);
         end = self->buffered ? read_buffered(self) : read_protocol(self);
     }
     if (end < 0 || self->failed || self->stage == TLS_OVER) {

@@ -20,6 +20,10 @@
  * 16 for the tag, 1 for the type. */
 #define ML_TLS_OVERHEAD 22
 
+/* How many connections of a loop keep OpenSSL's two buffers, of 17 KiB each, between records: those
+ * that were busy last. To allocate and free them costs a packet of 256 B a twentieth. */
+#define ML_TLS_KEEPERS 64
+
 typedef struct ml_tls ml_tls;
 
 /* Bytes that are on their way. */
@@ -40,6 +44,8 @@ typedef struct ml_tls_io {
 
 /* What all connections of a loop use, one after the other. */
 typedef struct ml_tls_room {
+    ml_tls *keepers[ML_TLS_KEEPERS]; /* borrowed */
+    unsigned next_keeper;
     ml_tls_out out;
     char join[ML_TLS_RECORD]; /* small chunks, for one record; what is read and dropped */
     char in[ML_SCRATCH_SIZE]; /* what is received: nobody else's, as user code runs before all of it
@@ -79,11 +85,11 @@ struct ml_tls {
     ml_stream stream; /* a queue of plain text: over another stream, so without a descriptor */
     ml_tls_io io;
     ml_tls_out rest; /* ciphertext that waits, until the program reads on say */
-    size_t below;    /* what waits to be sent below, of what stream.queued counts */
     size_t answers;  /* what reading has made us send since all was sent */
     size_t dropped;  /* plain text that came after close() */
     size_t read_high, read_low;
-    double began; /* the handshake, in debug mode */
+    double began;    /* the handshake, in debug mode */
+    unsigned keeper; /* its place in the loop's keepers, counted from 1; 0: none */
     ml_tls_stage stage;
     ml_tls_told told;
     unsigned overhead; /* how much longer than its plain text a record is */
@@ -117,6 +123,9 @@ void ml_tls_out_free(ml_tls_out *out);
 /* ---- engine.c ---------------------------------------------------------------------------- */
 
 ml_tls_room *ml_tls_room_of(ml_aioloop *loop);
+/* Has OpenSSL keep its buffers for this connection, in place of another's; or no more. */
+void ml_tls_keep_buffers(ml_tls *self);
+void ml_tls_release_buffers(ml_tls *self);
 /* Whether OpenSSL has something that was not read yet. */
 bool ml_tls_has_input(const ml_tls *self);
 /* Decrypts what there is until `size` bytes are full. What SSL_get_error() says of the call that

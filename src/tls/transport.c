@@ -257,7 +257,7 @@ try_now(ml_tls *self)
 static PyObject *
 tls_get_write_buffer_size(ml_tls *self, PyObject *Py_UNUSED(unused))
 {
-    return try_now(self) < 0 ? NULL : PyLong_FromSize_t(self->stream.queued);
+    return try_now(self) < 0 ? NULL : PyLong_FromSize_t(self->stream.queued + self->stream.below);
 }
 
 static PyObject *

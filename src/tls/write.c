@@ -12,11 +12,10 @@ tls_of(ml_stream *stream)
 static void
 count_below(ml_tls *self)
 {
-    size_t below = self->native && self->native->stream.fd >= 0 ? self->native->stream.queued : 0;
+    bool is_open = self->native != NULL && self->native->stream.fd >= 0;
 
-    self->stream.queued += below - self->below;
-    self->below = below;
-    if (below == 0 && !self->held_back) {
+    self->stream.below = is_open ? self->native->stream.queued : 0;
+    if (self->stream.below == 0 && !self->held_back) {
         self->answers = 0;
     }
 }
@@ -81,10 +80,6 @@ int
 ml_tls_flush(ml_tls *self)
 {
     count_below(self);
-    if (self->stream.queued == 0) { /* what the socket has taken now was the last */
-        self->stream.blocked = false;
-        return 0;
-    }
     return ml_stream_flush(&self->stream);
 }
 
@@ -93,7 +88,7 @@ ml_tls_discard(ml_tls *self)
 {
     ml_after_remove(&self->stream.after);
     ml_stream_discard(&self->stream);
-    self->stream.queued = self->below = 0;
+    self->stream.below = 0;
     self->stream.blocked = false;
 }
 
