@@ -31,6 +31,7 @@ def flooding(loop, threads, callback):
             thread.join()
 
 
+@pytest.mark.moodloop_only  # stock asyncio bounds nothing: on a busy machine it takes minutes
 @pytest.mark.parametrize("threads", [1, 4])
 @pytest.mark.parametrize("cost", [0, 100], ids=["light", "heavy"])
 def test_timers_and_tasks_go_on(loop, threads, cost):
@@ -50,7 +51,7 @@ def test_timers_and_tasks_go_on(loop, threads, cost):
                 late.append(time.monotonic() - due)
                 longest = max(longest, len(loop._ready))
 
-    drive(loop, main(), timeout=90)  # stock asyncio's sleeps take seconds on a busy machine
+    drive(loop, main())
     assert sorted(late)[len(late) // 2] < 0.5
     assert longest < 200_000
 
