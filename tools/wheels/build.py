@@ -109,11 +109,12 @@ class Build:
         self.suffix = f".cpython-{version.replace('.', '')}-{target.triplet}.so"
 
     def compiler(self) -> list[str]:
-        """zig, with names for directories that are other ones on the next machine."""
+        """zig, with names for directories that are other ones on the next machine; and without the
+        traps for undefined behaviour, its default where it is not told of optimisation."""
         places = {self.source: "moodloop", self.libev: "libev", zig().parent: "zig"}
         places |= {self.include: "python"}
         names = [f"-ffile-prefix-map={path}=/{name}" for path, name in places.items()]
-        return [str(zig()), "cc", "-target", self.target.zig, *names]
+        return [str(zig()), "cc", "-target", self.target.zig, "-fno-sanitize=undefined", *names]
 
     def check_headers(self) -> None:
         check = Path(__file__).with_name("headers.c")

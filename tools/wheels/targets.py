@@ -53,7 +53,6 @@ TARGETS = [
 CFLAGS = [
     "-Xclang",
     "-O3",  # zig makes -O2 of the -O3 that it is told, and lets clang's own argument be
-    "-fno-sanitize=undefined",  # zig's default where it is not told of optimisation
     "-fno-omit-frame-pointer",  # for profilers, as CPython itself has it from 3.15 on (PEP 831)
     "-mno-omit-leaf-frame-pointer",
     "-fstack-protector-strong",
