@@ -25,6 +25,7 @@ from typing import NamedTuple
 from targets import BUILD, DIST, PYTHONS, ROOT, interpreter, run
 
 WORK = BUILD / "test"
+OWN = WORK / f"run-{os.getpid()}"  # of this run alone: another one may be going on
 COMPILERS = {"cc", "c89", "c99", "gcc", "clang", "tcc", "cpp"}
 SMOKE = [
     "tests/watcher/test_kinds.py",
@@ -63,8 +64,9 @@ class Place(NamedTuple):
 
 def commands() -> Path:
     """A directory with the machine's commands, without its compilers."""
-    result = WORK / "bin"
-    shutil.rmtree(result, ignore_errors=True)
+    result = OWN / "bin"
+    if result.exists():
+        return result
     result.mkdir(parents=True)
     for directory in ("/usr/bin", "/bin", "/usr/sbin", "/sbin"):
         for path in Path(directory).iterdir():
@@ -82,13 +84,12 @@ def tests() -> Path:
     """The source distribution, without what is installed."""
     (archive,) = DIST.glob("moodloop-*[0-9].tar.gz")
     base = archive.name.removesuffix(".tar.gz")
-    shutil.rmtree(WORK / base, ignore_errors=True)
     with tarfile.open(archive) as tar:
-        tar.extractall(WORK, filter="data")
+        tar.extractall(OWN, filter="data")
     for name in ("moodloop", "src", "setup.py"):
-        path = WORK / base / name
+        path = OWN / base / name
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-    return WORK / base
+    return OWN / base
 
 
 def group(name: str) -> list[str]:
@@ -177,13 +178,16 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--place", action="append", choices=names, metavar="NAME")
     parser.add_argument("--full", choices=PYTHONS, metavar="VERSION")
     asked = parser.parse_args(argv)
-    WORK.mkdir(parents=True, exist_ok=True)
-    tree, failed, missing = tests(), [], []
-    for name in asked.place or names:
-        if not (here := place(name)):
-            missing.append(name)
-        elif not try_place(here, tree, name == asked.full):
-            failed.append(name)
+    OWN.mkdir(parents=True)
+    try:
+        tree, failed, missing = tests(), [], []
+        for name in asked.place or names:
+            if not (here := place(name)):
+                missing.append(name)
+            elif not try_place(here, tree, name == asked.full):
+                failed.append(name)
+    finally:
+        shutil.rmtree(OWN)
     for what, which in (("not here", missing), ("FAILED", failed)):
         if which:
             print(f"{what}: {', '.join(which)}")
