@@ -296,7 +296,9 @@ ml_fdw_error(ml_loop *loop, ml_fdw *fdw)
     int error = fdw->error;
 
     fdw->error = 0;
-    ml_fdw_unlink(loop, fdw); /* if it comes from libev, which with select() gives no reason */
+    if (!ev_is_active(&fdw->ev)) { /* else a program has fed it, and libev knows nothing of it */
+        ml_fdw_unlink(loop, fdw); /* if it comes from libev, which with select() gives no reason */
+    }
     return error ? error : fcntl(fdw->ev.fd, F_GETFD) < 0 ? errno : 0;
 }
 

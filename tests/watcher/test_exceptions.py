@@ -1,4 +1,5 @@
 import functools
+import os
 import signal
 
 import pytest
@@ -307,6 +308,25 @@ def test_error_event(loop):
     assert not watcher.active
     with pytest.raises(event.Error):
         watcher.invoke(event.EV_ERROR)
+
+
+def test_error_event_on_a_descriptor(loop):
+    """Fed, not libev's: until the run in which it is told the descriptor is guarded as before."""
+    reader, writer = os.pipe()
+    watcher = loop.io(reader, event.EV_READ, raises)
+    watcher.start()
+    fatal = loop.idle(event.fatal(raises))
+    watcher.feed(event.EV_ERROR)
+    fatal.feed(event.EV_CUSTOM)
+    with pytest.raises(Odd):  # which puts the error aside
+        loop.start(event.EVRUN_NOWAIT)
+    assert watcher.clear() == event.EV_ERROR
+    watcher.modify(event.EV_READ | event.EV_WRITE)
+    os.close(reader)
+    with pytest.raises(OSError):
+        loop.start(event.EVRUN_NOWAIT)
+    assert not watcher.active
+    os.close(writer)
 
 
 @pytest.mark.parametrize("failure", [ValueError, KeyboardInterrupt])
