@@ -63,6 +63,7 @@
     X(Task)                   \
     X(buffer_updated)         \
     X(call_exception_handler) \
+    X(cancel)                 \
     X(close)                  \
     X(connection_lost)        \
     X(connection_made)        \

@@ -17,7 +17,8 @@ ml_tls_cancel_timer(ml_tls *self)
     PyObject *timer = self->timer;
 
     self->timer = NULL;
-    PyObject *result = timer ? PyObject_CallMethod(timer, "cancel", NULL) : Py_NewRef(Py_None);
+    PyObject *result = timer ? PyObject_CallMethodNoArgs(timer, self->loop->state->str.cancel)
+                             : Py_NewRef(Py_None);
     Py_XDECREF(timer);
     Py_XDECREF(result);
     return result ? 0 : -1;

@@ -303,6 +303,95 @@ def scenario(x):
 """,
 }
 
+# A connection that is there: what fails is the core's, and OpenSSL's has an allocator of its own.
+TLS = """
+from support.tls import client_context, server_context
+class Collect(asyncio.Protocol):
+    lost = False
+    def connection_made(self, transport):
+        self.transport, self.data = transport, bytearray()
+    def data_received(self, data):
+        self.data += data
+    def connection_lost(self, exc):
+        self.lost = True
+contexts = server_context(), client_context()
+async def connect():
+    return await asyncio.gather(
+        loop.connect_accepted_socket(Collect, pairs[0], ssl=contexts[0]),
+        loop.create_connection(
+            Collect, sock=pairs[1], ssl=contexts[1], server_hostname="localhost"
+        ),
+    )
+ends = []
+def prepare():
+    pairs.extend(socket.socketpair())
+    for sock in pairs:
+        sock.setblocking(False)
+    ends.extend(loop.run_until_complete(connect()))
+    for _ in range(4):
+        turn()
+def end():
+    while ends:
+        ends.pop()[0].abort()
+    for _ in range(4):
+        turn()
+recover_loop = recover
+def recover():
+    end()
+    recover_loop()
+PARTS = [b"%d" % n * size for n, size in enumerate((1, 100, 16384, 40_000))]
+SENT = b"".join(PARTS)
+"""
+
+TLS_SCENARIOS = {
+    "data": """
+def scenario(x):
+    sys._getframe()
+    (ta, pa), (tb, pb) = ends
+    try:
+        for part in PARTS:
+            ta.write(part)
+        ta.writelines(PARTS)
+        tb.write(bytearray(b"y" * 1000))
+        for _ in range(6):
+            turn()
+        assert SENT.startswith(bytes(pb.data[:len(SENT)])) or pb.lost
+    finally:
+        end()
+""",
+    "close": """
+def scenario(x):
+    sys._getframe()
+    (ta, pa), (tb, pb) = ends
+    try:
+        ta.write(b"bye")
+        ta.close()
+        for _ in range(8):
+            turn()
+        assert b"bye".startswith(bytes(pb.data))
+    finally:
+        end()
+""",
+    "pause": """
+def scenario(x):
+    sys._getframe()
+    (ta, pa), (tb, pb) = ends
+    try:
+        tb.pause_reading()
+        ta.write(PARTS[3])
+        turn()
+        turn()
+        tb.resume_reading()
+        ta.get_extra_info("cipher"), tb.get_extra_info("peercert")
+        repr(ta), ta.get_write_buffer_size(), ta.set_write_buffer_limits(10)
+        for _ in range(6):
+            turn()
+        assert PARTS[3].startswith(bytes(pb.data)) or pb.lost
+    finally:
+        end()
+""",
+}
+
 LOOP_PRELUDE = """
 import moodloop
 loop = moodloop.new_event_loop()
@@ -349,6 +438,18 @@ def test_asyncio(name):
     if sys.version_info[:2] == (3, 13) and "async def" in ASYNCIO[name]:
         pytest.skip("CPython 3.13 enters a task although its dict of tasks had no memory to grow")
     code = LOOP_PRELUDE + ASYNCIO[name] + "\nfail_each(scenario, (MemoryError, RuntimeError))\n"
+    done = run_snippet("asyncio", PRELUDE + code, timeout=120)
+    assert done.rc == 0, done.err
+    assert done.out.startswith("done"), done.out
+
+
+@pytest.mark.tls
+@pytest.mark.moodloop_only
+@pytest.mark.engines("native", reason="asyncio.sslproto does what Python does then")
+@pytest.mark.parametrize("name", list(TLS_SCENARIOS))
+def test_tls(name):
+    code = LOOP_PRELUDE + TLS + TLS_SCENARIOS[name]
+    code += "\nfail_each(scenario, (MemoryError, RuntimeError, OSError))\n"
     done = run_snippet("asyncio", PRELUDE + code, timeout=120)
     assert done.rc == 0, done.err
     assert done.out.startswith("done"), done.out

@@ -378,7 +378,7 @@ class TestBuffered:
                 expected = b"".join(b"%d" % n * 2048 for n in range(8))
                 assert await protocol.received(len(expected)) == expected
 
-        run(main())
+        run(main(), timeout=60)
 
     @pytest.mark.moodloop_only
     def test_bytearray_with_room_for_more(self, run):
