@@ -62,10 +62,13 @@ demo: build $(call group,bench) ## a TCP server and clients on asyncio, moodloop
 test: build $(call group,test) ## run the tests
 	$(PY) -m pytest $(PARALLEL) $(TESTS) $(ARGS)
 
-# Every index of every call that can fail, new random programs, and what is marked `slow`.
+# Every index of every call that can fail, new random programs, and what is marked `slow`. A variable
+# that is set already holds.
 test-all: build $(call group,test) ## the tests with the campaigns that take long: more of each, and other ones each time
-	MOODLOOP_TEST_FAULTS=$${MOODLOOP_TEST_FAULTS:-all} MOODLOOP_TEST_EXAMPLES=$${MOODLOOP_TEST_EXAMPLES:-5000} \
-		$(PY) -m pytest $(PARALLEL) -m '' $(TESTS) $(ARGS)
+	: $${MOODLOOP_TEST_FAULTS:=all} $${MOODLOOP_TEST_EXAMPLES:=5000} $${MOODLOOP_MODEL_EXAMPLES:=2000} \
+		$${MOODLOOP_CHAOS:=5000} $${MOODLOOP_TEST_FUZZ:=1000:$$(date +%s)} $${MOODLOOP_TEST_HANG:=3600}; \
+	export $${!MOODLOOP_@}; \
+	$(PY) -m pytest $(PARALLEL) -o faulthandler_timeout=$$MOODLOOP_TEST_HANG -m '' $(TESTS) $(ARGS)
 
 # Many packages, and some programs of Debian's: only here, and in an environment of its own.
 ecosystem: ## real servers, frameworks and clients on moodloop

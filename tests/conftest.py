@@ -22,7 +22,7 @@ from support.snippet import run_snippet
 
 pytest_plugins = ["support.parallel", "support.progress"]
 
-HANG_SECONDS = 180
+HANG_SECONDS = int(os.environ.get("MOODLOOP_TEST_HANG", "180"))
 hang_report = None
 
 
