@@ -37,7 +37,8 @@ class TLS(test_tcp._TestSSL, tb.UVTestCase):
 names = [n for n in unittest.defaultTestLoader.getTestCaseNames(TLS) if n not in sys.argv[1:]]
 suite = unittest.TestSuite(TLS(name) for name in names)
 result = unittest.TextTestRunner(verbosity=2).run(suite)
-print("uvloop's tests:", len(names), "failed:", [str(t) for t, _ in result.failures + result.errors])
+failed = [str(test) for test, _ in result.failures + result.errors]
+print("uvloop's tests:", len(names), "failed:", failed)
 """
 
 
