@@ -1,6 +1,10 @@
 """The build and the installed package: setup.py without libev, versions, import."""
 
+import base64
+import hashlib
+import importlib
 import importlib.metadata
+import io
 import json
 import os
 import re
@@ -8,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -184,6 +189,53 @@ def test_readme_of_an_index_leads_into_the_repository(tree):
     assert {"docs/performance.md", "docs/charts/front-light.svg", "CHANGELOG.md"} <= paths
     assert [path for path in paths if not (ROOT / path).exists()] == []
     assert {match[1] for match in found if match} == {moodloop.__version__}
+
+
+@pytest.fixture
+def builder(monkeypatch):
+    """tools/wheels/build.py, as a module."""
+    monkeypatch.syspath_prepend(str(ROOT / "tools" / "wheels"))
+    module = importlib.import_module("build")
+    yield module
+    for name in ("build", "targets"):
+        sys.modules.pop(name, None)
+
+
+def test_wheel_is_the_same_each_time(builder, tmp_path):
+    files = {"m-1.dist-info/RECORD": b"old", "m-1.dist-info/METADATA": b"M", "m/b.so": b"B" * 999}
+    for name, order in (("one", list(files)), ("two", list(reversed(files)))):
+        builder.write_wheel(tmp_path / name, {n: files[n] for n in order}, 1_700_000_000)
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+    with zipfile.ZipFile(tmp_path / "one") as wheel:
+        assert wheel.namelist() == ["m/b.so", "m-1.dist-info/METADATA", "m-1.dist-info/RECORD"]
+        record = wheel.read("m-1.dist-info/RECORD").decode().splitlines()
+        assert wheel.getinfo("m/b.so").external_attr >> 16 == 0o100755
+    digest = base64.urlsafe_b64encode(hashlib.sha256(files["m/b.so"]).digest()).rstrip(b"=")
+    assert record[0] == f"m/b.so,sha256={digest.decode()},999"
+    assert record[-1] == "m-1.dist-info/RECORD,,"
+
+
+def test_archive_is_of_nobody(builder):
+    archive = builder.tar_of([("a/b", b"text", 0o600), ("a/run", b"#!", 0o700)], 1_700_000_000)
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        held = [(m.name, m.mode, m.uid, m.uname, m.mtime) for m in tar]
+    assert held == [("a/b", 0o644, 0, "", 1_700_000_000), ("a/run", 0o755, 0, "", 1_700_000_000)]
+
+
+def test_every_python_of_the_classifiers_has_wheels(builder):
+    text = (ROOT / "pyproject.toml").read_text()
+    named = re.findall(r'"Programming Language :: Python :: (3\.\d+)"', text)
+    assert named == builder.PYTHONS
+    for target in builder.TARGETS:
+        assert target.zig.startswith(target.triplet)
+        assert all(tag.endswith(target.machine) for tag in target.tags)
+
+
+@pytest.mark.parametrize("group", ["test", "bench", "docs", "lint", "typecheck", "wheels"])
+def test_dependency_groups(group):
+    done = run_in(ROOT, ".ci/group.py", group)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()
 
 
 def test_one_version():
