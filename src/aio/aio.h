@@ -67,6 +67,7 @@ struct ml_aioloop {
     ml_fds fds;
     ml_sig *signals;   /* list */
     uint64_t step;     /* counts callbacks */
+    uint64_t turns;    /* counts those */
     ml_after *after;   /* list */
     ml_held *held;     /* list */
     PyObject *scratch; /* bytes, ML_SCRATCH_SIZE; nobody else has it: see recv.c */

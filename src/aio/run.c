@@ -263,6 +263,7 @@ run_batch(ml_aioloop *self)
     double until = mail > ML_MAIL_UNTIMED ? ml_monotonic() + ML_MAIL_SECONDS : 0.;
     int rc = 0;
 
+    self->turns++;
     self->in_batch = true;
     while (rc == 0) {
         uintptr_t entry;

@@ -2,6 +2,10 @@
  * those of asyncio's SSLProtocol. */
 #include "tls.h"
 
+/* Seconds. What is over waits for the next turn: a storm of handshakes, each a millisecond of
+ * arithmetic, does not keep connections waiting that are there. */
+#define HANDSHAKES_OF_A_TURN 0.002
+
 static void
 become(ml_tls *self, ml_tls_stage stage)
 {
@@ -167,11 +171,31 @@ ml_tls_start_handshake(ml_tls *self)
     return ml_tls_arrived(self, NULL, 0);
 }
 
+/* A step of a handshake, whose time is counted. */
+static int
+step_of_handshake(ml_tls *self, ml_tls_room *room)
+{
+    double begun = ml_monotonic();
+    int rc = ml_tls_call_object(self, "do_handshake");
+
+    room->shaking += ml_monotonic() - begun;
+    return rc;
+}
+
 int
 ml_tls_handshake(ml_tls *self)
 {
     ml_ssl_names *names = self->loop->state->aio->ssl;
-    int rc = ml_tls_call_object(self, "do_handshake");
+    ml_tls_room *room = ml_tls_room_of(self->loop);
+
+    if (room != NULL && room->turn != self->loop->turns) {
+        room->turn = self->loop->turns;
+        room->shaking = 0;
+    }
+    if (room != NULL && room->shaking > HANDSHAKES_OF_A_TURN) {
+        return ml_tls_go_on_later(self);
+    }
+    int rc = room ? step_of_handshake(self, room) : -1;
     PyObject *exc = rc < 0 ? ml_take_exception() : NULL;
 
     if (self->stage != TLS_HANDSHAKE || self->failed) { /* a callback has ended it */

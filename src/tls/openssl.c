@@ -87,6 +87,9 @@ names_of(PyObject *module)
 const char *
 ml_openssl_open(ml_state *state, const char *path, PyObject *module)
 {
+    if (PyInterpreterState_Get() != PyInterpreterState_Main()) {
+        return "it is for the main interpreter alone";
+    }
     if (ml_ssl.SSL_read_ex == NULL) {
         const char *reason = find_symbols(path);
         if (reason != NULL) {

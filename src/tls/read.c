@@ -7,6 +7,9 @@ static const char failed_message[] = "Fatal error on SSL protocol";
  * peer that sends for ever shall not have us wait for the timeout. */
 #define DROPPED_AT_MOST ((size_t)64 << 20)
 
+/* How often a BufferedProtocol is asked for a buffer in one turn, if they are small. */
+#define BUFFERS_AT_ONCE 16
+
 /* ---- handing over ------------------------------------------------------------------------ */
 
 int
@@ -189,11 +192,14 @@ get_buffer(ml_tls *self, Py_buffer *view)
     return rc;
 }
 
+/* One buffer: 1 if it was full, and there is more. */
 static int
-read_buffered(ml_tls *self)
+fill_buffer(ml_tls *self, int *error)
 {
     Py_buffer view;
     size_t got;
+
+    *error = ML_SSL_OK;
 
     if (get_buffer(self, &view) < 0) {
         return ml_tls_fatal(self, failed_message);
@@ -202,11 +208,25 @@ read_buffered(ml_tls *self)
         PyBuffer_Release(&view);
         return 0;
     }
-    int error = ml_tls_decrypt(self, view.buf, (size_t)view.len, &got);
+    bool full = false;
+    *error = ml_tls_decrypt(self, view.buf, (size_t)view.len, &got);
+    full = got == (size_t)view.len && *error == ML_SSL_OK;
     PyBuffer_Release(&view);
     int rc = put_answers(self);
     if (rc == 0 && got > 0) {
         rc = hand_over(self, self->loop->state->str.buffer_updated, PyLong_FromSize_t(got));
+    }
+    bool goes_on = self->stage == TLS_OPEN && !self->paused && !self->failed && self->buffered;
+    return rc < 0 ? -1 : full && goes_on && ml_tls_has_input(self);
+}
+
+static int
+read_buffered(ml_tls *self)
+{
+    int error, rc = 1;
+
+    for (int i = 0; rc > 0 && i < BUFFERS_AT_ONCE; i++) {
+        rc = fill_buffer(self, &error);
     }
     return rc < 0 ? -1 : after_decrypting(self, error);
 }

@@ -46,6 +46,8 @@ typedef struct ml_tls_io {
 typedef struct ml_tls_room {
     ml_tls *keepers[ML_TLS_KEEPERS]; /* borrowed */
     unsigned next_keeper;
+    uint64_t turn; /* of the loop, in which so much time went into handshakes: seconds */
+    double shaking;
     ml_tls_out out;
     char join[ML_TLS_RECORD]; /* small chunks, for one record; what is read and dropped */
     char in[ML_SCRATCH_SIZE]; /* what is received: nobody else's, as user code runs before all of it
