@@ -53,7 +53,9 @@ put_answers(ml_tls *self)
         return 0;
     }
     self->answers += out->len;
-    return ml_tls_put(self, out);
+    int rc = ml_tls_put(self, out);
+    ml_tls_count_below(self);
+    return rc;
 }
 
 /* ... and when the program has its data: 1 if TLS was ended by the peer, 0 if not, -1: must leave.

@@ -190,7 +190,8 @@ extern const ml_native ml_tls_native;
 extern const ml_sink ml_tls_sink;
 /* Encrypts and sends what can be. -1: must leave. */
 int ml_tls_flush(ml_tls *self);
-/* What is below is counted, and the marks told. */
+/* What waits below, for the peer to read, is counted; and the marks told. */
+void ml_tls_count_below(ml_tls *self);
 int ml_tls_check_marks(ml_tls *self);
 void ml_tls_discard(ml_tls *self);
 

@@ -257,7 +257,11 @@ try_now(ml_tls *self)
 static PyObject *
 tls_get_write_buffer_size(ml_tls *self, PyObject *Py_UNUSED(unused))
 {
-    return try_now(self) < 0 ? NULL : PyLong_FromSize_t(self->stream.queued + self->stream.below);
+    if (try_now(self) < 0) {
+        return NULL;
+    }
+    ml_tls_count_below(self);
+    return PyLong_FromSize_t(self->stream.queued + self->stream.below);
 }
 
 static PyObject *

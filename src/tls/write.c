@@ -9,8 +9,8 @@ tls_of(ml_stream *stream)
     return ML_CONTAINER_OF(stream, ml_tls, stream);
 }
 
-static void
-count_below(ml_tls *self)
+void
+ml_tls_count_below(ml_tls *self)
 {
     bool is_open = self->native != NULL && self->native->stream.fd >= 0;
 
@@ -23,7 +23,7 @@ count_below(ml_tls *self)
 int
 ml_tls_check_marks(ml_tls *self)
 {
-    count_below(self);
+    ml_tls_count_below(self);
     return ml_stream_check_marks(&self->stream);
 }
 
@@ -72,14 +72,14 @@ send_queue(ml_stream *stream)
             rc = encrypt_failed(self, error);
         }
     }
-    count_below(self);
+    ml_tls_count_below(self);
     return rc;
 }
 
 int
 ml_tls_flush(ml_tls *self)
 {
-    count_below(self);
+    ml_tls_count_below(self);
     return ml_stream_flush(&self->stream);
 }
 

@@ -34,7 +34,8 @@ class TLS(test_tcp._TestSSL, tb.UVTestCase):
     def new_loop(self):
         return moodloop.new_event_loop()
 
-names = [n for n in unittest.defaultTestLoader.getTestCaseNames(TLS) if n not in sys.argv[1:]]
+found = unittest.defaultTestLoader.getTestCaseNames(TLS)
+names = [name for name in found if name not in sys.argv[1:]]
 suite = unittest.TestSuite(TLS(name) for name in names)
 result = unittest.TextTestRunner(verbosity=2).run(suite)
 failed = [str(test) for test, _ in result.failures + result.errors]
