@@ -33,12 +33,16 @@ from .loop import EventLoop
 from .policy import install, new_event_loop, run
 
 if TYPE_CHECKING:
+    from .inspect.values import DelayMonitor as DelayMonitor
+    from .inspect.values import LoopStats as LoopStats
     from .policy import EventLoopPolicy as EventLoopPolicy
     from .policy import Policy as Policy
 
 __all__ = [
+    "DelayMonitor",
     "EventLoop",
     "EventLoopPolicy",
+    "LoopStats",
     "Policy",
     "__version__",
     "install",
@@ -54,4 +58,8 @@ def __getattr__(name: str) -> Any:
         from .policy import event_loop_policy
 
         return event_loop_policy()
+    if name in ("DelayMonitor", "LoopStats"):
+        from .inspect import values
+
+        return getattr(values, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -136,6 +136,9 @@ def _default_loop_as(cls: type[_AnyLoop], /, *args: Any, **kwargs: Any) -> _AnyL
 def _before_fork() -> None: ...
 def _after_fork() -> None: ...
 def _at_exit() -> None: ...
+def _page_layout() -> dict[str, Any]: ...
+def _page_fd() -> int: ...
+def _gc_event(phase: str, info: dict[str, Any], /) -> None: ...
 
 @disjoint_base
 class Loop:
@@ -1094,6 +1097,35 @@ class Listener:
     def __reduce__(self) -> Any: ...
 
 @disjoint_base
+class Histogram:
+    """Times, counted by size: each bucket is an eighth of a power of two wide."""
+
+    def __new__(cls) -> Self: ...
+    @property
+    def count(self) -> int:
+        """How many times were recorded."""
+    @property
+    def min(self) -> float:
+        """The least, in seconds; 0 for none."""
+    @property
+    def max(self) -> float:
+        """The most, in seconds."""
+    @property
+    def mean(self) -> float:
+        """In seconds; 0 for none."""
+    @property
+    def stddev(self) -> float:
+        """The standard deviation, in seconds; 0 for none."""
+    def percentile(self, p: float, /) -> float:
+        """Seconds that p percent took no longer than, 12% too many at most; 0 for none."""
+    def buckets(self) -> list[tuple[float, int]]:
+        """[(upper bound in seconds, count), ...] of what is not empty, counts not summed up."""
+    def reset(self) -> None:
+        """Forget all that was recorded."""
+    def record(self, seconds: float, /) -> None:
+        """Record one time. ValueError if it is negative."""
+    def __reduce__(self) -> Any: ...
+
 class LoopBase:
     """The C half of moodloop.EventLoop; not for use by itself."""
 
@@ -1106,6 +1138,9 @@ class LoopBase:
     @property
     def ev(self) -> Loop:
         """The moodloop.event.Loop beneath: watchers on it run inside this loop."""
+    @property
+    def load(self) -> float:
+        """How busy the loop was in the last second, 0 to 1; for any thread."""
     def __new__(cls, *args: Any, **kwargs: Any) -> Self: ...
     def __init__(self, ev: Loop | None = None) -> None: ...
     def call_soon(
@@ -1229,6 +1264,9 @@ class LoopBase:
         waiter: Any = None,
         extra: dict[str, Any] | None = None,
     ) -> Any: ...
+    def _meter_stats(self) -> tuple[float, ...]: ...
+    def _record_delays(self, histogram: Histogram, /) -> None: ...
+    def _stop_delays(self, histogram: Histogram, /) -> None: ...
     def _try_sock_recv(self, sock: Any, n: int, /) -> Any: ...
     def _try_sock_recv_into(self, sock: Any, buf: Any, /) -> Any: ...
     def _try_sock_recvfrom(self, sock: Any, n: int, /) -> Any: ...

@@ -23,6 +23,7 @@ from . import (
 from . import event as _event
 from .connect import Connections
 from .executor import Executors
+from .inspect.stats import Stats
 from .internals import Internals
 from .process import Processes
 from .resolver import Names, Resolver
@@ -43,6 +44,7 @@ class EventLoop(  # type: ignore[misc]
     Sockets,
     Names,
     Executors,
+    Stats,
     Internals,
     asyncio.BaseEventLoop,
 ):

@@ -51,6 +51,7 @@ base_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwar
     if (self != NULL) {
         self->state = ml_state_of_type(type);
         self->closed = true; /* until __init__ */
+        self->meter = &ml_no_meter;
     }
     return (PyObject *)self;
 }
@@ -94,7 +95,12 @@ base_init(ml_aioloop *self, PyObject *args, PyObject *kwargs)
             return -1;
         }
     }
-    ml_aioloop_open(self, loop, ev == Py_None);
+    ml_meter *meter = ml_meter_new();
+    if (meter == NULL) {
+        Py_DECREF(loop);
+        return -1;
+    }
+    ml_aioloop_open(self, loop, ev == Py_None, meter);
     return ml_clock_find(self);
 }
 
@@ -124,6 +130,54 @@ base_setattro(ml_aioloop *self, PyObject *name, PyObject *value)
         return ml_clock_find(self);
     }
     return 0;
+}
+
+/* ---- what it does ------------------------------------------------------------------------ */
+
+static PyObject *
+base_meter_stats(ml_aioloop *self, PyObject *Py_UNUSED(unused))
+{
+    return ml_aioloop_check_closed(self) < 0 ? NULL : ml_meter_stats(self->meter, ml_monotonic());
+}
+
+static PyObject *
+base_get_load(ml_aioloop *self, void *Py_UNUSED(closure))
+{
+    return PyFloat_FromDouble(ml_meter_load(self->meter, ml_monotonic()));
+}
+
+static ml_histogram *
+take_histogram(ml_aioloop *self, PyObject *object)
+{
+    if (!Py_IS_TYPE(object, self->state->Histogram)) {
+        PyErr_Format(PyExc_TypeError, "a Histogram is wanted, not %s", Py_TYPE(object)->tp_name);
+        return NULL;
+    }
+    return (ml_histogram *)object;
+}
+
+/* _record_delays(histogram), _stop_delays(histogram): from the end of a poll to each callback. */
+static PyObject *
+base_record_delays(ml_aioloop *self, PyObject *object)
+{
+    ml_histogram *histogram = take_histogram(self, object);
+
+    if (histogram == NULL || ml_aioloop_check_closed(self) < 0) {
+        return NULL;
+    }
+    self->watched = true;
+    return ml_none_or_error(ml_histograms_join(&self->delays, histogram));
+}
+
+static PyObject *
+base_stop_delays(ml_aioloop *self, PyObject *object)
+{
+    ml_histogram *histogram = take_histogram(self, object);
+
+    if (histogram != NULL && self->closed) { /* which stopped it */
+        Py_RETURN_NONE;
+    }
+    return histogram ? ml_none_or_error(ml_histograms_leave(&self->delays, histogram)) : NULL;
 }
 
 /* ---- attributes shared with BaseEventLoop ------------------------------------------------ */
@@ -200,6 +254,7 @@ base_set_debug(ml_aioloop *self, PyObject *value, void *Py_UNUSED(closure))
         return -1;
     }
     self->debug = debug;
+    self->watched = self->watched || self->debug;
     return 0;
 }
 
@@ -218,6 +273,8 @@ static PyMemberDef base_members[] = {
 static PyGetSetDef base_getset[] = {
     {"_debug", (getter)base_get_debug, (setter)base_set_debug, NULL, NULL},
     {"_thread_id", (getter)base_get_thread_id, (setter)base_set_thread_id, NULL, NULL},
+    {"load", (getter)base_get_load, NULL,
+     PyDoc_STR("How busy the loop was in the last second, 0 to 1; for any thread."), NULL},
     {NULL},
 };
 
@@ -291,6 +348,9 @@ static PyMethodDef base_methods[] = {
     {"_attach", (PyCFunction)ml_aioloop_attach, METH_NOARGS, NULL},
     {"_detach", (PyCFunction)ml_aioloop_detach, METH_NOARGS, NULL},
     {"_close", (PyCFunction)base_close, METH_NOARGS, NULL},
+    {"_meter_stats", (PyCFunction)base_meter_stats, METH_NOARGS, NULL},
+    {"_record_delays", (PyCFunction)base_record_delays, METH_O, NULL},
+    {"_stop_delays", (PyCFunction)base_stop_delays, METH_O, NULL},
     {"_make_socket_transport", FAST(ml_make_socket_transport), METH_VARARGS | METH_KEYWORDS, NULL},
     {"_connect", FAST(ml_connect_literal), METH_FASTCALL, NULL},
     {"_connected", FAST(ml_connect_transport), METH_FASTCALL, NULL},

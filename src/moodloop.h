@@ -1,8 +1,8 @@
 /* What every file of the core shares: Python, libev, the module state and the lists of types.
  *
  * Layers, each including only those before it:
- *   moodloop.h -> util.h -> watcher/ (libev for Python) -> aio/ (asyncio) -> net/ (transports)
- * sys/ (system calls) includes none of them; each may include it.
+ *   moodloop.h -> util.h -> inspect/ (meters) -> watcher/ (libev for Python) -> aio/ (asyncio) ->
+ * net/ (transports) sys/ (system calls) includes none of them; each may include it.
  */
 #ifndef MOODLOOP_H
 #define MOODLOOP_H
@@ -42,7 +42,8 @@
 /* The other types: X(Name, lower); `PyType_Spec ml_<lower>_spec` makes each. */
 #define ML_CORE_TYPES(X) \
     X(Loop, loop)        \
-    X(Watcher, watcher)
+    X(Watcher, watcher)  \
+    X(Histogram, histogram)
 
 /* The asyncio side's, made by ml_add_aio_types(). */
 #define ML_AIO_TYPES(X)                       \

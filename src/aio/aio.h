@@ -9,6 +9,7 @@
 
 #include "../watcher/watcher.h" /* first: Python.h comes before the system's headers */
 
+#include "../inspect/meter.h"
 #include "../sys/sock.h"
 #include "after.h"
 #include "clock.h"
@@ -40,8 +41,10 @@ typedef struct ml_contexts {
 struct ml_aioloop {
     PyObject_HEAD
     ml_state *state;
-    ml_loop *ev; /* owned; NULL until __init__ */
-    bool own_ev; /* made by us: closed with us */
+    ml_loop *ev;  /* owned; NULL until __init__ */
+    bool own_ev;  /* made by us: closed with us */
+    bool asked;   /* the meter's delays are recorded */
+    bool watched; /* callbacks are run by way of what debug mode, delays and the meter want */
     bool closed, debug, stopping, running;
     bool guest;           /* running, in a start() of the event.Loop: see guest.c */
     bool counted;         /* ... which goes on for what is ready and for timers */
@@ -65,13 +68,15 @@ struct ml_aioloop {
     PyObject *loop_keywords; /* {"loop": self}, made on first use */
     ml_waiter *waiters;      /* threads in ml_handle_settle() */
     ml_fds fds;
-    ml_sig *signals;   /* list */
-    uint64_t step;     /* counts callbacks */
-    uint64_t turns;    /* counts those */
-    ml_after *after;   /* list */
-    ml_held *held;     /* list */
-    PyObject *scratch; /* bytes, ML_SCRATCH_SIZE; nobody else has it: see recv.c */
-    void *tls_room;    /* what its connections with TLS share: see tls/tls.h */
+    ml_sig *signals;      /* list */
+    uint64_t step;        /* counts callbacks */
+    uint64_t turns;       /* counts those */
+    ml_meter *meter;      /* never NULL */
+    ml_histogram *delays; /* list: who wants to know how late callbacks start */
+    ml_after *after;      /* list */
+    ml_held *held;        /* list */
+    PyObject *scratch;    /* bytes, ML_SCRATCH_SIZE; nobody else has it: see recv.c */
+    void *tls_room;       /* what its connections with TLS share: see tls/tls.h */
     void (*free_tls_room)(void *);
 };
 
@@ -95,13 +100,14 @@ ml_aioloop_wake(ml_aioloop *self)
 {
     if (self->sleeping && !self->woken) {
         self->woken = true;
+        self->meter->wakeups++;
         ml_loop_wake_and_yield(self->ev);
     }
 }
 
 /* The loop's life (loop.c): on an event.Loop, its own or the program's, whose reference it takes
  * over; and the end of it, of which get_task_factory() and the like survive the first part. */
-void ml_aioloop_open(ml_aioloop *self, ml_loop *ev, bool own);
+void ml_aioloop_open(ml_aioloop *self, ml_loop *ev, bool own, ml_meter *meter);
 void ml_aioloop_shut(ml_aioloop *self);
 int ml_aioloop_clear(ml_aioloop *self);
 int ml_aioloop_traverse(ml_aioloop *self, visitproc visit, void *arg);

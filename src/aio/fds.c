@@ -51,6 +51,13 @@ ml_aioloop_transport_of(ml_aioloop *self, int fd)
     return slot ? slot->transport : NULL;
 }
 
+/* The gauge that a direction has: one is registered, or one is not any more. */
+static inline void
+count(ml_aioloop *self, int events, int change)
+{
+    *(events & EV_READ ? &self->meter->readers : &self->meter->writers) += (uint64_t)change;
+}
+
 /* Cancels what is registered, if anything. */
 static int
 unregister(ml_aioloop *self, ml_rw *rw)
@@ -63,6 +70,7 @@ unregister(ml_aioloop *self, ml_rw *rw)
     rw->handle = NULL;
     rw->fileobj = NULL;
     rw->error = 0;
+    count(self, rw->fdw.ev.events, -1);
     ml_fdw_stop(self->ev, &rw->fdw);
     int rc = ml_handle_cancel(handle);
     Py_DECREF(handle);
@@ -399,9 +407,11 @@ register_handle(ml_aioloop *self, PyObject *fileobj, int fd, int direction, ml_h
         rw->handle = (ml_handle *)Py_NewRef((PyObject *)handle);
         rw->fileobj = PyLong_Check(fileobj) ? NULL : Py_NewRef(fileobj);
         ml_aioloop_touch(self);
+        count(self, direction == READER ? EV_READ : EV_WRITE, 1);
     }
     int rc = rw->handle ? 0 : -1;
     if (old != NULL) {
+        count(self, direction == READER ? EV_READ : EV_WRITE, -1);
         if (ml_handle_cancel(old) < 0) {
             rc = -1;
         }

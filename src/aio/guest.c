@@ -29,6 +29,9 @@ before_poll(void *host)
     if (self->guest) { /* still: a time() of the program's can do anything */
         self->woken = false;
         self->sleeping = true;
+        double now = ml_monotonic();
+        ml_aioloop_look(self, now);
+        ml_meter_waits(self->meter, now);
     }
     Py_DECREF(self);
     return busy;
@@ -47,6 +50,7 @@ guest_turn(void *host, bool polled)
     if (polled) {
         bool stop = self->stopping; /* as run_forever(): the batch is still run */
         self->sleeping = false;
+        ml_meter_polled(self->meter, ml_timers_polled_at(self));
         rc = ml_aioloop_turn(self);
         if (stop || self->stopping) {
             self->stopping = false;
@@ -115,6 +119,7 @@ ml_aioloop_attach(ml_aioloop *self, PyObject *Py_UNUSED(unused))
         return NULL;
     }
     self->running = self->guest = true;
+    ml_meter_begin(self->meter, ml_monotonic());
     self->sleeping = true; /* from here on another thread's calls wake the loop */
     self->woken = false;
     Py_RETURN_NONE;
@@ -127,6 +132,7 @@ ml_aioloop_end_guest(ml_aioloop *self)
         return;
     }
     self->running = self->guest = self->sleeping = false;
+    ml_aioloop_rests(self);
     count(self);
     ml_loop_serve(self->ev, NULL);
     ml_aioloop_track_waiting(self);

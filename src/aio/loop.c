@@ -108,8 +108,9 @@ ml_aioloop_scratch(ml_aioloop *self)
 /* ---- life -------------------------------------------------------------------------------- */
 
 void
-ml_aioloop_open(ml_aioloop *self, ml_loop *loop, bool own)
+ml_aioloop_open(ml_aioloop *self, ml_loop *loop, bool own, ml_meter *meter)
 {
+    self->meter = meter;
     self->ev = loop;
     self->own_ev = own;
     ml_precise_init(&self->precise);
@@ -169,7 +170,11 @@ ml_aioloop_shut(ml_aioloop *self)
         if (self->own_ev && ml_loop_close(self->ev) < 0) {
             ml_unraisable((PyObject *)self);
         }
+        ml_meter *meter = self->meter;
+        self->meter = &ml_no_meter;
+        ml_meter_free(meter);
     }
+    ml_histograms_clear(&self->delays);
     Py_CLEAR(self->contexts.empty);
     Py_CLEAR(self->current_handle);
     Py_CLEAR(self->loop_keywords);

@@ -54,6 +54,7 @@ collect(ml_aioloop *self)
     size_t count = self->io.len;
     double now;
 
+    self->meter->io_events += count;
     if (ml_ring_reserve(&self->ready, count) < 0) {
         return -1; /* all of it is still there for the next turn */
     }
@@ -135,6 +136,14 @@ wait_for_events(ml_aioloop *self)
     return rc;
 }
 
+void
+ml_aioloop_look(ml_aioloop *self, double now)
+{
+    self->meter->timers = self->timers.len;
+    self->asked = now < self->meter->ask_until;
+    self->watched = self->debug || self->asked || self->delays != NULL;
+}
+
 /* True if something is to be run at once: by its clock a timer, too. */
 static bool
 is_busy(ml_aioloop *self, double now)
@@ -157,6 +166,7 @@ poll_events(ml_aioloop *self)
         return ml_timers_take_due(self, now); /* which need no poll */
     }
     self->woken = false;
+    ml_aioloop_look(self, clock);
     ml_ring_shrink(&self->ready);
     ml_ring_shrink(&self->mail.ring);
     if (busy) {
@@ -164,9 +174,12 @@ poll_events(ml_aioloop *self)
         rc = ml_loop_run(self->ev, EVRUN_NOWAIT, false);
     }
     else {
+        ml_meter_waits(self->meter, clock);
         rc = wait_for_events(self);
     }
-    ml_pacer_polled(&self->pacer, ml_timers_polled_at(self), !busy || self->io.len > 0);
+    double polled_at = ml_timers_polled_at(self);
+    ml_pacer_polled(&self->pacer, polled_at, !busy || self->io.len > 0);
+    ml_meter_polled(self->meter, polled_at);
     PyObject *exc = rc < 0 ? ml_take_exception() : NULL;
     return ml_raise_again(exc, collect(self), (PyObject *)self);
 }
@@ -226,7 +239,7 @@ tell_slow(ml_aioloop *self, PyObject *object, PyObject *protocol, double took)
 
 /* Debug mode: what took long is logged, and errors can name the current handle. */
 static int
-run_watched(ml_aioloop *self, uintptr_t entry)
+run_in_debug(ml_aioloop *self, uintptr_t entry)
 {
     bool is_handle = ml_entry_ready(entry) == NULL;
     PyObject *object = Py_NewRef(ml_entry_object(entry)), *protocol = NULL;
@@ -255,6 +268,25 @@ run_watched(ml_aioloop *self, uintptr_t entry)
     return rc;
 }
 
+/* How late a callback starts: since the poll that came before it. */
+static void
+record_delay(ml_aioloop *self)
+{
+    double delay = ml_monotonic() - self->meter->since;
+
+    ml_histograms_add(self->delays, delay);
+    ml_counts_add(&self->meter->delays, delay);
+}
+
+static int
+run_watched(ml_aioloop *self, uintptr_t entry)
+{
+    if (self->delays != NULL || self->asked) {
+        record_delay(self);
+    }
+    return self->debug ? run_in_debug(self, entry) : run_entry(entry);
+}
+
 /* Runs what is ready now; what that makes ready waits for the next turn. */
 static int
 run_batch(ml_aioloop *self)
@@ -263,7 +295,7 @@ run_batch(ml_aioloop *self)
     double until = mail > ML_MAIL_UNTIMED ? ml_monotonic() + ML_MAIL_SECONDS : 0.;
     int rc = 0;
 
-    self->turns++;
+    ml_meter_turn(self->meter, ++self->turns, end - self->ready.head + mail, self->step);
     self->in_batch = true;
     while (rc == 0) {
         uintptr_t entry;
@@ -283,7 +315,7 @@ run_batch(ml_aioloop *self)
             break;
         }
         self->step++;
-        rc = self->debug ? run_watched(self, entry) : run_entry(entry);
+        rc = self->watched ? run_watched(self, entry) : run_entry(entry);
         if (self->after != NULL) {
             PyObject *exc = rc < 0 ? ml_take_exception() : NULL;
             rc = ml_raise_again(exc, ml_aioloop_run_after(self), (PyObject *)self);
@@ -351,6 +383,14 @@ begin(ml_aioloop *self)
     return 0;
 }
 
+/* The run is over, and counted to its end. */
+void
+ml_aioloop_rests(ml_aioloop *self)
+{
+    self->meter->callbacks = self->step;
+    ml_meter_end(self->meter, ml_monotonic());
+}
+
 /* LoopBase._run(): turns until stop(). The caller has set the running loop and the hooks. */
 PyObject *
 ml_aioloop_run(ml_aioloop *self, PyObject *Py_UNUSED(unused))
@@ -366,12 +406,14 @@ ml_aioloop_run(ml_aioloop *self, PyObject *Py_UNUSED(unused))
     int rc = begin(self);
     if (rc == 0) {
         ml_pacer_begin(&self->pacer);
+        ml_meter_begin(self->meter, self->pacer.released_at);
         do {
             rc = poll_events(self);
             if (rc == 0) {
                 rc = run_batch(self);
             }
         } while (rc == 0 && !self->stopping);
+        ml_aioloop_rests(self);
         if (ml_interrupt_end(self->ev) < 0) { /* before: it hands over signals */
             rc = -1;
         }

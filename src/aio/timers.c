@@ -183,6 +183,7 @@ ml_timers_take_due(ml_aioloop *loop, double now)
             return -1;
         }
         unschedule(self, timer);
+        loop->meter->timers_fired++;
     }
     return 0;
 }

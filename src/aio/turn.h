@@ -23,6 +23,9 @@ int ml_aioloop_turn(ml_aioloop *self);
 bool ml_aioloop_before_poll(void *host);
 /* What waits in a loop that does not run can be garbage with it: the collector is told. */
 void ml_aioloop_track_waiting(ml_aioloop *self);
+/* Before a poll: what is on from now on, and what waits. */
+void ml_aioloop_look(ml_aioloop *self, double now);
+void ml_aioloop_rests(ml_aioloop *self);
 /* Guest mode (guest.c). */
 PyObject *ml_aioloop_attach(ml_aioloop *self, PyObject *unused);
 PyObject *ml_aioloop_detach(ml_aioloop *self, PyObject *unused);

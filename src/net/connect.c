@@ -132,5 +132,8 @@ ml_connect_transport(ml_aioloop *self, PyObject *const *args, Py_ssize_t nargs)
     if (transport == NULL) {
         close(fd);
     }
+    else {
+        self->meter->connected++;
+    }
     return transport;
 }

@@ -109,6 +109,7 @@ receive(ml_datagram *self, PyObject **data, PyObject **address)
         ml_os_error((int)-got);
         return -1;
     }
+    loop->meter->bytes_in += (size_t)got;
     *data = PyBytes_FromStringAndSize(scratch, got);
     *address = *data ? ml_addr_cached(self->senders, (struct sockaddr *)&from, from_len) : NULL;
     if (*address == NULL) {
@@ -244,6 +245,7 @@ send_one(ml_datagram *self, PyObject *object, const void *data, size_t size, PyO
         ml_os_error((int)-sent);
         return -1;
     }
+    base->loop->meter->bytes_out += (size_t)sent;
     return 1;
 }
 

@@ -19,6 +19,10 @@ become(ml_transport *self, ml_life life)
     if (life >= ML_CLOSING) {
         ml_transport_share(self);
     }
+    if (life == ML_GONE && self->counted) {
+        self->counted = false;
+        self->loop->meter->transports--;
+    }
 }
 
 void

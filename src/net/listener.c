@@ -201,6 +201,7 @@ listener_accept(ml_listener *self, PyObject *Py_UNUSED(unused))
         if (fd < 0) {
             return ml_os_error(-fd);
         }
+        self->loop->meter->accepted++;
         if (connected(self, fd, (struct sockaddr *)&peer, peer_len) < 0) {
             return NULL;
         }

@@ -128,6 +128,7 @@ read_protocol(ml_transport *self)
         }
         return ml_transport_fatal(self, self->kind->read_failed);
     }
+    self->loop->meter->bytes_in += (size_t)PyBytes_GET_SIZE(data);
     ml_recv_expect(&stream->expected, (size_t)PyBytes_GET_SIZE(data));
     if (PyBytes_GET_SIZE(data) == 0) {
         Py_DECREF(data);
@@ -186,6 +187,7 @@ read_buffered(ml_transport *self)
     if (got == 0) {
         return self->kind->eof(self);
     }
+    self->loop->meter->bytes_in += (size_t)got;
     ml_recv_expect(&stream->expected, (size_t)got);
     PyObject *count = PyLong_FromSsize_t(got);
     PyObject *result =
@@ -216,6 +218,7 @@ read_native(ml_transport *self)
     if (got == 0) {
         return self->kind->eof(self);
     }
+    self->loop->meter->bytes_in += (size_t)got;
     PyObject *protocol = Py_NewRef(self->protocol);
     int rc = self->native->buffer_updated(protocol, (size_t)got);
     Py_DECREF(protocol);

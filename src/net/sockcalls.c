@@ -50,6 +50,7 @@ attempt_recv(ml_aioloop *loop, ml_request *self, bool *again)
     if (bytes == NULL && error != 0) {
         return count_or_error(-error, again);
     }
+    loop->meter->bytes_in += bytes ? (size_t)PyBytes_GET_SIZE(bytes) : 0;
     return bytes;
 }
 
@@ -97,7 +98,7 @@ static int export(ml_request *self, Py_buffer *view)
 }
 
 static PyObject *
-attempt_recv_into(ml_aioloop *Py_UNUSED(loop), ml_request *self, bool *again)
+attempt_recv_into(ml_aioloop *loop, ml_request *self, bool *again)
 {
     Py_buffer view;
 
@@ -106,6 +107,7 @@ attempt_recv_into(ml_aioloop *Py_UNUSED(loop), ml_request *self, bool *again)
     }
     ssize_t got = view.len == 0 ? 0 : ml_sock_recv(self->fd, view.buf, (size_t)view.len);
     PyBuffer_Release(&view);
+    loop->meter->bytes_in += got > 0 ? (size_t)got : 0;
     return count_or_error(got, again);
 }
 
@@ -144,6 +146,7 @@ attempt_recvfrom(ml_aioloop *loop, ml_request *self, bool *again)
     if (got < 0) {
         return count_or_error(got, again);
     }
+    loop->meter->bytes_in += (size_t)got;
     PyObject *address = data ? ml_addr_object((struct sockaddr *)&from, from_len) : NULL;
     if (address == NULL) {
         Py_XDECREF(data);
@@ -175,6 +178,7 @@ attempt_recvfrom_into(ml_aioloop *loop, ml_request *self, bool *again)
     if (got < 0) {
         return count_or_error(got, again);
     }
+    loop->meter->bytes_in += (size_t)got;
     PyObject *address = ml_addr_object((struct sockaddr *)&from, from_len);
     return address ? Py_BuildValue("(nN)", (Py_ssize_t)got, address) : NULL;
 }
@@ -182,7 +186,7 @@ attempt_recvfrom_into(ml_aioloop *loop, ml_request *self, bool *again)
 /* One call for each readiness: a short write means full, and who reads as fast as this writes shall
  * not keep the loop. */
 static PyObject *
-attempt_sendall(ml_aioloop *Py_UNUSED(loop), ml_request *self, bool *again)
+attempt_sendall(ml_aioloop *loop, ml_request *self, bool *again)
 {
     size_t left = (size_t)self->buffer.len - self->done;
     ssize_t sent = ml_sock_send(self->fd, (char *)self->buffer.buf + self->done, left);
@@ -191,6 +195,7 @@ attempt_sendall(ml_aioloop *Py_UNUSED(loop), ml_request *self, bool *again)
         return count_or_error(sent, again);
     }
     self->done += (size_t)sent;
+    loop->meter->bytes_out += (size_t)sent;
     if ((size_t)sent < left) {
         *again = true;
         return NULL;

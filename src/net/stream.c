@@ -285,6 +285,7 @@ send_all(ml_stream *stream)
         if (sent < 0) {
             return sent == -EAGAIN ? 0 : (int)-sent;
         }
+        stream->loop->meter->bytes_out += (size_t)sent;
         ml_stream_consume(stream, (size_t)sent);
         if ((size_t)sent < given) {
             return 0; /* a short write means full: no second call to see EAGAIN */
@@ -364,7 +365,9 @@ ml_stream_send(ml_stream *stream, const char *data, size_t size)
 {
     assert(stream->len == 0 && stream->fd >= 0);
     note_sending(stream);
-    return stream->calls->send(stream->fd, data, size);
+    ssize_t sent = stream->calls->send(stream->fd, data, size);
+    stream->loop->meter->bytes_out += sent > 0 ? (size_t)sent : 0;
+    return sent;
 }
 
 int

@@ -208,6 +208,8 @@ ml_transport_begin(ml_transport *self)
         ml_transport_attach_server(self) == 0) {
         if (ml_aioloop_check_closed(loop) == 0 && /* the server's method may have closed it */
             ml_aioloop_push_ready(loop, &self->stream.ready) == 0) {
+            self->counted = true;
+            loop->meter->transports++;
             return (PyObject *)self;
         }
         PyObject *exc = ml_take_exception();
@@ -257,7 +259,11 @@ ml_make_socket_transport(ml_aioloop *loop, PyObject *args, PyObject *kwargs)
     if (!ml_sock_is_open(fd)) {
         return ml_os_error(EBADF);
     }
-    return ml_transport_new(loop, fd, &made, NULL, 0);
+    PyObject *transport = ml_transport_new(loop, fd, &made, NULL, 0);
+    if (transport != NULL) { /* of accept(), by way of the socket object, or not */
+        *(none_is_null(made.server) ? &loop->meter->accepted : &loop->meter->connected) += 1;
+    }
+    return transport;
 }
 
 int

@@ -66,6 +66,7 @@ struct ml_transport {
     size_t max_size; /* bytes handed over at once */
     unsigned char addr_len[2];
     bool eof_sent, eof_received, reading_paused, buffered;
+    bool counted; /* among the transports of the loop's meter */
 };
 
 static inline bool

@@ -1,4 +1,5 @@
 #include "functions.h"
+#include "../inspect/meter.h"
 
 #include <signal.h>
 
@@ -88,6 +89,7 @@ after_fork(PyObject *module, PyObject *Py_UNUSED(unused))
         ml_loop_after_fork(loop);
     }
     ml_signal_after_fork();
+    ml_page_after_fork();
     Py_RETURN_NONE;
 }
 
@@ -162,6 +164,9 @@ PyMethodDef ml_functions[] = {
     {"_before_fork", before_fork, METH_NOARGS, NULL},
     {"_after_fork", after_fork, METH_NOARGS, NULL},
     {"_at_exit", at_exit, METH_NOARGS, NULL},
+    {"_page_layout", ml_page_layout, METH_NOARGS, NULL},
+    {"_page_fd", ml_page_fd, METH_NOARGS, NULL},
+    {"_gc_event", (PyCFunction)(void (*)(void))ml_gc_event, METH_FASTCALL, NULL},
     {NULL},
 };
 
