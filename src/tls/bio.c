@@ -27,8 +27,10 @@ ml_tls_out_append(ml_tls_out *out, const char *data, size_t size)
         out->data = grown;
         out->cap = cap;
     }
-    memcpy(out->data + out->len, data, size);
-    out->len += size;
+    if (size > 0) {
+        memcpy(out->data + out->len, data, size);
+        out->len += size;
+    }
     return true;
 }
 

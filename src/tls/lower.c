@@ -177,7 +177,7 @@ ml_tls_lower_is_closing(ml_tls *self)
     int is = closing ? PyObject_IsTrue(closing) : -1;
     Py_XDECREF(closing);
     if (is < 0) {
-        PyErr_Clear();
+        PyErr_WriteUnraisable(self->lower);
     }
     return is == 1;
 }

@@ -309,40 +309,43 @@ step(ml_tls *self)
     }
 }
 
-/* Keeps what OpenSSL has not taken. */
+/* Keeps what OpenSSL has not taken, in front of what came meanwhile. */
 static int
-keep_rest(ml_tls *self)
+keep_rest(ml_tls *self, ml_tls_out *taken)
 {
     ml_tls_io *io = &self->io;
-    ml_tls_out *rest = &self->rest;
-    bool there = rest->data != NULL && io->in >= rest->data && io->in <= rest->data + rest->len;
+    ml_tls_out *rest = &self->rest, kept = {0};
     bool wanted = self->stage == TLS_NEW || (self->stage != TLS_OVER && !self->failed);
     int rc = 0;
 
-    if (io->in_len == 0 || !wanted) {
+    if (!wanted) {
         ml_tls_out_free(rest);
     }
-    else if (there) {
-        memmove(rest->data, io->in, io->in_len);
-        rest->len = io->in_len;
+    else if (io->in_len > 0) {
+        if (!ml_tls_out_append(&kept, io->in, io->in_len) ||
+            !ml_tls_out_append(&kept, rest->data, rest->len)) {
+            PyErr_NoMemory();
+            rc = -1;
+        }
+        ml_tls_out_free(rest);
+        *rest = kept;
     }
-    else if (!ml_tls_out_append(rest, io->in, io->in_len)) {
-        PyErr_NoMemory();
-        rc = -1;
-    }
+    ml_tls_out_free(taken);
     io->in = NULL;
     io->in_len = 0;
     return rc;
 }
 
 static int
-go_on(PyObject *exc, ml_tls *self)
+go_on(PyObject *exc, ml_tls *self, ml_tls_out *taken)
 {
     bool waits = ml_tls_has_input(self) && self->stage > TLS_NEW && self->stage < TLS_OVER &&
                  !self->failed && !(self->paused && !self->closed && self->stage != TLS_HANDSHAKE);
-    int rc = keep_rest(self);
+    bool again = self->arrived_again && !self->failed;
+    int rc = keep_rest(self, taken);
 
-    if (rc == 0 && waits) {
+    self->arriving = self->arrived_again = false;
+    if (rc == 0 && (waits || again)) {
         rc = ml_tls_go_on_later(self);
     }
     if (rc == 0) {
@@ -351,30 +354,37 @@ go_on(PyObject *exc, ml_tls *self)
     return ml_raise_again(exc, rc, (PyObject *)self);
 }
 
+/* What waits is taken out of self->rest meanwhile, to which the program may add: by a transport of
+ * its own below that delivers in its calls. */
 int
 ml_tls_arrived(ml_tls *self, const char *data, size_t size)
 {
     ml_tls_io *io = &self->io;
+    ml_tls_out taken = {0};
 
-    if (io->in != NULL) { /* one of the program's calls, in the midst of another */
-        return 0;
-    }
-    if (self->rest.len > 0) {
+    if (self->rest.len > 0 || self->arriving) {
         if (size > 0 && !ml_tls_out_append(&self->rest, data, size)) {
             PyErr_NoMemory();
             return -1;
         }
-        data = self->rest.data;
-        size = self->rest.len;
+        if (self->arriving) { /* one of the program's calls, in the midst of another */
+            self->arrived_again = true;
+            return 0;
+        }
+        taken = self->rest;
+        self->rest = (ml_tls_out){0};
+        data = taken.data;
+        size = taken.len;
     }
     Py_INCREF(self);
+    self->arriving = true;
     io->in = data;
     io->in_len = size;
     int rc = ml_tls_put_own(self); /* the program has called a method of the SSLObject */
     if (rc == 0) {
         rc = step(self);
     }
-    rc = go_on(rc < 0 ? ml_take_exception() : NULL, self);
+    rc = go_on(rc < 0 ? ml_take_exception() : NULL, self, &taken);
     Py_DECREF(self);
     return rc;
 }

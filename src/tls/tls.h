@@ -97,20 +97,22 @@ struct ml_tls {
     unsigned overhead; /* how much longer than its plain text a record is */
     int lost_writes;
     bool buffered;
-    bool closed;      /* by the program: data are dropped from then on */
-    bool paused;      /* ... reads nothing for now */
-    bool stopped;     /* ... and so we have stopped the transport below */
-    bool held_back;   /* pause_writing() of the transport below */
-    bool eof;         /* of the transport below */
-    bool ended;       /* the peer has ended TLS */
-    bool notified;    /* our close_notify is sent */
-    bool continuing;  /* a call of ml_tls_go_on() is scheduled */
-    bool wants_input; /* OpenSSL has to read before it writes */
-    bool in_ssl;      /* OpenSSL runs, and perhaps a callback of the program's in it */
-    bool upgraded;    /* by start_tls(): connection_made() was for the plain connection */
-    bool failed;      /* the connection is being lost */
-    bool shook_hands; /* the handshake was a success */
-    bool unneeded;    /* closed for the second time */
+    bool closed;        /* by the program: data are dropped from then on */
+    bool paused;        /* ... reads nothing for now */
+    bool stopped;       /* ... and so we have stopped the transport below */
+    bool held_back;     /* pause_writing() of the transport below */
+    bool eof;           /* of the transport below */
+    bool ended;         /* the peer has ended TLS */
+    bool notified;      /* our close_notify is sent */
+    bool continuing;    /* a call of ml_tls_go_on() is scheduled */
+    bool arriving;      /* ml_tls_arrived() runs */
+    bool arrived_again; /* ... and was called from within */
+    bool wants_input;   /* OpenSSL has to read before it writes */
+    bool in_ssl;        /* OpenSSL runs, and perhaps a callback of the program's in it */
+    bool upgraded;      /* by start_tls(): connection_made() was for the plain connection */
+    bool failed;        /* the connection is being lost */
+    bool shook_hands;   /* the handshake was a success */
+    bool unneeded;      /* closed for the second time */
 };
 
 /* ---- bio.c ------------------------------------------------------------------------------- */

@@ -283,7 +283,7 @@ tls_set_write_buffer_limits(ml_tls *self, PyObject *args, PyObject *kwargs)
 static PyObject *
 tls_get_read_buffer_size(ml_tls *self, PyObject *Py_UNUSED(unused))
 {
-    return PyLong_FromSize_t(self->rest.len);
+    return PyLong_FromSize_t(self->io.in_len + self->rest.len);
 }
 
 static PyObject *

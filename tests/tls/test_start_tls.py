@@ -7,6 +7,7 @@ import warnings
 import weakref
 
 import pytest
+from support.engines import NATIVE
 from support.loops import ASYNCIO, PY313, PY314, TIMEOUT, turns, until
 from support.net import Record, tcp_pair, unix_pair
 from support.tls import client, client_context, server_context, unchecked_context
@@ -329,3 +330,67 @@ def test_error_is_in_no_cycle(loop, run):
         assert error() is None
     finally:
         gc.enable()
+
+
+class Wire(asyncio.Transport):
+    """A transport of the program's own that delivers within `write()`."""
+
+    _start_tls_compatible = True
+
+    def __init__(self, loop, protocol):
+        super().__init__()
+        self.loop, self.protocol, self.peer, self.closing = loop, protocol, None, False
+        loop.call_soon(protocol.connection_made, self)
+
+    def set_protocol(self, protocol):
+        self.protocol = protocol
+
+    def get_protocol(self):
+        return self.protocol
+
+    def pause_reading(self):
+        pass
+
+    resume_reading = pause_reading
+
+    def is_closing(self):
+        return self.closing
+
+    def write(self, data):
+        while data and not self.peer.closing:
+            room = self.peer.protocol.get_buffer(-1)
+            size = min(len(room), len(data))
+            room[:size] = data[:size]
+            self.peer.protocol.buffer_updated(size)
+            data = data[size:]
+
+    def close(self):
+        for end in self, self.peer:
+            if not end.closing:
+                end.closing = True
+                self.loop.call_soon(end.protocol.connection_lost, None)
+
+    abort = close
+
+
+@pytest.mark.engines(NATIVE, reason="the standard library's is not made to be called from within")
+def test_transport_that_delivers_in_its_calls(loop, run):
+    """What comes while an end is at work in one of its calls is neither lost nor overtaken."""
+
+    async def main():
+        ends = [(Wire(loop, protocol), protocol) for protocol in (Record(), Record())]
+        (ta, pa), (tb, pb) = ends
+        ta.peer, tb.peer = tb, ta
+        await turns(2)
+        sa, sb = await upgraded(loop, *ends)
+        for size in (1, 5000, 300_000):
+            sent = bytes(range(256)) * (size // 256 + 1)
+            sa.write(sent)
+            sb.write(sent)
+            assert await pa.received(len(sent)) == sent
+            assert await pb.received(len(sent)) == sent
+        sa.close()
+        await asyncio.gather(pa.lost, pb.lost)
+        await turns(5)
+
+    run(main())
