@@ -359,9 +359,9 @@ ml_tls_call_eof(ml_tls *self)
 
 /* TLS is at its end: the transport below sends what it has, and that is all. */
 static int
-shutdown_complete(ml_tls *self, bool told)
+shutdown_complete(ml_tls *self)
 {
-    if (told && ml_tls_call_eof(self) < 0) {
+    if (ml_tls_call_eof(self) < 0) {
         return -1;
     }
     if (self->failed || self->lower == NULL) {
@@ -422,7 +422,7 @@ ml_tls_shutdown(ml_tls *self)
     if (!self->notified && !self->eof) {
         int rc = notify(self);
         if (rc) {
-            return rc < 0 ? -1 : shutdown_complete(self, true);
+            return rc < 0 ? -1 : shutdown_complete(self);
         }
         if (self->failed || self->stage != TLS_SHUTDOWN) {
             return 0;
@@ -434,7 +434,7 @@ ml_tls_shutdown(ml_tls *self)
             return -1;
         }
     }
-    return self->eof || self->ended ? shutdown_complete(self, self->dropped == 0) : 0;
+    return self->eof || self->ended ? shutdown_complete(self) : 0;
 }
 
 /* The transport below is gone. */
