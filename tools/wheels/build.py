@@ -6,7 +6,8 @@ For each Python and each target (targets.py), the source distribution is built w
 compiler, which has the headers and stubs of each C library, and with libev compiled in
 (tools/get-libev). The wheel's module is stripped; what debuggers read goes into
 moodloop-VERSION-debug.tar.xz, by the module's build id. The same commit and tools give the same
-bytes, in whatever directory. The tools are pinned: pyproject.toml, group `wheels`.
+wheels, byte for byte, in whatever directory; the symbols name the directory of the tools. These are
+pinned: pyproject.toml, group `wheels`.
 
 SOURCE_DATE_EPOCH dates all of it: without it, the commit does.
 """
@@ -181,7 +182,11 @@ class Build:
         whole.write_bytes(files[module])
         run(["llvm-objcopy", "--only-keep-debug", whole, debug])
         run(["llvm-objcopy", "--strip-all", whole, bare])
-        files[module] = bare.read_bytes()
+        # The linker's id is also of the debug information, in which zig's parts of the C library
+        # have the directory of the build. This one is of the module that is given out.
+        linked = bytes.fromhex(build_id(bare))
+        identity = hashlib.sha1(bare.read_bytes().replace(linked, bytes(20))).digest()
+        files[module] = bare.read_bytes().replace(linked, identity)
         (tags,) = (name for name in files if name.endswith(".dist-info/WHEEL"))
         text = files[tags].decode()
         old = re.search(r"^Tag: (\S+-\S+)-linux_\w+$", text, re.M)
@@ -189,8 +194,8 @@ class Build:
         files[tags] = text.replace(old[0], new).encode()
         name = re.sub(r"linux_\w+(?=\.whl$)", ".".join(self.target.tags), wheel.name)
         write_wheel(out / name, files, when)
-        identity = build_id(bare)
-        return out / name, f"{identity[:2]}/{identity[2:]}.debug", debug.read_bytes()
+        symbols = debug.read_bytes().replace(linked, identity)
+        return out / name, f"{identity.hex()[:2]}/{identity.hex()[2:]}.debug", symbols
 
 
 def build_id(path: Path) -> str:

@@ -5,7 +5,7 @@
 twine and check-wheel-contents look at all of it; auditwheel says of each wheel which systems it
 runs on, which must be what its name says; here are looked at the size, the licences, the list of
 materials, and how the module is linked. --again builds all of it a second time, in another
-directory, and compares each byte; with options only a part of it.
+directory, and compares each byte of the wheels; with options only a part of it.
 """
 
 from __future__ import annotations
@@ -106,9 +106,9 @@ def build_again(options: list[str]) -> list[str]:
         second = {path.name: path.read_bytes() for path in (tree / "dist").iterdir()}
     if options:
         first = {name: data for name, data in first.items() if name in second}
-        (debug,) = (name for name in second if name.endswith("-debug.tar.xz"))  # is of all wheels
-        first.pop(debug, None)
-        del second[debug]
+    for files in (first, second):  # the symbols name the directory of the tools
+        for name in [name for name in files if name.endswith("-debug.tar.xz")]:
+            del files[name]
     return sorted(n for n in first.keys() | second.keys() if first.get(n) != second.get(n))
 
 
