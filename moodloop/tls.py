@@ -18,7 +18,7 @@ from . import _core
 from .base import Base
 from .sslprotocol import SSLProtocol, shared_buffer, ssl
 
-_default_context: Any = sslproto._create_transport_context  # type: ignore[attr-defined]
+_default_context: Any = sslproto._create_transport_context
 
 # For whose place for data of ours, by which an SSL is found, no other number is known.
 _OPENSSL = re.compile(r"OpenSSL [3-9]\.")
