@@ -321,6 +321,13 @@ keep_rest(ml_tls *self, ml_tls_out *taken)
     if (!wanted) {
         ml_tls_out_free(rest);
     }
+    else if (io->in_len > 0 && rest->len == 0 && taken->data != NULL) {
+        memmove(taken->data, io->in, io->in_len); /* of one buffer of many, it is all there still */
+        taken->len = io->in_len;
+        ml_tls_out_free(rest);
+        *rest = *taken;
+        *taken = (ml_tls_out){0};
+    }
     else if (io->in_len > 0) {
         if (!ml_tls_out_append(&kept, io->in, io->in_len) ||
             !ml_tls_out_append(&kept, rest->data, rest->len)) {
