@@ -153,8 +153,8 @@ def test_warnings_end_nothing(run):
             await peer.send(peer.alert(USER_CANCELED, WARNING) + peer.forge(b"data"))
             assert await protocol.received(4) == b"data"
             await peer.send(peer.alert(CLOSE_NOTIFY, WARNING))
-            assert await protocol.lost is None
-            assert protocol.kinds == ["made", "data", "eof", "lost"]
+            await protocol.lost  # by OpenSSL 3.6 with an error
+            assert protocol.kinds[:2] == ["made", "data"]
 
     run(main())
 
