@@ -335,6 +335,17 @@ def end():
         ends.pop()[0].abort()
     for _ in range(4):
         turn()
+# The loop makes its set of what is not read with the first of them, and keeps it.
+a, b = socket.socketpair()
+a.setblocking(False)
+transport = loop._make_socket_transport(a, asyncio.Protocol())
+turn()
+transport.pause_reading()
+b.close()
+turn()
+turn()
+transport.abort()
+turn()
 recover_loop = recover
 def recover():
     end()
