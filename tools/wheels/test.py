@@ -162,7 +162,9 @@ def try_place(here: Place, tree: Path, full: bool) -> bool:
     look = [here.python, "-c", LOOK, here.site, here.name]
     if subprocess.run(look, env=environment, cwd=tree).returncode:
         return False
-    what = SMOKE
+    what = list(SMOKE)
+    if here.name == "arm":  # the emulator's vfork() does not tell the parent that exec() failed
+        what.remove("tests/process")
     if full:
         what = ["tests", *(f"--ignore={name}" for name in NOT_INSTALLED), "-n", "auto"]
         what += ["--dist", "worksteal"]
