@@ -119,9 +119,9 @@ def _hygiene(request):
 def _engine(request):
     """The engine of TLS that a test marked `tls` is about."""
     callspec = getattr(request.node, "callspec", None)
-    if callspec is not None and "engine" in callspec.params:
-        # If none is, a test's own patches end before its loop.
-        engines.force(callspec.params["engine"], request.getfixturevalue("monkeypatch"))
+    engine = callspec.params.get("engine") if callspec is not None else None
+    if engine is not None:  # if none is, a test's own patches end before its loop
+        engines.force(engine, request.getfixturevalue("monkeypatch"))
 
 
 @pytest.fixture
