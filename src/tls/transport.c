@@ -7,14 +7,21 @@
 
 /* ---- for the transport below -------------------------------------------------------------- */
 
+/* What the transport below does where one of its calls fails: no connection is left waiting. */
+static int
+or_end(ml_tls *self, int rc)
+{
+    return rc < 0 ? ml_tls_fatal(self, "Fatal error on SSL protocol") : 0;
+}
+
 static PyObject *
 protocol_connection_made(ml_tls *self, PyObject *transport)
 {
-    if (self->stage != TLS_NEW) { /* it was closed before */
+    if (self->stage != TLS_NEW || self->closed) { /* it was closed before */
         return PyObject_CallMethod(transport, "abort", NULL);
     }
     ml_tls_attach(self, transport);
-    return ml_none_or_error(ml_tls_start_handshake(self));
+    return ml_none_or_error(or_end(self, ml_tls_start_handshake(self)));
 }
 
 static PyObject *
@@ -372,7 +379,7 @@ tls_abort(ml_tls *self, PyObject *Py_UNUSED(unused))
 static PyObject *
 tls_go_on(ml_tls *self, PyObject *Py_UNUSED(unused))
 {
-    return ml_none_or_error(ml_tls_go_on(self));
+    return ml_none_or_error(or_end(self, ml_tls_go_on(self)));
 }
 
 static PyObject *
