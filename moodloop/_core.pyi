@@ -1096,7 +1096,7 @@ class Listener:
     def accept(self) -> None: ...
     def __reduce__(self) -> Any: ...
 
-@disjoint_base
+@final
 class Histogram:
     """Times, counted by size: each bucket is an eighth of a power of two wide."""
 
@@ -1126,6 +1126,7 @@ class Histogram:
         """Record one time. ValueError if it is negative."""
     def __reduce__(self) -> Any: ...
 
+@disjoint_base
 class LoopBase:
     """The C half of moodloop.EventLoop; not for use by itself."""
 

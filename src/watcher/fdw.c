@@ -297,7 +297,7 @@ ml_fdw_error(ml_loop *loop, ml_fdw *fdw)
 
     fdw->error = 0;
     if (!ev_is_active(&fdw->ev)) { /* else a program has fed it, and libev knows nothing of it */
-        ml_fdw_unlink(loop, fdw); /* if it comes from libev, which with select() gives no reason */
+        ml_fdw_unlink(loop, fdw);  /* if it comes from libev, which with select() gives no reason */
     }
     return error ? error : fcntl(fdw->ev.fd, F_GETFD) < 0 ? errno : 0;
 }
