@@ -394,7 +394,8 @@ ml_fdw_check(ml_loop *loop)
     return drops != before;
 }
 
-/* 0 if the kernel takes the descriptor now, else the errno. What it may still have of it is taken
+/* 0 if the kernel takes the descriptor now, else the errno: where select() says only that one of all
+ * is closed, its own. What it may still have of it is taken
  * out: libev, which could not change that, believes that it did. */
 static int
 try_register(ml_loop *loop, int fd)
@@ -402,7 +403,7 @@ try_register(ml_loop *loop, int fd)
     struct epoll_event event = {.events = 0};
 
     if (ev_backend(loop->ev) != EVBACKEND_EPOLL || loop->backend_fd < 0) {
-        return ENOMEM;
+        return fcntl(fd, F_GETFD) < 0 ? errno : ENOMEM;
     }
     epoll_ctl(loop->backend_fd, EPOLL_CTL_DEL, fd, &event);
     if (epoll_ctl(loop->backend_fd, EPOLL_CTL_ADD, fd, &event) < 0) {

@@ -1,3 +1,4 @@
+import errno
 import functools
 import os
 import signal
@@ -326,6 +327,25 @@ def test_error_event_on_a_descriptor(loop):
     with pytest.raises(OSError):
         loop.start(event.EVRUN_NOWAIT)
     assert not watcher.active
+    os.close(writer)
+
+
+def test_closed_descriptor_behind_a_hook():
+    """libev's error waits over a poll, as the hook does not take it."""
+    reader, writer = os.pipe()
+    with event.Loop(event.EVBACKEND_SELECT) as loop:
+        watcher = loop.io(reader, event.EV_READ, raises)
+        watcher.start()
+        loop.start(event.EVRUN_NOWAIT)
+        loop.callback = lambda loop: None
+        os.close(reader)
+        loop.timer(0, 0, lambda *args: None).start()
+        loop.start(event.EVRUN_NOWAIT)
+        loop.callback = lambda loop: setattr(loop, "callback", None)
+        with pytest.raises(OSError) as info:
+            loop.start(event.EVRUN_NOWAIT)
+        assert info.value.errno == errno.EBADF
+        assert not watcher.active
     os.close(writer)
 
 
