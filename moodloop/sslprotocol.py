@@ -31,6 +31,9 @@ _RECORD = 16384
 # The reason of the SSLError for data that the peer sent before our close_notify reached it.
 _LATE_DATA = "APPLICATION_DATA_AFTER_CLOSE_NOTIFY"
 
+# So much of it is read and dropped: DROPPED_AT_MOST of src/tls/read.c.
+_MOST_DROPPED = 64 << 20
+
 
 class SSLTransport(_StdlibTransport):  # type: ignore[misc]
     """The transport that a program has on a connection with TLS."""
@@ -81,6 +84,8 @@ class SSLProtocol(_StdlibProtocol):  # type: ignore[misc]
     _sslobj: Any
     # The program has closed its transport for the second time.
     _unneeded = False
+    # How much of the late data is dropped; None while none has come.
+    _dropped: int | None = None
 
     def __init__(
         self,
@@ -132,6 +137,10 @@ class SSLProtocol(_StdlibProtocol):  # type: ignore[misc]
         if self._state is _WRAPPED:
             self._incoming.write(self._ssl_buffer_view[:nbytes])
             self._do_read()
+        elif self._dropped is not None:
+            self._dropped += nbytes
+            if self._dropped > _MOST_DROPPED:
+                self._transport.abort()
         else:
             super().buffer_updated(nbytes)
 
@@ -289,7 +298,18 @@ class SSLProtocol(_StdlibProtocol):  # type: ignore[misc]
         if getattr(shutdown_exc, "reason", None) == _LATE_DATA:
             # The program wants no more, and the peer could not know: no error, and no reason to
             # drop what is still to be sent, as the standard library does (RFC 8446, 6.1).
-            self._process_outgoing()
+            self._dropped = 0
+            rest = self._outgoing.read()
+            if rest:
+                self._transport.write(rest)
+            if self._transport.can_write_eof():
+                # Nor is it closed yet, which would end reading: a peer that answers all that it
+                # gets goes on only if somebody reads, and a reset would take what it has not read.
+                if self._ssl_reading_paused:
+                    self._ssl_reading_paused = False
+                    self._transport.resume_reading()
+                self._transport.write_eof()
+                return
             shutdown_exc = None
         super()._on_shutdown_complete(shutdown_exc)
         # The socket's transport is closed next, and first sends what waits in it: for ever if the
@@ -298,6 +318,10 @@ class SSLProtocol(_StdlibProtocol):  # type: ignore[misc]
             self._shutdown_timeout_handle = self._loop.call_later(
                 self._ssl_shutdown_timeout, self._check_shutdown_timeout
             )
+
+    def eof_received(self) -> Any:
+        # After late data it is no news for the program. The transport below closes itself.
+        return super().eof_received() if self._dropped is None else None
 
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc)

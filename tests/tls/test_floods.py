@@ -185,7 +185,7 @@ class TestAfterTheEnd:
         run(main())
 
     @pytest.mark.known("stock", reason="connection_lost(SSLError), for data that nobody wants")
-    @pytest.mark.known("python", reason="the socket is closed with data unread: a reset")
+    @pytest.mark.known("python", reason="then it waits for the end of the connection")
     def test_data_that_cross_close(self, run):
         """After close() what comes is read and dropped, until the peer's close_notify."""
 
@@ -200,7 +200,8 @@ class TestAfterTheEnd:
 
         run(main())
 
-    @pytest.mark.known("stock", "python", reason="the socket is closed with data unread: a reset")
+    @pytest.mark.known("stock", reason="the socket is closed with data unread: a reset")
+    @pytest.mark.known("python", reason="then it waits for the end of the connection")
     def test_close_while_paused(self, run):
         """The peer reads all that was written, and close_notify: no reset (uvloop 471)."""
 

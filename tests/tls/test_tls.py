@@ -728,6 +728,34 @@ class TestClosing:
 
         run(main())
 
+    @pytest.mark.moodloop_only  # asyncio drops what is not sent yet
+    @pytest.mark.parametrize("paused", [False, True])
+    def test_peer_that_answers_all_the_time(self, run, paused):
+        """It goes on only while its answers are read, which after close() nobody wants."""
+        size = 16 << 20  # more than sockets and buffers hold
+        got = []
+
+        def echo(sock):
+            with server_context().wrap_socket(sock, server_side=True) as tls:
+                while data := tls.recv(1 << 16):
+                    got.append(len(data))
+                    tls.sendall(data)
+
+        async def main():
+            with peer(echo) as address:
+                transport, protocol = await connect(address)
+                if paused:
+                    transport.pause_reading()
+                transport.write(bytes(size - 1))
+                transport.write(b"x")  # waits behind the high mark
+                transport.close()
+                assert await asyncio.wait_for(protocol.lost, TIMEOUT) is None
+            assert sum(got) == size
+            assert "eof" not in protocol.events
+            await turns(10)
+
+        run(main())
+
     def test_shutdown_timeout(self, run):
         """A peer that does not answer the end of TLS."""
 
