@@ -319,10 +319,6 @@ class SSLProtocol(_StdlibProtocol):  # type: ignore[misc]
                 self._ssl_shutdown_timeout, self._check_shutdown_timeout
             )
 
-    def eof_received(self) -> Any:
-        # After late data it is no news for the program. The transport below closes itself.
-        return super().eof_received() if self._dropped is None else None
-
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc)
         if self._unneeded:
