@@ -348,6 +348,8 @@ transport.abort()
 turn()
 recover_loop = recover
 def recover():
+    asyncio._set_running_loop(None)  # as recover_loop() does, which closes the sockets, too
+    loop._thread_id = None
     end()
     recover_loop()
 PARTS = [b"%d" % n * size for n, size in enumerate((1, 100, 16384, 40_000))]
