@@ -35,6 +35,8 @@ from .policy import install, new_event_loop, run
 if TYPE_CHECKING:
     from .inspect.values import DelayMonitor as DelayMonitor
     from .inspect.values import LoopStats as LoopStats
+    from .inspect.watchdog import Stall as Stall
+    from .inspect.watchdog import Watchdog as Watchdog
     from .policy import EventLoopPolicy as EventLoopPolicy
     from .policy import Policy as Policy
 
@@ -44,6 +46,8 @@ __all__ = [
     "EventLoopPolicy",
     "LoopStats",
     "Policy",
+    "Stall",
+    "Watchdog",
     "__version__",
     "install",
     "new_event_loop",
@@ -62,4 +66,8 @@ def __getattr__(name: str) -> Any:
         from .inspect import values
 
         return getattr(values, name)
+    if name in ("Stall", "Watchdog"):
+        from .inspect import watchdog
+
+        return getattr(watchdog, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

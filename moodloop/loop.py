@@ -77,6 +77,7 @@ class EventLoop(  # type: ignore[misc]
         "_timer_cancelled_count",
         "_tls_memory",
         "_unix_server_sockets",
+        "_watchdogs",
         "slow_callback_duration",
     )
 
@@ -87,6 +88,7 @@ class EventLoop(  # type: ignore[misc]
         asyncio.BaseEventLoop.__init__(self)
         self._listeners: dict[socket.socket, _core.Listener] = {}
         self._unix_server_sockets: dict[socket.socket, int] = {}
+        self._watchdogs: list[Any] = []
         self._children: set[process.SubprocessTransport] = set()
         self._tls_memory: tuple[bytearray, memoryview] | None = None
 
@@ -142,6 +144,7 @@ class EventLoop(  # type: ignore[misc]
                 finalizer=self._asyncgen_finalizer_hook,
             )
             events._set_running_loop(self)
+            self._watchdog_from_environment()
         except BaseException:  # memory is out, say: not "running" for ever
             self._leave(hooks)
             raise
@@ -168,6 +171,7 @@ class EventLoop(  # type: ignore[misc]
             raise RuntimeError("Cannot close a running event loop")
         if self.is_closed():
             return
+        self._close_watchdogs()
         self._close_signals()
         process.abandon(self._children)
         asyncio.BaseEventLoop.close(self)

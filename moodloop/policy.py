@@ -23,9 +23,11 @@ def run(
     *,
     debug: bool | None = None,
     loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
+    watchdog: float | None = None,
 ) -> _T:
     """asyncio.run() on a moodloop.EventLoop, or on what `loop_factory` returns.
 
+    `watchdog` is the threshold of a `loop.watchdog()`, in seconds: TypeError if the loop has none.
     Raises RuntimeError if called from a running loop, ValueError (TypeError from 3.14 on) if
     `main` is no coroutine, and whatever `main` raises.
     """
@@ -33,6 +35,12 @@ def run(
         # asyncio.run()'s own check, before a runner of ours would make its own loop.
         raise RuntimeError("moodloop.run() cannot be called from a running event loop")
     with asyncio.Runner(debug=debug, loop_factory=loop_factory or new_event_loop) as runner:
+        if watchdog is not None:
+            loop = runner.get_loop()
+            if not isinstance(loop, EventLoop):
+                main.close()
+                raise TypeError(f"watchdog= is for loops of moodloop, not {type(loop).__name__}")
+            loop.watchdog(watchdog)
         return runner.run(main)
 
 

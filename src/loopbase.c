@@ -5,6 +5,7 @@
  * members of the struct: data descriptors win over the instance dict, so both halves see one
  * value. */
 #include "aio/aio.h"
+#include "inspect/watch.h"
 #include "net/methods.h" /* rows of the table */
 
 /* ---- small methods ----------------------------------------------------------------------- */
@@ -180,6 +181,20 @@ base_stop_delays(ml_aioloop *self, PyObject *object)
     return histogram ? ml_none_or_error(ml_histograms_leave(&self->delays, histogram)) : NULL;
 }
 
+/* _watch(threshold, signum, fd): see inspect/watch.h. */
+static PyObject *
+base_watch(ml_aioloop *self, PyObject *args)
+{
+    double threshold;
+    int signum, fd;
+
+    if (!PyArg_ParseTuple(args, "dii:_watch", &threshold, &signum, &fd) ||
+        ml_aioloop_check_closed(self) < 0) {
+        return NULL;
+    }
+    return ml_watch_new(self->state->Watch, self->meter, threshold, signum, fd);
+}
+
 /* ---- attributes shared with BaseEventLoop ------------------------------------------------ */
 
 static PyObject *
@@ -351,6 +366,7 @@ static PyMethodDef base_methods[] = {
     {"_meter_stats", (PyCFunction)base_meter_stats, METH_NOARGS, NULL},
     {"_record_delays", (PyCFunction)base_record_delays, METH_O, NULL},
     {"_stop_delays", (PyCFunction)base_stop_delays, METH_O, NULL},
+    {"_watch", (PyCFunction)base_watch, METH_VARARGS, NULL},
     {"_make_socket_transport", FAST(ml_make_socket_transport), METH_VARARGS | METH_KEYWORDS, NULL},
     {"_connect", FAST(ml_connect_literal), METH_FASTCALL, NULL},
     {"_connected", FAST(ml_connect_transport), METH_FASTCALL, NULL},

@@ -40,10 +40,11 @@
     X(Cleanup, cleanup)
 
 /* The other types: X(Name, lower); `PyType_Spec ml_<lower>_spec` makes each. */
-#define ML_CORE_TYPES(X) \
-    X(Loop, loop)        \
-    X(Watcher, watcher)  \
-    X(Histogram, histogram)
+#define ML_CORE_TYPES(X)    \
+    X(Loop, loop)           \
+    X(Watcher, watcher)     \
+    X(Histogram, histogram) \
+    X(Watch, watch)
 
 /* The asyncio side's, made by ml_add_aio_types(). */
 #define ML_AIO_TYPES(X)                       \

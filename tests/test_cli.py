@@ -292,3 +292,34 @@ def test_bad_usage_is_exit_status_2(args):
 
 def test_only_the_program_is_required():
     assert moodloop_cli("run").stderr.rstrip().endswith("required: PROGRAM")
+
+
+class TestWatchdog:
+    PROGRAM = """
+import asyncio, logging, sys, time
+logging.basicConfig(level=logging.INFO, stream=sys.stdout)
+async def main():
+    time.sleep(0.5)
+asyncio.run(main())
+"""
+
+    def run(self, tmp_path, *args):
+        program = tmp_path / "app.py"
+        program.write_text(self.PROGRAM)
+        return subprocess.run(
+            [sys.executable, "-m", "moodloop", "run", *args, str(program)],
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+
+    def test_stall_is_told(self, tmp_path):
+        done = self.run(tmp_path, "--watchdog", "50ms")
+        assert done.returncode == 0, done.stderr
+        assert "app.py:5 main" in done.stdout
+        assert "nanosleep(2)" in done.stdout or "no CPU" in done.stdout
+
+    def test_bad_threshold(self, tmp_path):
+        done = self.run(tmp_path, "--watchdog", "soon")
+        assert done.returncode == 2
+        assert "--watchdog: not a time above 0" in done.stderr

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from .. import _core
@@ -13,6 +14,7 @@ from ..base import Base
 
 if TYPE_CHECKING:
     from .values import DelayMonitor, LoopStats
+    from .watchdog import Stall, Watchdog
 
 _NAMES: list[str] = _core._page_layout()["stats"]
 _make: Any = None
@@ -33,6 +35,7 @@ class Stats(Base):
     __slots__ = ()
 
     _listeners: dict[Any, Any]
+    _watchdogs: list[Any]
 
     def stats(self, *, tasks: bool = False) -> LoopStats:
         """What the loop has counted; from any thread, also while it is stuck.
@@ -66,6 +69,34 @@ class Stats(Base):
             yield monitor
         finally:
             self._stop_delays(monitor._histogram)
+
+    def watchdog(
+        self, threshold: float = 0.1, callback: Callable[[Stall], object] | None = None
+    ) -> Watchdog:
+        """From now on tell of each callback that takes longer than `threshold` seconds.
+
+        Once while it lasts and once when it is over: to callback(stall), which is called in
+        another thread, or to the logger `moodloop.watchdog`. The object has `close()`.
+        ValueError: the threshold is not above 0. RuntimeError: the loop is closed, or all
+        real-time signals have handlers, of which one is needed.
+        """
+        if not 0 < threshold < 1e9:
+            raise ValueError(f"threshold must be above 0, not {threshold!r}")
+        from .watchdog import Watchdog
+
+        return Watchdog(self, threshold, callback)
+
+    def _watchdog_from_environment(self) -> None:
+        if os.environ.get("MOODLOOP_WATCHDOG"):
+            from .watchdog import from_environment
+
+            threshold = from_environment()
+            if threshold is not None and not self._watchdogs:
+                self.watchdog(threshold)
+
+    def _close_watchdogs(self) -> None:
+        for dog in list(self._watchdogs):
+            dog.close()
 
 
 def _waiting(executor: Any) -> int:
