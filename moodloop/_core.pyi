@@ -1097,6 +1097,7 @@ class Listener:
     def __reduce__(self) -> Any: ...
 
 @final
+@final
 class Histogram:
     """Times, counted by size: each bucket is an eighth of a power of two wide."""
 
@@ -1126,6 +1127,7 @@ class Histogram:
         """Record one time. ValueError if it is negative."""
     def __reduce__(self) -> Any: ...
 
+@final
 class Watch:
     """A thread that looks at what a loop does."""
 
