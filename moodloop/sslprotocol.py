@@ -82,6 +82,7 @@ class SSLProtocol(_StdlibProtocol):  # type: ignore[misc]
     _app_transport_created: bool
     _sslcontext: Any
     _sslobj: Any
+    _ssl_reading_paused: bool
     # The program has closed its transport for the second time.
     _unneeded = False
     # How much of the late data is dropped; None while none has come.

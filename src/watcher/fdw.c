@@ -394,9 +394,9 @@ ml_fdw_check(ml_loop *loop)
     return drops != before;
 }
 
-/* 0 if the kernel takes the descriptor now, else the errno: where select() says only that one of all
- * is closed, its own. What it may still have of it is taken
- * out: libev, which could not change that, believes that it did. */
+/* 0 if the kernel takes the descriptor now, else the errno: where select() says only that one of
+ * all is closed, its own. What it may still have of it is taken out: libev, which could not change
+ * that, believes that it did. */
 static int
 try_register(ml_loop *loop, int fd)
 {
