@@ -30,7 +30,18 @@ if _find_spec(f"{__name__}._core") is None:
 
 from ._version import __version__
 from .loop import EventLoop
-from .policy import install, new_event_loop, run
+from .policy import install, new_event_loop, run, uninstall
+from .streams import (
+    StreamReader,
+    StreamReaderProtocol,
+    StreamWriter,
+    create_subprocess_exec,
+    create_subprocess_shell,
+    open_connection,
+    open_unix_connection,
+    start_server,
+    start_unix_server,
+)
 
 if TYPE_CHECKING:
     from .inspect.values import DelayMonitor as DelayMonitor
@@ -48,10 +59,20 @@ __all__ = [
     "Policy",
     "Stall",
     "Watchdog",
+    "StreamReader",
+    "StreamReaderProtocol",
+    "StreamWriter",
     "__version__",
+    "create_subprocess_exec",
+    "create_subprocess_shell",
     "install",
     "new_event_loop",
+    "open_connection",
+    "open_unix_connection",
     "run",
+    "start_server",
+    "start_unix_server",
+    "uninstall",
 ]
 
 

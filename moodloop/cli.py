@@ -61,7 +61,7 @@ def script() -> int:
 def run(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog=f"{PROG} run",
-        usage=f"{PROG} run [-h] [--watchdog SECONDS] [-m] PROGRAM [ARGS ...]",
+        usage=f"{PROG} run [-h] [--streams] [--watchdog SECONDS] [-m] PROGRAM [ARGS ...]",
         description="Run a Python program with moodloop as the event loop that asyncio makes. "
         "All else is as with 'python PROGRAM' or 'python -m PROGRAM'.",
     )
@@ -69,6 +69,11 @@ def run(argv: list[str]) -> int:
         "--watchdog",
         metavar="SECONDS",
         help="tell of callbacks that take longer, as MOODLOOP_WATCHDOG does: 0.1, 100ms",
+    )
+    parser.add_argument(
+        "--streams",
+        action="store_true",
+        help="asyncio.open_connection() and its like give moodloop's streams",
     )
     parser.add_argument("-m", dest="module", action="store_true", help="PROGRAM names a module")
     parser.add_argument("program", metavar="PROGRAM", help="a script, directory, zip file or '-'")
@@ -86,7 +91,7 @@ def run(argv: list[str]) -> int:
         except ValueError as exc:
             parser.error(f"--watchdog: {exc}")
         os.environ["MOODLOOP_WATCHDOG"] = options.watchdog  # the program's own children, too
-    install()
+    install(streams=options.streams)
     sys.argv = ["-m" if options.module else options.program, *options.args]
     load = _load_module if options.module else _load_path
     try:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine
 from functools import cache
 from typing import Any, TypeVar
 
+from . import streams as _streams
 from .loop import EventLoop
 
 _T = TypeVar("_T")
@@ -24,24 +25,35 @@ def run(
     debug: bool | None = None,
     loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
     watchdog: float | None = None,
+    streams: bool = False,
 ) -> _T:
     """asyncio.run() on a moodloop.EventLoop, or on what `loop_factory` returns.
 
     `watchdog` is the threshold of a `loop.watchdog()`, in seconds: TypeError if the loop has none.
+    `streams` is as in install(), for as long as it runs.
     Raises RuntimeError if called from a running loop, ValueError (TypeError from 3.14 on) if
     `main` is no coroutine, and whatever `main` raises.
     """
     if events._get_running_loop() is not None:
         # asyncio.run()'s own check, before a runner of ours would make its own loop.
         raise RuntimeError("moodloop.run() cannot be called from a running event loop")
-    with asyncio.Runner(debug=debug, loop_factory=loop_factory or new_event_loop) as runner:
-        if watchdog is not None:
-            loop = runner.get_loop()
-            if not isinstance(loop, EventLoop):
-                main.close()
-                raise TypeError(f"watchdog= is for loops of moodloop, not {type(loop).__name__}")
-            loop.watchdog(watchdog)
-        return runner.run(main)
+    undo = streams and not _streams.installed()
+    if streams:
+        _streams.install()
+    try:
+        with asyncio.Runner(debug=debug, loop_factory=loop_factory or new_event_loop) as runner:
+            if watchdog is not None:
+                loop = runner.get_loop()
+                if not isinstance(loop, EventLoop):
+                    main.close()
+                    raise TypeError(
+                        f"watchdog= is for loops of moodloop, not {type(loop).__name__}"
+                    )
+                loop.watchdog(watchdog)
+            return runner.run(main)
+    finally:
+        if undo:
+            _streams.uninstall()
 
 
 def _base_policy() -> Any:
@@ -71,19 +83,52 @@ def event_loop_policy() -> Any:
     return Policy
 
 
-def install() -> None:
+# What uninstall() puts back: asyncio's new_event_loop, or the policy, if install() was called.
+_before: list[Any] = []
+
+
+def install(*, streams: bool = False) -> None:
     """Make asyncio.new_event_loop(), and so asyncio.run() and runners, give moodloop's loop.
 
     Sets the event loop policy; on a Python without policies it replaces
-    `asyncio.new_event_loop`.
+    `asyncio.new_event_loop`. With `streams`, asyncio.open_connection(), start_server(), the same
+    for Unix sockets, create_subprocess_exec() and _shell() give moodloop's streams on its loops,
+    and what they always gave on others; so they do in a process with MOODLOOP_STREAMS=1 in its
+    environment. uninstall() undoes it.
     """
+    if streams:
+        _streams.install()
+    had = vars(events).get("_event_loop_policy") if _base_policy() else events.new_event_loop
+    if not _before:
+        _before.append(had)
     if _base_policy() is None:
         asyncio.new_event_loop = events.new_event_loop = new_event_loop
         return
+    _set_policy(event_loop_policy()())
+
+
+def uninstall() -> None:
+    """Undo install(): asyncio's loops, policy and streams are what they were. Idempotent.
+
+    A loop that runs or was set stays, as do connections. A policy that the program has set since
+    stays, too.
+    """
+    _streams.uninstall()
+    if not _before:
+        return
+    before = _before.pop()
+    if _base_policy() is None:
+        if events.new_event_loop is new_event_loop:
+            asyncio.new_event_loop = events.new_event_loop = before
+    elif type(vars(events).get("_event_loop_policy")) is event_loop_policy():
+        _set_policy(before)
+
+
+def _set_policy(policy: Any) -> None:
     # The public function warns from 3.14 on; the private one is what it calls.
     namespace = vars(events)
     setter = namespace.get("_set_event_loop_policy") or namespace["set_event_loop_policy"]
-    setter(event_loop_policy()())
+    setter(policy)
 
 
 def __getattr__(name: str) -> Any:

@@ -57,7 +57,11 @@
     X(ReadPipeTransport, readpipetransport)   \
     X(WritePipeTransport, writepipetransport) \
     X(TLSTransport, tlstransport)             \
-    X(Listener, listener)
+    X(Listener, listener)                     \
+    X(StreamReaderBase, streamreaderbase)     \
+    X(StreamWriterBase, streamwriterbase)     \
+    X(StreamProtocolBase, streamprotocolbase) \
+    X(StreamOp, streamop)
 
 /* Names that the C code looks up on Python objects, interned once: state->str.<name>. */
 #define ML_NAMES(X)           \
@@ -66,22 +70,32 @@
     X(buffer_updated)         \
     X(call_exception_handler) \
     X(cancel)                 \
+    X(cancelled)              \
     X(close)                  \
     X(connection_lost)        \
     X(connection_made)        \
     X(context)                \
+    X(create_future)          \
     X(create_task)            \
     X(data_received)          \
     X(datagram_received)      \
     X(done)                   \
     X(eof_received)           \
     X(error_received)         \
+    X(exception)              \
+    X(feed_data)              \
     X(fileno)                 \
     X(get_buffer)             \
+    X(is_closing)             \
     X(loop)                   \
+    X(pause_reading)          \
     X(pause_writing)          \
     X(protocol)               \
+    X(read)                   \
+    X(readline)               \
+    X(readuntil)              \
     X(recvfrom)               \
+    X(resume_reading)         \
     X(resume_writing)         \
     X(sendto)                 \
     X(set_exception)          \
@@ -89,8 +103,11 @@
     X(socket)                 \
     X(time)                   \
     X(transport)              \
+    X(write)                  \
+    X(writelines)             \
     X(_attach)                \
-    X(_detach)
+    X(_detach)                \
+    X(_drain_helper)
 
 typedef struct ml_state {
     PyObject *Error; /* moodloop.event.Error */

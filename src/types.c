@@ -3,6 +3,7 @@
 #include "aio/aio.h"
 #include "net/plain.h"
 #include "net/transport.h"
+#include "streams/streams.h"
 #include "tls/tls.h"
 
 #define X(Name, lower) extern PyType_Spec ml_##lower##_spec;
@@ -100,6 +101,7 @@ ml_add_aio_types(PyObject *module, ml_state *state)
     ML_AIO_TYPES(X)
 #undef X
     state->aio->native = &ml_tls_native;
+    state->aio->stream_native = &ml_stream_native;
     return mark_transport(state->StreamTransport, "TRY_NATIVE") < 0
                ? -1
                : mark_transport(state->TLSTransport, "FALLBACK");

@@ -112,6 +112,7 @@ SECTIONS = {
     "src/aio": "### `src/aio/`",
     "src/net": "### `src/net/`",
     "src/tls": "### `src/tls/`",
+    "src/streams": "### `src/streams/`",
     "src/sys": "### `src/sys/`",
     "src/libev": "### `src/libev/`",
 }

@@ -35,7 +35,8 @@ ml_aio_init(ml_state *state)
         PyErr_NoMemory();
         return -1;
     }
-    return import_all(state->aio);
+    state->aio->newline = PyBytes_FromString("\n");
+    return state->aio->newline ? import_all(state->aio) : -1;
 }
 
 int
@@ -48,6 +49,8 @@ ml_aio_traverse(ml_state *state, visitproc visit, void *arg)
         ML_IMPORTS(X)
 #undef X
         Py_VISIT(aio->socket_class);
+        Py_VISIT(aio->stream_reader);
+        Py_VISIT(aio->stream_protocol);
         Py_VISIT(aio->diagnostics);
         Py_VISIT(aio->only_context);
     }
@@ -79,6 +82,9 @@ ml_aio_clear(ml_state *state)
         ML_IMPORTS(X)
 #undef X
         Py_CLEAR(aio->socket_class);
+        Py_CLEAR(aio->stream_reader);
+        Py_CLEAR(aio->stream_protocol);
+        Py_CLEAR(aio->newline);
         Py_CLEAR(aio->diagnostics);
         Py_CLEAR(aio->only_context);
     }

@@ -21,6 +21,10 @@
     X(BaseEventLoop, "asyncio.base_events", "BaseEventLoop")                     \
     X(BufferedProtocol, "asyncio.protocols", "BufferedProtocol")                 \
     X(Protocol, "asyncio.protocols", "Protocol")                                 \
+    X(StreamReader, "asyncio.streams", "StreamReader")                           \
+    X(StreamWriter, "asyncio.streams", "StreamWriter")                           \
+    X(IncompleteReadError, "asyncio.exceptions", "IncompleteReadError")          \
+    X(LimitOverrunError, "asyncio.exceptions", "LimitOverrunError")              \
     X(TransportSocket, "asyncio.trsock", "TransportSocket")                      \
     X(SSLTransport, "asyncio.sslproto", "_SSLProtocolTransport") /* __class__ */ \
     X(socket_module, "socket", NULL)                                             \
@@ -37,8 +41,11 @@ typedef struct ml_aio {
     PyObject *socket_class;     /* see net/plain.h */
     unsigned int plain_version; /* of that class when it was last looked at; 0: not plain then */
     struct ml_ssl_names *ssl;   /* see tls/openssl.h; NULL until it is opened */
-    const struct ml_native *native; /* how a TLSTransport is called: see net/transport.h */
-    PyObject *diagnostics;          /* moodloop._diagnostics, imported when first needed */
+    const struct ml_native *native;        /* how a TLSTransport is called: see net/transport.h */
+    const struct ml_native *stream_native; /* ... and a moodloop.StreamReaderProtocol */
+    PyObject *stream_reader, *stream_protocol; /* the classes of moodloop.streams, once imported */
+    PyObject *newline;                         /* bytes, for lines */
+    PyObject *diagnostics;  /* moodloop._diagnostics, imported when first needed */
     PyObject *only_context; /* ("context",): the last tuple of keyword names that was just that */
     ml_handle *free_handles[ML_FREELIST_ARGS];
     ml_handle *free_timers[ML_FREELIST_ARGS];

@@ -57,6 +57,16 @@ ml_transport_is_buffered(const ml_state *state, PyObject *protocol)
     return is ? (is < 0 ? -1 : 0) : has(protocol, state->str.get_buffer);
 }
 
+const ml_native *
+ml_transport_native_of(const ml_state *state, PyObject *protocol)
+{
+    if (Py_IS_TYPE(protocol, state->TLSTransport)) {
+        return state->aio->native;
+    }
+    return (PyObject *)Py_TYPE(protocol) == state->aio->stream_protocol ? state->aio->stream_native
+                                                                        : NULL;
+}
+
 int
 ml_transport_set_protocol(ml_transport *self, PyObject *protocol)
 {
@@ -67,7 +77,7 @@ ml_transport_set_protocol(ml_transport *self, PyObject *protocol)
         return -1;
     }
     self->buffered = buffered;
-    self->native = Py_IS_TYPE(protocol, state->TLSTransport) ? state->aio->native : NULL;
+    self->native = ml_transport_native_of(state, protocol);
     Py_XSETREF(self->protocol, Py_NewRef(protocol));
     return 0;
 }
@@ -115,6 +125,20 @@ place_of_error(ml_transport *self)
 }
 
 static int
+hand_over(ml_transport *self, PyObject *data)
+{
+    if (self->native != NULL) {
+        PyObject *protocol = Py_NewRef(self->protocol);
+        int rc = self->native->received(protocol, data);
+        Py_DECREF(protocol);
+        return rc;
+    }
+    PyObject *result = ml_transport_call(self, self->loop->state->str.data_received, data);
+    Py_XDECREF(result);
+    return result ? 0 : -1;
+}
+
+static int
 read_protocol(ml_transport *self)
 {
     ml_stream *stream = &self->stream;
@@ -134,14 +158,11 @@ read_protocol(ml_transport *self)
         Py_DECREF(data);
         return self->kind->eof(self);
     }
-    PyObject *result = ml_transport_call(self, self->loop->state->str.data_received, data);
+    int rc = hand_over(self, data);
     Py_DECREF(data);
-    if (result == NULL) {
-        return self->kind->receiver_failed(self,
-                                           "Fatal error: protocol.data_received() call failed.");
-    }
-    Py_DECREF(result);
-    return 0;
+    return rc < 0 ? self->kind->receiver_failed(
+                        self, "Fatal error: protocol.data_received() call failed.")
+                  : 0;
 }
 
 static int
@@ -237,7 +258,7 @@ ml_transport_readable(ml_stream *stream)
         stream->read_error = 0;
         return read_failed(self, error);
     }
-    if (self->native != NULL) {
+    if (self->native != NULL && self->native->get_buffer != NULL) {
         return read_native(self);
     }
     return self->buffered ? read_buffered(self) : read_protocol(self);
@@ -333,7 +354,7 @@ ml_transport_drained(ml_stream *stream)
     if (ml_transport_is_closing(self)) {
         return ml_transport_all_sent(self);
     }
-    if (self->native != NULL && tell_drained(self) < 0) {
+    if (self->native != NULL && self->native->drained != NULL && tell_drained(self) < 0) {
         return -1;
     }
     if (ml_transport_is_closing(self)) {

@@ -34,10 +34,11 @@ typedef struct ml_transport_kind {
     int (*receiver_failed)(ml_transport *self, const char *message);
 } ml_transport_kind;
 
-/* A protocol that is written in C, and gets what arrives without calls of Python's: get_buffer()
- * and buffer_updated(), and that all was sent. The first gives NULL with an exception, the others
- * -1. */
+/* A protocol that is written in C, and gets what arrives without calls of Python's: as a bytes
+ * object, or if it has get_buffer() in place of received() in its own memory; and, unless NULL,
+ * that all was sent. get_buffer() gives NULL with an exception, the others -1. */
 typedef struct ml_native {
+    int (*received)(PyObject *protocol, PyObject *data);
     char *(*get_buffer)(PyObject *protocol, size_t *size);
     int (*buffer_updated)(PyObject *protocol, size_t size);
     int (*drained)(PyObject *protocol);
@@ -144,6 +145,9 @@ void ml_transport_settle_waiter(ml_transport *self);
 /* protocol.c: how a Protocol or BufferedProtocol is called, and how much is read for it. */
 extern const ml_transport_kind ml_stream_kind;
 int ml_transport_set_protocol(ml_transport *self, PyObject *protocol);
+/* How a protocol that is written in C is called; NULL: it is Python's, or a class derived from it.
+ */
+const ml_native *ml_transport_native_of(const ml_state *state, PyObject *protocol);
 /* Whether a protocol is a BufferedProtocol. -1 with an exception. */
 int ml_transport_is_buffered(const ml_state *state, PyObject *protocol);
 /* protocol.name(arg), or protocol.name() if arg is NULL. The protocol must not be NULL. */

@@ -21,6 +21,10 @@ ml_tls_set_protocol(ml_tls *self, PyObject *protocol)
         return -1;
     }
     self->buffered = buffered;
+    self->receiver = ml_transport_native_of(self->loop->state, protocol);
+    if (self->receiver != NULL && self->receiver->received == NULL) {
+        self->receiver = NULL; /* TLS in TLS */
+    }
     Py_XSETREF(self->protocol, Py_NewRef(protocol));
     return 0;
 }
@@ -41,6 +45,20 @@ hand_over(ml_tls *self, PyObject *name, PyObject *arg)
     }
     Py_XDECREF(result);
     return result ? 0 : ml_tls_fatal(self, failed_message);
+}
+
+/* What was decrypted: steals data, which may be NULL with an exception. */
+static int
+hand_data_over(ml_tls *self, PyObject *data)
+{
+    if (self->receiver == NULL || self->protocol == NULL || data == NULL) {
+        return hand_over(self, self->loop->state->str.data_received, data);
+    }
+    PyObject *protocol = Py_NewRef(self->protocol);
+    int rc = self->receiver->received(protocol, data);
+    Py_DECREF(data);
+    Py_DECREF(protocol);
+    return rc < 0 ? ml_tls_fatal(self, failed_message) : 0;
 }
 
 /* What SSL_read_ex() made OpenSSL write: answers to key updates and the like. */
@@ -164,7 +182,7 @@ read_protocol(ml_tls *self)
     }
     int rc = put_answers(self);
     if (rc == 0 && got > 0) {
-        rc = hand_over(self, self->loop->state->str.data_received, cut(data, got));
+        rc = hand_data_over(self, cut(data, got));
     }
     else {
         Py_DECREF(data);
@@ -462,4 +480,5 @@ native_drained(PyObject *protocol)
     return ml_tls_check_marks(self) < 0 ? -1 : ml_tls_steer(self);
 }
 
-const ml_native ml_tls_native = {native_buffer, native_updated, native_drained};
+const ml_native ml_tls_native = {
+    .get_buffer = native_buffer, .buffer_updated = native_updated, .drained = native_drained};

@@ -81,6 +81,7 @@ struct ml_tls {
     PyObject *handshake_timeout, *shutdown_timeout;
     PyObject *peercert; /* asked for once */
     PyObject *error;    /* for connection_lost(), while what is below is still sent */
+    const ml_native *receiver; /* the protocol's, NULL: it is Python's */
     ml_aioloop *loop;
     SSL *ssl;
     BIO *bio;

@@ -13,6 +13,7 @@ LOOPS = {
     "asyncio": (None, "asyncio.unix_events:_UnixSelectorEventLoop"),
     "moodloop": ("moodloop", "moodloop:new_event_loop"),
     "moodloop-python": ("moodloop", "moodloop:new_event_loop"),  # with TLS by sslproto
+    "moodloop-streams": ("moodloop", "moodloop:new_event_loop"),  # with its streams as asyncio's
     "uvloop": ("uvloop", "uvloop:new_event_loop"),
 }
 
@@ -34,7 +35,7 @@ def choose_tls(name: str) -> str:
     from support import engines
 
     # Where it can be had, asking hooks into OpenSSL, as the first connection would.
-    return "native" if not engines.why_not_native() and name == "moodloop" else "python"
+    return "python" if engines.why_not_native() or name == "moodloop-python" else "native"
 
 
 def version(name: str) -> str:
@@ -65,6 +66,8 @@ def install(name: str) -> None:
     makes the loop under test, and so does what the default policy calls.
     """
     factory = resolve(name)
+    if name == "moodloop-streams":
+        _install_streams()
 
     class EventLoop(metaclass=_AnyLoop):
         def __new__(cls, selector: Any = None) -> Any:
@@ -87,6 +90,16 @@ def install(name: str) -> None:
     ):
         asyncio.new_event_loop = events.new_event_loop = EventLoop  # no policies any more
     _close_any_loop()
+
+
+def _install_streams() -> None:
+    """Give moodloop's streams to tests that ask asyncio for its classes, or for connections."""
+    import moodloop.streams
+
+    moodloop.streams.install()
+    for module in (asyncio, asyncio.streams):
+        for attribute in ("StreamReader", "StreamWriter", "StreamReaderProtocol"):
+            setattr(module, attribute, getattr(moodloop, attribute))
 
 
 def _close_any_loop() -> None:
