@@ -19,14 +19,14 @@ from . import _core
 _F = TypeVar("_F")
 
 
-class StreamReader(_core.StreamReaderBase, asyncio.StreamReader):  # type: ignore[misc]
+class StreamReader(_core.StreamReaderBase, asyncio.StreamReader):
     """An asyncio.StreamReader whose reads are in C; see asyncio's documentation for the methods.
 
     What is there is returned without suspending the task. A task that waits is kept by the loop.
     """
 
 
-class StreamWriter(_core.StreamWriterBase, asyncio.StreamWriter):  # type: ignore[misc]
+class StreamWriter(_core.StreamWriterBase, asyncio.StreamWriter):
     """An asyncio.StreamWriter whose write(), writelines() and drain() are in C."""
 
 
@@ -46,9 +46,7 @@ def _with_ours(function: _F, **names: Any) -> _F:
     return made  # type: ignore[return-value]
 
 
-class StreamReaderProtocol(  # type: ignore[misc]
-    _core.StreamProtocolBase, asyncio.StreamReaderProtocol
-):
+class StreamReaderProtocol(_core.StreamProtocolBase, asyncio.StreamReaderProtocol):
     """What feeds a StreamReader; transports of this package do it without calling its methods."""
 
     connection_made = _with_ours(
