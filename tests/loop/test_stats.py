@@ -113,6 +113,7 @@ class TestCounters:
             writer.write(b"x" * 100)
             assert await reader.readexactly(200) == b"x" * 200
             stats = loop.stats(tasks=True)
+            assert stats.tasks == len(asyncio.all_tasks())  # before 3.12 wait_for() makes one
             writer.close()
             await writer.wait_closed()
             server.close()
@@ -124,7 +125,7 @@ class TestCounters:
         done = stats - before
         assert (done.accepted, done.connected) == (1, 1)
         assert (done.bytes_in, done.bytes_out) == (300, 300)
-        assert (stats.transports, stats.tasks) == (2, 1)
+        assert stats.transports == 2
         run_turns(loop, 3)
         assert (loop.stats().transports, loop.stats().servers) == (0, 0)
 
