@@ -6,7 +6,8 @@
 #   JOBS=4                how many tests at a time (auto: one for each core, but at least two; 0: in one process)
 #   VERSIONS=3.13         the Pythons of `make conformance`, unless PYTHON names one
 #   TIERS=io LOOP=uvloop  its tests (io, asyncio, extra, ssl) and its loop (moodloop, asyncio, uvloop,
-#                         moodloop-python: with TLS by asyncio.sslproto)
+#                         moodloop-python: with TLS by asyncio.sslproto,
+#                         moodloop-streams: with its streams)
 #   ARGS='-k accept'      more arguments for the command that is run
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c

@@ -6,7 +6,7 @@
 int
 ml_reader_resume(ml_reader *self)
 {
-    PyObject *transport = Py_NewRef(self->transport ? self->transport : Py_None);
+    PyObject *transport = Py_NewRef(ml_or_none(self->transport));
 
     self->paused = false;
     PyObject *result = PyObject_CallMethodNoArgs(transport, self->state->str.resume_reading);

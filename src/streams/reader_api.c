@@ -25,7 +25,7 @@ reader_set_exception(ml_reader *self, PyObject *exc)
 static PyObject *
 reader_exception(ml_reader *self, PyObject *Py_UNUSED(unused))
 {
-    return Py_NewRef(self->exception ? self->exception : Py_None);
+    return Py_NewRef(ml_or_none(self->exception));
 }
 
 static PyObject *
@@ -63,7 +63,7 @@ set_buffer(ml_reader *self, PyObject *value, void *Py_UNUSED(closure))
 static PyObject *
 get_limit(ml_reader *self, void *Py_UNUSED(closure))
 {
-    return Py_NewRef(self->limit_object ? self->limit_object : Py_None);
+    return Py_NewRef(ml_or_none(self->limit_object));
 }
 
 /* A float, such as math.inf, limits too. */
@@ -90,7 +90,7 @@ set_limit(ml_reader *self, PyObject *value, void *Py_UNUSED(closure))
 static PyObject *
 get_waiter(ml_reader *self, void *Py_UNUSED(closure))
 {
-    return Py_NewRef(self->waiter ? self->waiter : Py_None);
+    return Py_NewRef(ml_or_none(self->waiter));
 }
 
 static int

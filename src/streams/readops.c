@@ -28,7 +28,8 @@ wait_for_data(ml_streamop *self, size_t wanted)
     if (reader->paused && ml_reader_resume(reader) < 0) {
         return ML_FAILED;
     }
-    PyObject *future = PyObject_CallMethodNoArgs(reader->loop, reader->state->str.create_future);
+    PyObject *future =
+        PyObject_CallMethodNoArgs(ml_or_none(reader->loop), reader->state->str.create_future);
     PyObject *waiting = future ? PyObject_GetIter(future) : NULL;
     if (waiting == NULL) {
         Py_XDECREF(future);

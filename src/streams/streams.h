@@ -72,6 +72,13 @@ ml_is_there(const PyObject *object)
     return object != NULL && object != Py_None;
 }
 
+/* For what a program may have deleted, or never set: the error is then that None lacks a method. */
+static inline PyObject *
+ml_or_none(PyObject *object)
+{
+    return object ? object : Py_None;
+}
+
 /* ---- reader.c ---------------------------------------------------------------------------- */
 
 /* As feed_data(): `object` as in ml_buffer_add(). -1 with an exception. */

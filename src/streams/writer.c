@@ -32,9 +32,8 @@ raise_exception_of(const ml_writer *self)
 static int
 is_closing(const ml_writer *self)
 {
-    PyObject *answer = self->transport
-                           ? PyObject_CallMethodNoArgs(self->transport, self->state->str.is_closing)
-                           : NULL;
+    PyObject *answer =
+        PyObject_CallMethodNoArgs(ml_or_none(self->transport), self->state->str.is_closing);
     int closing = answer ? PyObject_IsTrue(answer) : -1;
 
     Py_XDECREF(answer);
@@ -56,8 +55,8 @@ iterator_of(PyObject *awaitable)
 static ml_step
 wait_for_protocol(ml_streamop *self, const ml_writer *writer)
 {
-    PyObject *helper =
-        PyObject_CallMethodNoArgs(writer->protocol, writer->state->str._drain_helper);
+    PyObject *protocol = ml_or_none(writer->protocol);
+    PyObject *helper = PyObject_CallMethodNoArgs(protocol, writer->state->str._drain_helper);
 
     self->waiting = helper ? iterator_of(helper) : NULL;
     Py_XDECREF(helper);
@@ -87,7 +86,7 @@ ml_drain_step(ml_streamop *self, PyObject **result)
         return drained(result);
     }
     self->size = DRAIN_HAS_WAITED;
-    if ((PyObject *)Py_TYPE(writer->protocol) == writer->state->aio->stream_protocol) {
+    if ((PyObject *)Py_TYPE(ml_or_none(writer->protocol)) == writer->state->aio->stream_protocol) {
         const ml_streamprotocol *protocol = (ml_streamprotocol *)writer->protocol;
         if (!protocol->paused && !protocol->lost) {
             return drained(result);
@@ -107,7 +106,7 @@ writer_drain(ml_writer *self, PyObject *Py_UNUSED(unused))
 static PyObject *
 pass_on(ml_writer *self, PyObject *name, PyObject *data)
 {
-    PyObject *transport = Py_NewRef(self->transport ? self->transport : Py_None);
+    PyObject *transport = Py_NewRef(ml_or_none(self->transport));
     PyObject *result = PyObject_CallMethodOneArg(transport, name, data);
 
     Py_DECREF(transport);
@@ -133,7 +132,7 @@ writer_writelines(ml_writer *self, PyObject *data)
 static PyObject *
 writer_is_closing(ml_writer *self, PyObject *Py_UNUSED(unused))
 {
-    PyObject *transport = Py_NewRef(self->transport ? self->transport : Py_None);
+    PyObject *transport = Py_NewRef(ml_or_none(self->transport));
     PyObject *result = PyObject_CallMethodNoArgs(transport, self->state->str.is_closing);
 
     Py_DECREF(transport);
@@ -143,7 +142,7 @@ writer_is_closing(ml_writer *self, PyObject *Py_UNUSED(unused))
 static PyObject *
 writer_close(ml_writer *self, PyObject *Py_UNUSED(unused))
 {
-    PyObject *transport = Py_NewRef(self->transport ? self->transport : Py_None);
+    PyObject *transport = Py_NewRef(ml_or_none(self->transport));
     PyObject *result = PyObject_CallMethodNoArgs(transport, self->state->str.close);
 
     Py_DECREF(transport);
@@ -155,7 +154,7 @@ writer_close(ml_writer *self, PyObject *Py_UNUSED(unused))
 static PyObject *
 writer_get_transport(ml_writer *self, void *Py_UNUSED(closure))
 {
-    return Py_NewRef(self->transport ? self->transport : Py_None);
+    return Py_NewRef(ml_or_none(self->transport));
 }
 
 /* A future that is done, which asyncio has in each writer. */
@@ -163,7 +162,8 @@ static PyObject *
 writer_get_complete(ml_writer *self, void *Py_UNUSED(closure))
 {
     if (self->complete == NULL) {
-        PyObject *future = PyObject_CallMethodNoArgs(self->loop, self->state->str.create_future);
+        PyObject *future =
+            PyObject_CallMethodNoArgs(ml_or_none(self->loop), self->state->str.create_future);
         PyObject *result =
             future ? PyObject_CallMethodOneArg(future, self->state->str.set_result, Py_None) : NULL;
         Py_XDECREF(result);

@@ -14,6 +14,8 @@ NAMES = (
     "start_server",
     "open_unix_connection",
     "start_unix_server",
+    "create_subprocess_exec",
+    "create_subprocess_shell",
 )
 
 

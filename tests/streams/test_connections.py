@@ -6,7 +6,7 @@ import socket
 import weakref
 
 import pytest
-from support import loops
+from support import loops, tls
 from support.loops import turns, until
 
 
@@ -319,3 +319,71 @@ def test_names_of_the_module(api, loop_name):
 
         assert api.open_connection.__module__ == "moodloop"
         assert api.open_connection is moodloop.open_connection
+
+
+@pytest.mark.tls
+def test_tls(api, run):
+    async def main():
+        server = await api.start_server(echo, "127.0.0.1", 0, ssl=tls.server_context())
+        port = server.sockets[0].getsockname()[1]
+        reader, writer = await api.open_connection(
+            "127.0.0.1", port, ssl=tls.client_context(), server_hostname="localhost"
+        )
+        for size in (1, 1024, 300_000):
+            data = b"x" * (size - 1) + b"\n"
+            writer.write(data)
+            await writer.drain()
+            assert await reader.readexactly(size) == data
+        assert writer.get_extra_info("ssl_object") is not None
+        writer.close()
+        await writer.wait_closed()
+        server.close()
+        await server.wait_closed()
+
+    run(main())
+
+
+@pytest.mark.tls
+def test_start_tls(api, run):
+    async def handler(reader, writer):
+        assert await reader.readline() == b"STARTTLS\n"
+        writer.write(b"go\n")
+        await writer.start_tls(tls.server_context())
+        await echo(reader, writer)
+
+    async def main():
+        server = await api.start_server(handler, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        reader, writer = await api.open_connection("127.0.0.1", port)
+        plain = writer.transport
+        writer.write(b"STARTTLS\n")
+        assert await reader.readline() == b"go\n"
+        await writer.start_tls(tls.client_context(), server_hostname="localhost")
+        assert writer.transport is not plain
+        writer.write(b"secret\n")
+        assert await reader.readline() == b"secret\n"
+        writer.close()
+        await writer.wait_closed()
+        server.close()
+        await server.wait_closed()
+
+    run(main())
+
+
+def test_a_child_process(api, run):
+    async def main():
+        pipe = asyncio.subprocess.PIPE
+        child = await api.create_subprocess_exec("cat", stdin=pipe, stdout=pipe)
+        assert type(child.stdout) is api.StreamReader
+        assert type(child.stdin) is api.StreamWriter
+        child.stdin.write(b"line\n")
+        await child.stdin.drain()
+        assert await child.stdout.readline() == b"line\n"
+        assert await child.communicate(b"x" * 300_000) == (b"x" * 300_000, None)
+        assert child.returncode == 0
+        child = await api.create_subprocess_shell(
+            "echo out; echo err >&2", stdout=pipe, stderr=pipe
+        )
+        assert await child.communicate() == (b"out\n", b"err\n")
+
+    run(main())

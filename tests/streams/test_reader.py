@@ -396,3 +396,22 @@ def test_a_line_that_trickles_in(reader, loop):
     assert trickle(b"one\r\n").result() == b"one\r\n"
     assert trickle(b"x\r\r\n").result() == b"x\r\r\n"
     assert trickle(b"x" * 50).exception().consumed == 17
+
+
+def test_a_subclass_that_sets_nothing_up(api, run):
+    class Reader(api.StreamReader):
+        def __init__(self):
+            pass
+
+    class Writer(api.StreamWriter):
+        def __init__(self):
+            pass
+
+        def __del__(self):
+            pass
+
+    for coroutine in (Reader().read(1), Reader().readline(), Writer().drain()):
+        with pytest.raises(AttributeError):
+            run(coroutine)
+    with pytest.raises(AttributeError):
+        Writer().write(b"x")
