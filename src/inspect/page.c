@@ -1,18 +1,31 @@
 /* The page: made, divided into meters, and made anew in a forked child. */
 #include "meter.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define METERS 1024
 #define METER_SIZE 4096 /* a page of memory, which is none until a loop has it */
 #define SIZE ((size_t)METER_SIZE * (METERS + 1))
 
+/* glibc has these from 2.27 on, and the wheels are for 2.17. */
+#ifndef MFD_CLOEXEC
+#define MFD_CLOEXEC 1U
+#define MFD_ALLOW_SEALING 2U
+#endif
 #ifndef MFD_NOEXEC_SEAL
 #define MFD_NOEXEC_SEAL 8U
+#endif
+#ifndef F_ADD_SEALS
+#define F_ADD_SEALS 1033
+#define F_SEAL_SEAL 1
+#define F_SEAL_SHRINK 2
+#define F_SEAL_GROW 4
 #endif
 
 _Static_assert(sizeof(ml_meter) <= METER_SIZE, "a meter has room");
@@ -25,14 +38,27 @@ static struct stat page_stat; /* ... by which it is known if somebody closed the
 static uint64_t used[METERS / 64];
 static uint64_t serial;
 
+/* memfd_create(), which the C library need not have. */
+static int
+create(unsigned int flags)
+{
+#ifdef SYS_memfd_create
+    return (int)syscall(SYS_memfd_create, "moodloop", flags);
+#else /* built with the headers of a kernel before 3.17 */
+    (void)flags;
+    errno = ENOSYS;
+    return -1;
+#endif
+}
+
 /* -1 if there is none to be had, as where there are no descriptors left. */
 static int
 new_file(void)
 {
-    int fd = memfd_create("moodloop", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
+    int fd = create(MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
 
     if (fd < 0) { /* before Linux 6.3 */
-        fd = memfd_create("moodloop", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+        fd = create(MFD_CLOEXEC | MFD_ALLOW_SEALING);
     }
     /* Sealed: who has opened it must not cut it short under our feet. */
     if (fd >= 0 && (ftruncate(fd, (off_t)SIZE) < 0 || fstat(fd, &page_stat) < 0 ||

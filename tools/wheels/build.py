@@ -42,6 +42,7 @@ from targets import (
     Target,
     interpreter,
     run,
+    unpack,
     zig,
 )
 
@@ -245,8 +246,7 @@ def main(argv: list[str] | None = None) -> int:
     archive = source_distribution(out, when)
     base = archive.name.removesuffix(".tar.gz")
     shutil.rmtree(BUILD / base, ignore_errors=True)
-    with tarfile.open(archive) as tar:
-        tar.extractall(BUILD, filter="data")
+    unpack(archive, BUILD)
     # A wheel of these that is there from an earlier build would be taken for one of this.
     for old in [*out.glob(f"{base}-*.whl"), *out.glob(f"{base}-debug.tar.xz")]:
         old.unlink()

@@ -72,6 +72,11 @@ def interpreter(version: str, *, get: bool = True) -> str | None:
     return found or None
 
 
+def unpack(archive: Path, directory: Path) -> None:
+    """tar's own: tarfile's `filter` is not in each 3.11."""
+    run(["tar", "-xzf", archive, "-C", directory, "--no-same-owner"])
+
+
 def zig() -> Path:
     """The compiler: the package `ziglang` is a binary and its libraries."""
     import ziglang

@@ -19,11 +19,10 @@ import os
 import shutil
 import subprocess
 import sys
-import tarfile
 from pathlib import Path
 from typing import NamedTuple
 
-from targets import BUILD, DIST, PYTHONS, ROOT, interpreter, run
+from targets import BUILD, DIST, PYTHONS, ROOT, interpreter, run, unpack
 
 WORK = BUILD / "test"
 OWN = WORK / f"run-{os.getpid()}"  # of this run alone: another one may be going on
@@ -85,8 +84,7 @@ def tests() -> Path:
     """The source distribution, without what is installed."""
     (archive,) = DIST.glob("moodloop-*[0-9].tar.gz")
     base = archive.name.removesuffix(".tar.gz")
-    with tarfile.open(archive) as tar:
-        tar.extractall(OWN, filter="data")
+    unpack(archive, OWN)
     for name in ("moodloop", "src", "setup.py"):
         path = OWN / base / name
         shutil.rmtree(path) if path.is_dir() else path.unlink()
