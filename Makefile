@@ -171,8 +171,7 @@ check-docs: docs ## each page in a browser (chromium): its links, its pictures, 
 	@.ci/system "$(PYTHON)" chromium
 	@$(PY) tools/check-site site
 
-wheels: $(call group,wheels) ## the source distribution and the wheels of all Pythons and systems, into dist/
-	@.ci/system "$(PYTHON)" llvm
+wheels: $(call group,wheels) ## source distribution and wheels, into dist/; ARGS='--python 3.13 --target x86_64-linux-gnu': fewer
 	$(PY) tools/wheels/build.py $(ARGS)
 
 test-wheels: $(call group,wheels) ## the wheels of dist/ as installed, on each Python, and on aarch64 (emulated)

@@ -4,10 +4,10 @@
 
 For each Python and each target (targets.py), the source distribution is built with zig's C
 compiler, which has the headers and stubs of each C library, and with libev compiled in
-(tools/get-libev). The wheel's module is stripped; what debuggers read goes into
-moodloop-VERSION-debug.tar.xz, by the module's build id. The same commit and tools give the same
-wheels, byte for byte, in whatever directory; the symbols name the directory of the tools. These are
-pinned: pyproject.toml, group `wheels`.
+(tools/get-libev). The wheel's module is stripped (elf.py); as it was before, for debuggers, it goes
+into moodloop-VERSION-debug.tar.xz, by the module's build id. The same commit and tools give the
+same wheels, byte for byte, in whatever directory; the symbols name the directory of the tools. The
+tools are pinned: pyproject.toml, group `wheels`.
 
 SOURCE_DATE_EPOCH dates all of it: without it, the commit does.
 """
@@ -31,6 +31,7 @@ import time
 import zipfile
 from pathlib import Path
 
+from elf import build_id, stripped
 from targets import (
     BUILD,
     CFLAGS,
@@ -179,15 +180,14 @@ class Build:
         with zipfile.ZipFile(wheel) as archive:
             files = {name: archive.read(name) for name in archive.namelist()}
         (module,) = (name for name in files if name.endswith(".so"))
-        whole, debug, bare = (self.work / name for name in ("whole.so", "whole.debug", "bare.so"))
-        whole.write_bytes(files[module])
-        run(["llvm-objcopy", "--only-keep-debug", whole, debug])
-        run(["llvm-objcopy", "--strip-all", whole, bare])
+        whole = files[module]
+        bare = stripped(whole)
         # The linker's id is also of the debug information, in which zig's parts of the C library
         # have the directory of the build. This one is of the module that is given out.
         linked = bytes.fromhex(build_id(bare))
-        identity = hashlib.sha1(bare.read_bytes().replace(linked, bytes(20))).digest()
-        files[module] = bare.read_bytes().replace(linked, identity)
+        assert bare.count(linked) == 1
+        identity = hashlib.sha1(bare.replace(linked, bytes(20))).digest()
+        files[module] = bare.replace(linked, identity)
         (tags,) = (name for name in files if name.endswith(".dist-info/WHEEL"))
         text = files[tags].decode()
         old = re.search(r"^Tag: (\S+-\S+)-linux_\w+$", text, re.M)
@@ -195,16 +195,8 @@ class Build:
         files[tags] = text.replace(old[0], new).encode()
         name = re.sub(r"linux_\w+(?=\.whl$)", ".".join(self.target.tags), wheel.name)
         write_wheel(out / name, files, when)
-        symbols = debug.read_bytes().replace(linked, identity)
+        symbols = whole.replace(linked, identity)
         return out / name, f"{identity.hex()[:2]}/{identity.hex()[2:]}.debug", symbols
-
-
-def build_id(path: Path) -> str:
-    from elftools.elf.elffile import ELFFile
-
-    with path.open("rb") as file:
-        section = ELFFile(file).get_section_by_name(".note.gnu.build-id")
-        return str(next(section.iter_notes())["n_desc"])
 
 
 def write_wheel(path: Path, files: dict[str, bytes], when: int) -> None:
@@ -236,10 +228,6 @@ def options(argv: list[str] | None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     asked = options(argv)
-    if not shutil.which("llvm-objcopy"):
-        raise SystemExit(
-            "llvm-objcopy is missing, which strips modules of any processor: install llvm."
-        )
     when, out = epoch(), asked.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
     libev = Path(run([ROOT / "tools" / "get-libev"]))
