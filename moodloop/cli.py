@@ -164,11 +164,51 @@ def bench(argv: list[str]) -> int:
     return main(argv, f"{PROG} bench")
 
 
+def top(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog=f"{PROG} top",
+        description="Show what the loops of processes do, a row for each; also of one that is "
+        "stuck or stopped. The processes are the user's own, or any for root.",
+    )
+    parser.add_argument("pids", metavar="PID", nargs="*", type=_pid, help="all that have a loop")
+    parser.add_argument("--once", action="store_true", help="one look, and no more")
+    parser.add_argument("--json", action="store_true", help="a line of JSON for each look")
+    parser.add_argument(
+        "--interval",
+        metavar="S",
+        type=_seconds,
+        default=1.0,
+        help="seconds from look to look (default: 1)",
+    )
+    options = parser.parse_args(argv)
+
+    from .inspect.top import main
+
+    return main(options.pids, options.once, options.json, options.interval)
+
+
 COMMANDS: dict[str, tuple[Callable[[list[str]], int], str]] = {
     "run": (run, "run a script or module with moodloop as asyncio's event loop"),
     "info": (info, "show versions, libev's backends, compile flags and limits"),
+    "top": (top, "show what the loops of processes do, also of one that is stuck"),
     "bench": (bench, "measure a TCP server on asyncio, moodloop and, if installed, uvloop"),
 }
+
+
+def _pid(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) < 1 << 31:
+        raise argparse.ArgumentTypeError(f"not the number of a process: {text!r}")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < 1e6:
+        raise argparse.ArgumentTypeError(f"not a time above 0, in seconds: {text!r}")
+    return seconds
 
 
 def _descriptor_limit() -> str:
