@@ -222,8 +222,12 @@ def test_with_rich(capsys):
         found = top.rows(page, meters, page.meters())
     console = Console(width=200)
     console.print(top._table(found))
-    top._live(iter([found, found]))
     assert str(process.pid) in capsys.readouterr().out
+
+
+def test_no_terminal(capsys):
+    top._live(iter([[], []]))
+    assert capsys.readouterr().out.count("turns/s") == 2
 
 
 def test_without_rich(monkeypatch, capsys):

@@ -180,14 +180,17 @@ def _all() -> list[int]:
 
 
 def _live(shown: Iterator[list[dict[str, Any]]]) -> None:
-    try:
+    live: Any = None
+    with contextlib.suppress(ImportError):
         from rich.live import Live
-    except ImportError:
+
+        live = Live
+    if live is None or not sys.stdout.isatty():  # rich shows nothing there until the end
         for found in shown:
             clear = "\x1b[H\x1b[2J" if sys.stdout.isatty() else ""
             print(clear + plain(found), flush=True)
         return
     first = next(shown)
-    with Live(_table(first), auto_refresh=False) as live:
+    with live(_table(first), auto_refresh=False) as shows:
         for found in shown:
-            live.update(_table(found), refresh=True)
+            shows.update(_table(found), refresh=True)
