@@ -109,15 +109,33 @@ class Build:
         ask = "import sysconfig; print(sysconfig.get_config_vars())"
         self.config: dict[str, object] = eval(run([python, "-c", ask]))
         self.include = Path(str(self.config["INCLUDEPY"]))
+        self.debian_include = self.link_debian_include()
         self.suffix = f".cpython-{version.replace('.', '')}-{target.triplet}.so"
+
+    def link_debian_include(self) -> Path | None:
+        """Where the pyconfig.h of a Debian's own Python finds the real one, which it looks for in
+        a directory of the processor's name. The one here is right for all, says headers.c."""
+        real = self.include.parent / str(self.config.get("MULTIARCH")) / self.include.name
+        if not (real / "pyconfig.h").exists():
+            return None
+        include = self.work / "include"
+        for machine in {target.machine for target in TARGETS}:
+            place = include / f"{machine}-linux-gnu" / self.include.name
+            place.parent.mkdir(parents=True)
+            place.symlink_to(real)
+        return include
 
     def compiler(self) -> list[str]:
         """zig, with names for directories that are other ones on the next machine; and without the
         traps for undefined behaviour, its default where it is not told of optimisation."""
         places = {self.source: "moodloop", self.libev: "libev", zig().parent: "zig"}
         places |= {self.include: "python"}
+        flags = ["-target", self.target.zig, "-fno-sanitize=undefined"]
+        if self.debian_include:
+            places |= {self.debian_include: "python"}
+            flags.append(f"-I{self.debian_include}")
         names = [f"-ffile-prefix-map={path}=/{name}" for path, name in places.items()]
-        return [str(zig()), "cc", "-target", self.target.zig, "-fno-sanitize=undefined", *names]
+        return [str(zig()), "cc", *flags, *names]
 
     def check_headers(self) -> None:
         check = Path(__file__).with_name("headers.c")
