@@ -28,6 +28,17 @@ CORPUS = {
     "EOF to nobody": (PLAIN, reacting(eof=[WRITE, ("write_eof",), WRITE]), [(0, [("close",)])]),
     "write and abort": (PLAIN, PLAIN, [(0, [WRITE, ("abort",)])]),
     "write, EOF, close": (PLAIN, PLAIN, [(0, [WRITE, ("write_eof",), WRITE, ("close",), WRITE])]),
+    "lines after close": (
+        PLAIN,
+        PLAIN,
+        [(0, [WRITE, ("close",), ("lines", [3, 4]), ("state",)])],
+    ),
+    "lines after close, while others wait": (
+        PLAIN,
+        PLAIN,
+        [(0, [("large", "bytes"), ("close",), ("lines", [3, 4]), ("state",)])],
+    ),
+    "lines after abort": (PLAIN, PLAIN, [(0, [("abort",), ("lines", [3, 4]), ("state",)])]),
     "half open": (
         reacting(eof=[("keep_open", True), ("state",)]),
         PLAIN,
