@@ -1,9 +1,11 @@
 """Random operations on random watchers, from random places: callbacks, destructors, conversions of
-arguments, signal handlers, forked children. No model says what must come of them (test_model.py has
+arguments, signal handlers, forked children; other threads and alarms where that is asked for, which
+does not come out the same each time. No model says what must come of them (test_model.py has
 one): only that the process lives, that libev and the loops find themselves in order, and that no
 exception is lost.
 
-    python -m watcher.chaos FIRST LAST     in tests/: the programs of these seeds
+    python -m watcher.chaos FIRST LAST             in tests/: the programs of these seeds
+    python -m watcher.chaos FIRST LAST threads     with alarms and other threads
 """
 
 import asyncio
@@ -16,6 +18,8 @@ import signal
 import socket
 import sys
 import tempfile
+import threading
+import time
 import traceback
 import warnings
 
@@ -40,10 +44,11 @@ class Fatal(BaseException):
 
 RAISED = (Boom, Boom, Boom, Fatal, KeyboardInterrupt, SystemExit, GeneratorExit)
 EXPECTED = (event.Error, OSError, ValueError, TypeError, OverflowError, RuntimeError, *RAISED)
+EXPECTED += (IndexError,)  # of the lists here, which an alarm or a thread has made shorter
 
 
 class Chaos:
-    def __init__(self, seed):
+    def __init__(self, seed, threads):
         self.seed = seed
         self.random = random.Random(seed)
         self.left = STEPS
@@ -52,12 +57,16 @@ class Chaos:
         self.raised, self.seen = [], set()
         self.folder = tempfile.mkdtemp()
         self.path = os.path.join(self.folder, "file")
-        self.pairs = [[s.detach() for s in socket.socketpair()] for _ in range(3)]
+        self.pairs = [self.new_pair() for _ in range(3)]
         self.loops = [self.new_loop(), self.new_loop()]
         self.aio = None
         self.stack = None
         self.watchers = []
-        self.operations = [(getattr(self, name), weight) for name, weight in WEIGHTS.items()]
+        self.threads = []
+        self.alarms = 0  # handlers that run
+        self.replacing = False
+        weights = {**WEIGHTS, **AT_ANY_MOMENT} if threads else WEIGHTS
+        self.operations = [(getattr(self, name), weight) for name, weight in weights.items()]
 
     # ---- what is used ----------------------------------------------------------------------
 
@@ -65,6 +74,12 @@ class Chaos:
         if self.random.random() < 0.15:
             return event.default_loop()
         return event.Loop(self.random.choice(BACKENDS) | event.EVFLAG_NOENV)
+
+    def new_pair(self):
+        pair = [s.detach() for s in socket.socketpair()]
+        for fd in pair:
+            os.set_blocking(fd, False)
+        return pair
 
     def chance(self, share):
         return self.random.random() < share
@@ -150,6 +165,12 @@ class Chaos:
 
     def on_signal(self, signum, frame):
         self.act(1)
+
+    def on_alarm(self, signum, frame):
+        """At any moment, in the midst of what notes exceptions, too: it raises none."""
+        self.alarms += 1
+        self.act(1, throw=False)
+        self.alarms -= 1
 
     # ---- on watchers -------------------------------------------------------------------------
 
@@ -350,19 +371,26 @@ class Chaos:
 
     def op_write(self):
         with contextlib.suppress(OSError):
-            os.set_blocking(fd := self.fd(), False)
-            os.write(fd, b"x")
+            os.write(self.fd(), b"x")
 
     def op_read(self):
         with contextlib.suppress(OSError):
-            os.set_blocking(fd := self.fd(), False)
-            os.read(fd, 1000)
+            os.read(self.fd(), 1000)
 
     def op_replace(self):
         """The files under numbers that may be watched."""
+        if self.replacing or not self.in_main():  # it would close what has the number by then
+            return
+        self.replacing = True
+        try:
+            self.replace()
+        finally:
+            self.replacing = False
+
+    def replace(self):
         pair = self.random.choice(self.pairs)
         copies = [os.dup(fd) for fd in pair] if self.chance(0.3) else []
-        new = [s.detach() for s in socket.socketpair()]
+        new = self.new_pair()
         if self.chance(0.5):
             for old, fd in zip(pair, new, strict=True):
                 os.dup2(fd, old)
@@ -397,12 +425,17 @@ class Chaos:
 
     def op_fork(self):
         """Both go on: the child for a while."""
+        if not self.in_main() or self.alarms:  # which may be inside of another os.fork()
+            return
         pid = os.fork()
         if pid == 0:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
             signal.alarm(20)  # faulthandler's thread is not there
             status = 1
             try:
                 self.wrong.clear()
+                self.threads.clear()
                 self.left = min(self.left, 15)
                 for _ in range(5):
                     with contextlib.suppress(*EXPECTED):
@@ -439,6 +472,49 @@ class Chaos:
         watcher.start()
         self.watchers.append(watcher)
 
+    # ---- at any moment -----------------------------------------------------------------------
+
+    def op_alarm(self):
+        """A signal in the next millisecond, in a poll or wherever that finds the program."""
+        if self.in_main() and signal.getsignal(signal.SIGALRM) == self.on_alarm:
+            signal.setitimer(signal.ITIMER_REAL, self.random.choice([1e-5, 1e-4, 1e-3]))
+
+    def in_main(self):
+        return threading.current_thread() is threading.main_thread()
+
+    def op_thread(self):
+        if self.in_main() and sum(thread.is_alive() for thread in self.threads) < 3:
+            thread = threading.Thread(target=self.elsewhere, daemon=True)
+            self.threads.append(thread)
+            thread.start()
+
+    def elsewhere(self):
+        """What another thread may do to loops and watchers that this one uses meanwhile."""
+        for _ in range(self.random.randrange(20)):
+            use = self.random.choice(ELSEWHERE)
+            try:
+                getattr(self, use)()
+            except EXPECTED as exc:
+                self.note(exc, caught=True)
+            except BaseException:
+                self.fail(f"thread: {use}: {traceback.format_exc()}")
+            if self.chance(0.3):
+                time.sleep(self.random.choice([0, 1e-4, 1e-3]))
+
+    def call_soon_elsewhere(self):
+        if (aio := self.aio) is not None:
+            handle = aio.call_soon_threadsafe(self.callback)
+            if self.chance(0.3):
+                handle.cancel()
+
+    def send_elsewhere(self):
+        watcher = self.watcher()
+        if isinstance(watcher, event.Async):
+            watcher.send()
+
+    def stop_elsewhere(self):
+        self.loop().stop(self.random.choice([event.EVBREAK_ONE, event.EVBREAK_ALL]))
+
     # ---- asyncio -----------------------------------------------------------------------------
 
     def op_asyncio(self):
@@ -462,22 +538,22 @@ class Chaos:
                 lambda: aio.stop(),
                 lambda: aio._verify(),
                 lambda: aio.create_task(self.task()),
-                self.attach,
-                self.attach,
+                lambda: self.attach(aio),
+                lambda: self.attach(aio),
                 self.detach,
-                self.run_aio,
-                self.run_aio,
-                self.close_aio,
+                lambda: self.run_aio(aio),
+                lambda: self.run_aio(aio),
+                lambda: self.close_aio(aio),
             ]
         )()
 
     async def task(self):
         await asyncio.sleep(self.random.choice([0, 0, 0.0003]))
 
-    def attach(self):
+    def attach(self, aio):
         if self.stack is None:
             stack = contextlib.ExitStack()
-            stack.enter_context(self.aio.attached())
+            stack.enter_context(aio.attached())
             self.stack = stack
 
     def detach(self):
@@ -485,21 +561,23 @@ class Chaos:
         if stack is not None:
             stack.close()
 
-    def run_aio(self):
+    def run_aio(self, aio):
         if self.depth < DEEPEST:
-            self.aio.call_later(0.001, self.aio.stop)
-            self.nested(self.aio.run_forever)
+            aio.call_later(0.001, aio.stop)
+            self.nested(aio.run_forever)
 
-    def close_aio(self):
+    def close_aio(self, aio):
         self.detach()
-        self.aio.close()
-        self.aio = None
+        aio.close()
+        if self.aio is aio:
+            self.aio = None
 
     # ---- a program ---------------------------------------------------------------------------
 
     def run(self):
         for signum in SIGNALS:
             signal.signal(signum, self.on_signal)
+        signal.signal(signal.SIGALRM, self.on_alarm)
         sys.unraisablehook = self.unraisable
         while self.left > 0:
             try:
@@ -514,6 +592,9 @@ class Chaos:
     def end(self):
         """What is left runs once more, looks at itself, and goes."""
         self.left = 0
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for thread in self.threads:
+            thread.join()
         self.depth = 0
         for use in (self.detach, lambda: self.aio and self.aio._verify()):
             self.safely(use)
@@ -603,15 +684,22 @@ WEIGHTS = {
     "op_fork": 0.3,
     "op_spawn": 0.3,
 }
+AT_ANY_MOMENT = {"op_alarm": 1, "op_thread": 0.5}
+ELSEWHERE = (
+    *("call_soon_elsewhere", "call_soon_elsewhere", "send_elsewhere", "send_elsewhere"),
+    *("stop_elsewhere", "op_make", "op_start", "op_stop", "op_feed", "op_drop"),
+    *("op_run", "op_wait", "op_close", "op_free", "op_collect", "op_feed_signal", "op_kill"),
+    *("op_write", "op_read"),
+)
 
 
-def main(first, last):
+def main(first, last, threads=False):
     warnings.simplefilter("ignore")
     failed = False
     for seed in range(first, last):
         faulthandler.dump_traceback_later(60, exit=True)
         print("seed", seed, file=sys.stderr, flush=True)
-        chaos = Chaos(seed)
+        chaos = Chaos(seed, threads)
         chaos.run()
         for what in chaos.wrong:
             failed = True
@@ -622,4 +710,4 @@ def main(first, last):
 
 if __name__ == "__main__":
     faulthandler.enable()
-    main(*map(int, sys.argv[1:3]))
+    main(*map(int, sys.argv[1:3]), threads=sys.argv[3:] == ["threads"])
