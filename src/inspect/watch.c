@@ -5,10 +5,13 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define DUMP_SECONDS 20e-3 /* for a signal's handler to write a stack */
+/* For a signal's handler to write a stack: the thread needs a CPU for it, and may mask signals. */
+#define DUMP_SECONDS 0.5
+#define DUMP_NAP 5e-3 /* in which nothing more comes once it is whole */
 
 /* What is told: of a stall that lasts, or of its end. */
 typedef struct ml_stall {
@@ -56,11 +59,30 @@ nap(double seconds)
     nanosleep(&(struct timespec){.tv_nsec = (long)(seconds * 1e9)}, NULL);
 }
 
+static off_t
+size_of(int fd)
+{
+    struct stat status;
+
+    return fstat(fd, &status) < 0 ? 0 : status.st_size;
+}
+
 static void
 dump(const ml_watch *self, pid_t tid)
 {
-    if (syscall(SYS_tgkill, self->pid, tid, self->signum) == 0) {
-        nap(DUMP_SECONDS);
+    off_t before = size_of(self->fd), last = before;
+    double until = ml_monotonic() + DUMP_SECONDS;
+
+    if (syscall(SYS_tgkill, self->pid, tid, self->signum) < 0) {
+        return;
+    }
+    while (ml_monotonic() < until) {
+        nap(DUMP_NAP);
+        off_t now = size_of(self->fd);
+        if (now > before && now == last) {
+            break;
+        }
+        last = now;
     }
 }
 

@@ -20,7 +20,7 @@ from moodloop.inspect import calls, watchdog
 
 pytestmark = pytest.mark.moodloop_only
 
-PATIENCE = 30  # seconds, until a cause is seen: a busy machine has others of its own
+PATIENCE = 10  # seconds, until a cause is seen: a busy machine has others of its own
 
 
 class Seen:
