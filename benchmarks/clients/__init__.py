@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from . import bulk, idle, storm, tls
+from . import bulk, idle, storm, tls, tls_storm
 from .target import Target
 
 # A new mode is one entry here.
@@ -20,6 +20,7 @@ MODES: dict[str, Callable[[Target], dict[str, float]]] = {
     "https": tls.web,
     "handshakes": tls.handshakes,
     "resumed": tls.resumed,
+    "tls_storm": tls_storm.beside,
     "idle": idle.connections,
     "tls_idle": tls.idle,
     "wakeups": idle.wakeups,

@@ -52,6 +52,15 @@ ROWS = (
         in_c="tls",
     ),
     Served(
+        name="tls_storm",
+        about="computed before a 256 B echo beside 1,000 TLS handshakes at once, p99",
+        figure="ahead_us",
+        mode="tls",
+        also={"p50_us": "... time, p50", "p99_us": "... p99", "most_us": "... the longest"},
+        load=Load(mode="tls_storm", connections=1_000),
+        rounds=3,
+    ),
+    Served(
         name="tls_idle",
         about="memory for each of 10,000 idle TLS connections",
         figure="rss_bytes",

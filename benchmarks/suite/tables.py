@@ -19,6 +19,8 @@ UNITS = {
     "late_p99_us": "us",
     "p50_us": "us",
     "p99_us": "us",
+    "most_us": "us",
+    "ahead_us": "us",
     "idle_cpu_ms": "ms/s",
     "thread_steps_per_second": "/s",
     "turns_per_second": "/s",

@@ -5,6 +5,9 @@
 #include <errno.h>
 #include <unistd.h>
 
+/* Seconds. A connection with TLS is a tenth of a millisecond's work before its first byte. */
+#define ACCEPTING_IN_A_TURN 0.001
+
 typedef struct ml_listener {
     PyObject_HEAD
     ml_aioloop *loop;
@@ -172,11 +175,12 @@ accept_by_object(ml_listener *self)
     return result ? Py_NewRef(Py_None) : NULL;
 }
 
-/* Called when the socket can be read. */
+/* Called when the socket can be read, and again in the next turn if there is no time for all. */
 static PyObject *
 listener_accept(ml_listener *self, PyObject *Py_UNUSED(unused))
 {
     ml_state *state = self->loop->state;
+    double end = ml_monotonic() + ACCEPTING_IN_A_TURN;
 
     for (int left = self->backlog < 1 ? 1 : self->backlog; left > 0; left--) {
         struct sockaddr_storage peer;
@@ -204,6 +208,9 @@ listener_accept(ml_listener *self, PyObject *Py_UNUSED(unused))
         self->loop->meter->accepted++;
         if (connected(self, fd, (struct sockaddr *)&peer, peer_len) < 0) {
             return NULL;
+        }
+        if (ml_monotonic() > end) {
+            break;
         }
     }
     Py_RETURN_NONE;

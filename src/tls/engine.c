@@ -25,6 +25,9 @@ ml_tls_room_of(ml_aioloop *loop)
         room->out = (ml_tls_out){0};
         memset(room->keepers, 0, sizeof(room->keepers));
         room->next_keeper = 0;
+        room->queue = NULL;
+        room->queue_end = &room->queue;
+        room->called = NULL;
         room->turn = 0;
         room->shaking = 0;
         loop->tls_room = room;

@@ -2,10 +2,6 @@
  * those of asyncio's SSLProtocol. */
 #include "tls.h"
 
-/* Seconds. What is over waits for the next turn: a storm of handshakes, each a millisecond of
- * arithmetic, does not keep connections waiting that are there. */
-#define HANDSHAKES_OF_A_TURN 0.002
-
 static void
 become(ml_tls *self, ml_tls_stage stage)
 {
@@ -188,12 +184,8 @@ ml_tls_handshake(ml_tls *self)
     ml_ssl_names *names = self->loop->state->aio->ssl;
     ml_tls_room *room = ml_tls_room_of(self->loop);
 
-    if (room != NULL && room->turn != self->loop->turns) {
-        room->turn = self->loop->turns;
-        room->shaking = 0;
-    }
-    if (room != NULL && room->shaking > HANDSHAKES_OF_A_TURN) {
-        return ml_tls_go_on_later(self);
+    if (room != NULL && !ml_tls_may_shake_hands(self, room)) {
+        return ml_tls_wait_for_turn(self, room);
     }
     int rc = room ? step_of_handshake(self, room) : -1;
     PyObject *exc = rc < 0 ? ml_take_exception() : NULL;
@@ -441,6 +433,7 @@ ml_tls_shutdown(ml_tls *self)
 void
 ml_tls_lost(ml_tls *self)
 {
+    ml_tls_leave_queue(self);
     ml_tls_discard(self);
     ml_tls_release_buffers(self);
     ml_tls_out_free(&self->rest);

@@ -116,7 +116,7 @@ ml_tls_put_own(ml_tls *self)
 static bool
 wants_more(const ml_tls *self)
 {
-    if (self->continuing || self->answers > self->stream.high) {
+    if (self->continuing || self->place != NULL || self->answers > self->stream.high) {
         return false;
     }
     return self->stage != TLS_OPEN || !self->paused;

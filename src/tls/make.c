@@ -113,6 +113,7 @@ tls_traverse(ml_tls *self, visitproc visit, void *arg)
 static int
 tls_clear(ml_tls *self)
 {
+    ml_tls_leave_queue(self);
     ml_tls_bio_detach(self);
     self->ssl = NULL;
     self->native = NULL;

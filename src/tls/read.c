@@ -370,7 +370,7 @@ go_on(PyObject *exc, ml_tls *self, ml_tls_out *taken)
     int rc = keep_rest(self, taken);
 
     self->arriving = self->arrived_again = false;
-    if (rc == 0 && (waits || again)) {
+    if (rc == 0 && (waits || again) && self->place == NULL) {
         rc = ml_tls_go_on_later(self);
     }
     if (rc == 0) {
@@ -430,10 +430,23 @@ ml_tls_go_on_later(ml_tls *self)
 }
 
 int
+ml_tls_arrived_or_end(ml_tls *self)
+{
+    int rc = ml_tls_arrived(self, NULL, 0);
+
+    return rc < 0 ? ml_tls_fatal(self, failed_message) : 0;
+}
+
+int
 ml_tls_go_on(ml_tls *self)
 {
     self->continuing = false;
-    return ml_tls_arrived(self, NULL, 0);
+    if (self->place != NULL) {
+        return ml_tls_shake_hands(self->loop);
+    }
+    int rc = ml_tls_arrived_or_end(self);
+    PyObject *exc = rc < 0 ? ml_take_exception() : NULL;
+    return ml_raise_again(exc, ml_tls_shake_hands(self->loop), (PyObject *)self);
 }
 
 /* ---- how the transport below calls it ---------------------------------------------------- */

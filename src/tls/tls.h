@@ -25,6 +25,7 @@
 #define ML_TLS_KEEPERS 64
 
 typedef struct ml_tls ml_tls;
+typedef struct ml_tls_place ml_tls_place;
 
 /* Bytes that are on their way. */
 typedef struct ml_tls_out {
@@ -46,6 +47,8 @@ typedef struct ml_tls_io {
 typedef struct ml_tls_room {
     ml_tls *keepers[ML_TLS_KEEPERS]; /* borrowed */
     unsigned next_keeper;
+    ml_tls_place *queue, **queue_end; /* of handshakes, and where the next one is linked */
+    ml_tls *called;                   /* of the queue; borrowed */
     uint64_t turn; /* of the loop, in which so much time went into handshakes: seconds */
     double shaking;
     ml_tls_out out;
@@ -87,6 +90,7 @@ struct ml_tls {
     BIO *bio;
     ml_stream stream; /* a queue of plain text: over another stream, so without a descriptor */
     ml_tls_io io;
+    ml_tls_place *place; /* in the queue of handshakes; NULL: in none */
     ml_tls_out rest; /* ciphertext that waits, until the program reads on say */
     size_t answers;  /* what reading has made us send since all was sent */
     size_t dropped;  /* plain text that came after close() */
@@ -176,12 +180,24 @@ int ml_tls_start_timer(ml_tls *self, const char *method, PyObject *delay);
 int ml_tls_cancel_timer(ml_tls *self);
 int ml_tls_timed_out(ml_tls *self, bool handshake);
 
+/* ---- queue.c: whose turn it is ------------------------------------------------------------- */
+
+bool ml_tls_may_shake_hands(ml_tls *self, ml_tls_room *room);
+/* Its handshake goes on when those before it have gone on. -1 with an exception. */
+int ml_tls_wait_for_turn(ml_tls *self, ml_tls_room *room);
+void ml_tls_leave_queue(ml_tls *self);
+/* Goes on with those for which there is time. -1: must leave. */
+int ml_tls_shake_hands(ml_aioloop *loop);
+
 /* ---- read.c: what arrives ----------------------------------------------------------------- */
 
 /* So much has been received, or waits. -1 with an exception: the transport below ends. */
 int ml_tls_arrived(ml_tls *self, const char *data, size_t size);
+/* What waits is looked at, and an exception ends the connection. -1: must leave. */
+int ml_tls_arrived_or_end(ml_tls *self);
 /* Goes on in the next turn. -1 with an exception. */
 int ml_tls_go_on_later(ml_tls *self);
+/* -1: must leave. */
 int ml_tls_go_on(ml_tls *self);
 /* Reads and hands over. -1: must leave. */
 int ml_tls_read(ml_tls *self);

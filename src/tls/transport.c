@@ -379,7 +379,7 @@ tls_abort(ml_tls *self, PyObject *Py_UNUSED(unused))
 static PyObject *
 tls_go_on(ml_tls *self, PyObject *Py_UNUSED(unused))
 {
-    return ml_none_or_error(or_end(self, ml_tls_go_on(self)));
+    return ml_none_or_error(ml_tls_go_on(self));
 }
 
 static PyObject *
