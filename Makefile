@@ -46,8 +46,8 @@ C_FILES = $(shell find src benchmarks tests -name '*.[ch]')
 STUBS = $(patsubst moodloop/%.pyi,moodloop.%,$(filter-out %/__init__.pyi,$(wildcard moodloop/*.pyi)))
 
 SANITIZED := $(CURDIR)/build/sanitize/$(PYID)
-# They build the package, or measure
-NOT_SANITIZED = test_packaging.py test_bench.py test_benchmarks.py test_conformance.py
+# They build the package, or measure, or start a browser
+NOT_SANITIZED = test_check_site.py test_packaging.py test_bench.py test_benchmarks.py test_conformance.py
 
 .PHONY: help demo test test-all ecosystem run-ecosystem build lint format typecheck sanitize refleaks \
 	conformance conformance-one conformance-each bench bench-full bench-env publish docs check-docs wheels \

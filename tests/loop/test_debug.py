@@ -74,6 +74,12 @@ class TestSwitch:
         assert run(main()) == list(range(100))
 
 
+def told_of_events(log):
+    """What was told of slow callbacks but for tasks: a step of one is slow on a busy machine."""
+    slow = [m for m in log() if m.startswith("Executing") and "took" in m]
+    return [m for m in slow if not m.startswith("Executing <Task")]
+
+
 class TestSlowCallbacks:
     def test_default_limit(self, loop):
         assert loop.slow_callback_duration == 0.1
@@ -135,8 +141,7 @@ class TestSlowCallbacks:
                 await lost
 
         run(main())
-        slow = [m for m in log() if m.startswith("Executing") and "took" in m]
-        assert len(slow) == 1, slow
+        assert len(told_of_events(log)) == 1
 
     def test_buffered_protocol(self, debug, log, run):
         debug.slow_callback_duration = 0.05
@@ -160,7 +165,7 @@ class TestSlowCallbacks:
                 transport.close()
 
         run(main())
-        assert len([m for m in log() if m.startswith("Executing") and "took" in m]) == 1
+        assert len(told_of_events(log)) == 1
 
     def test_datagram_protocol(self, debug, log, run):
         debug.slow_callback_duration = 0.05
@@ -179,7 +184,7 @@ class TestSlowCallbacks:
             transport.close()
 
         run(main())
-        assert len([m for m in log() if m.startswith("Executing") and "took" in m]) == 1
+        assert len(told_of_events(log)) == 1
 
     def test_pipe_protocol(self, debug, log, run):
         debug.slow_callback_duration = 0.05
@@ -201,7 +206,7 @@ class TestSlowCallbacks:
                 await asyncio.sleep(0)
 
         run(main())
-        assert len([m for m in log() if m.startswith("Executing") and "took" in m]) == 1
+        assert len(told_of_events(log)) == 1
 
     @pytest.mark.moodloop_only
     def test_protocol_is_named(self, debug, log, run):
