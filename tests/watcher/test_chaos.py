@@ -1,7 +1,7 @@
 """The programs of chaos.py, each process some of them.
 
-MOODLOOP_CHAOS=5000 makes it that many more, from a seed of today's, half of them with threads and alarms,
-which no seed brings back; without it they are the same each time.
+MOODLOOP_CHAOS=5000 makes it that many more, from a seed of today's, half of them with threads and
+alarms, which no seed brings back; without it they are the same each time.
 """
 
 import os
