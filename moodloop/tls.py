@@ -104,9 +104,11 @@ class TLS(Base):
             )
             if made is not None:
                 return made
-            # An SSLObject with methods, or a context with a message callback, of the program's own:
-            # the other engine calls them.
-        elif asked == "native":
+            # The other engine calls what is the program's own.
+            missing = (
+                "the context has a message callback, or an sslobject_class that replaces methods"
+            )
+        if asked == "native":
             raise RuntimeError(f"MOODLOOP_TLS=native, but it cannot be had: {missing}")
         return SSLProtocol(
             self,

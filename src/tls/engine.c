@@ -30,6 +30,7 @@ ml_tls_room_of(ml_aioloop *loop)
         room->called = NULL;
         room->turn = 0;
         room->shaking = 0;
+        room->busy = false;
         loop->tls_room = room;
         loop->free_tls_room = free_room;
     }
@@ -80,18 +81,28 @@ forget_errors(void)
 static void
 begin(ml_tls *self)
 {
-    assert(!self->in_ssl && self->ssl != NULL);
+    ml_tls_room *room = self->loop->tls_room;
+
+    assert(!self->in_ssl && !room->busy && self->ssl != NULL);
     forget_errors();
-    self->in_ssl = true;
+    self->in_ssl = room->busy = true;
     self->io.reads = 0;
-    self->io.out = &((ml_tls_room *)self->loop->tls_room)->out;
+    self->io.out = &room->out;
 }
 
 static void
 end(ml_tls *self)
 {
-    self->in_ssl = false;
+    self->in_ssl = ((ml_tls_room *)self->loop->tls_room)->busy = false;
     self->io.out = NULL;
+}
+
+bool
+ml_tls_is_inside(const ml_tls *self)
+{
+    const ml_tls_room *room = self->loop->tls_room;
+
+    return self->in_ssl || (room != NULL && room->busy);
 }
 
 bool

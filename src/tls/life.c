@@ -195,9 +195,12 @@ ml_tls_handshake(ml_tls *self)
         return 0;
     }
     rc = ml_tls_put_own(self);
-    if (rc < 0 || exc == NULL) {
+    if (rc < 0 || self->stage != TLS_HANDSHAKE || self->failed) { /* it cannot be sent */
         Py_XDECREF(exc);
-        return rc < 0 ? -1 : ml_tls_handshake_done(self, NULL);
+        return rc < 0 ? -1 : 0;
+    }
+    if (exc == NULL) {
+        return ml_tls_handshake_done(self, NULL);
     }
     if (PyErr_GivenExceptionMatches(exc, names->again)) {
         Py_DECREF(exc);
@@ -288,7 +291,7 @@ ml_tls_start_shutdown(ml_tls *self)
         return ml_tls_abort(self, NULL);
     }
     become(self, TLS_FLUSHING);
-    if (self->in_ssl) {
+    if (ml_tls_is_inside(self)) {
         return ml_tls_go_on_later(self);
     }
     if (ml_tls_flushing(self) < 0) {
@@ -302,7 +305,7 @@ ml_tls_start_shutdown(ml_tls *self)
 int
 ml_tls_flushing(ml_tls *self)
 {
-    if (self->in_ssl || (self->paused && !self->closed)) {
+    if (ml_tls_is_inside(self) || (self->paused && !self->closed)) {
         return 0;
     }
     if (start_shutdown_timer(self) < 0 || ml_tls_read(self) < 0) {
@@ -408,7 +411,7 @@ notify(ml_tls *self)
 int
 ml_tls_shutdown(ml_tls *self)
 {
-    if (self->failed || self->in_ssl || self->lower == NULL) {
+    if (self->failed || ml_tls_is_inside(self) || self->lower == NULL) {
         return 0;
     }
     if (!self->notified && !self->eof) {
@@ -434,8 +437,10 @@ void
 ml_tls_lost(ml_tls *self)
 {
     ml_tls_leave_queue(self);
-    ml_tls_discard(self);
-    ml_tls_release_buffers(self);
+    if (!self->in_ssl) { /* which may be reading what is queued */
+        ml_tls_discard(self);
+        ml_tls_release_buffers(self);
+    }
     ml_tls_out_free(&self->rest);
     ml_tls_out_free(&self->io.own);
     self->closed = true;

@@ -1,6 +1,6 @@
-/* Handshakes that wait for their turn, first come, first served: each is a millisecond of arithmetic
- * in which connections that are there wait. One call of the loop's for all of them: to ask each in
- * each turn whether there is time would take more of it than they may have. */
+/* Handshakes that wait for their turn, first come, first served: each is a millisecond of
+ * arithmetic in which connections that are there wait. One call of the loop's for all of them: to
+ * ask each in each turn whether there is time would take more of it than they may have. */
 #include "../aio/context.h"
 #include "tls.h"
 

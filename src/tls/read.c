@@ -278,8 +278,8 @@ ml_tls_read(ml_tls *self)
 {
     int end = 0;
 
-    if (self->failed || self->in_ssl || self->stage < TLS_OPEN || self->stage == TLS_OVER ||
-        ml_tls_room_of(self->loop) == NULL) {
+    if (self->failed || ml_tls_is_inside(self) || self->stage < TLS_OPEN ||
+        self->stage == TLS_OVER || ml_tls_room_of(self->loop) == NULL) {
         return PyErr_Occurred() ? ml_tls_fatal(self, failed_message) : 0;
     }
     if (self->closed) {
@@ -295,8 +295,8 @@ ml_tls_read(ml_tls *self)
     if (end > 0) {
         self->ended = true;
     }
-    if (self->wants_input) {
-        self->wants_input = false;
+    if (self->wants_input || self->wrote_inside) {
+        self->wants_input = self->wrote_inside = false;
         if (ml_tls_flush(self) < 0) {
             return -1;
         }

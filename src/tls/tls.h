@@ -52,6 +52,7 @@ typedef struct ml_tls_room {
     uint64_t turn; /* of the loop, in which so much time went into handshakes: seconds */
     double shaking;
     ml_tls_out out;
+    bool busy;                /* OpenSSL runs for a packet, and what is here is in use */
     char join[ML_TLS_RECORD]; /* small chunks, for one record; what is read and dropped */
     char in[ML_SCRATCH_SIZE]; /* what is received: nobody else's, as user code runs before all of it
                                  is decrypted */
@@ -82,8 +83,8 @@ struct ml_tls {
     PyObject *waiter;         /* future to complete after the handshake */
     PyObject *timer;          /* the handle of a timeout */
     PyObject *handshake_timeout, *shutdown_timeout;
-    PyObject *peercert; /* asked for once */
-    PyObject *error;    /* for connection_lost(), while what is below is still sent */
+    PyObject *peercert;        /* asked for once */
+    PyObject *error;           /* for connection_lost(), while what is below is still sent */
     const ml_native *receiver; /* the protocol's, NULL: it is Python's */
     ml_aioloop *loop;
     SSL *ssl;
@@ -91,9 +92,9 @@ struct ml_tls {
     ml_stream stream; /* a queue of plain text: over another stream, so without a descriptor */
     ml_tls_io io;
     ml_tls_place *place; /* in the queue of handshakes; NULL: in none */
-    ml_tls_out rest; /* ciphertext that waits, until the program reads on say */
-    size_t answers;  /* what reading has made us send since all was sent */
-    size_t dropped;  /* plain text that came after close() */
+    ml_tls_out rest;     /* ciphertext that waits, until the program reads on say */
+    size_t answers;      /* what reading has made us send since all was sent */
+    size_t dropped;      /* plain text that came after close() */
     size_t read_high, read_low;
     double began;    /* the handshake, in debug mode */
     unsigned keeper; /* its place in the loop's keepers, counted from 1; 0: none */
@@ -113,6 +114,7 @@ struct ml_tls {
     bool arriving;      /* ml_tls_arrived() runs */
     bool arrived_again; /* ... and was called from within */
     bool wants_input;   /* OpenSSL has to read before it writes */
+    bool wrote_inside;  /* the program wrote while nothing could be encrypted */
     bool in_ssl;        /* OpenSSL runs, and perhaps a callback of the program's in it */
     bool upgraded;      /* by start_tls(): connection_made() was for the plain connection */
     bool failed;        /* the connection is being lost */
@@ -135,6 +137,8 @@ ml_tls_room *ml_tls_room_of(ml_aioloop *loop);
 /* Has OpenSSL keep its buffers for this connection, in place of another's; or no more. */
 void ml_tls_keep_buffers(ml_tls *self);
 void ml_tls_release_buffers(ml_tls *self);
+/* Whether OpenSSL is to be left alone: one of the program's callbacks runs in the midst of it. */
+bool ml_tls_is_inside(const ml_tls *self);
 /* Whether OpenSSL has something that was not read yet. */
 bool ml_tls_has_input(const ml_tls *self);
 /* Decrypts what there is until `size` bytes are full. What SSL_get_error() says of the call that

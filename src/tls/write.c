@@ -30,7 +30,7 @@ ml_tls_check_marks(ml_tls *self)
 static bool
 can_send(const ml_tls *self)
 {
-    return (self->stage == TLS_OPEN || self->stage == TLS_FLUSHING) && !self->in_ssl &&
+    return (self->stage == TLS_OPEN || self->stage == TLS_FLUSHING) && !ml_tls_is_inside(self) &&
            !self->wants_input && !self->failed && self->stream.len > 0 && ml_tls_can_put(self);
 }
 
@@ -71,6 +71,10 @@ send_queue(ml_stream *stream)
         if (rc == 0 && error != ML_SSL_OK) {
             rc = encrypt_failed(self, error);
         }
+    }
+    if (rc == 0 && self->stage >= TLS_OPEN && ml_tls_is_inside(self)) {
+        self->wrote_inside = true;
+        rc = ml_tls_go_on_later(self);
     }
     ml_tls_count_below(self);
     return rc;

@@ -11,7 +11,7 @@ import threading
 
 import pytest
 from support import hygiene
-from support.engines import NATIVE
+from support.engines import NATIVE, VARIABLE
 from support.loops import TIMEOUT, turns, until
 from support.net import Record, tcp_pair, unix_pair
 from support.records import RecordPeer, client_connection, connection
@@ -152,6 +152,51 @@ class TestServerName:
         run(main())
         assert messages
 
+    @pytest.mark.engines(NATIVE, reason="_ssl crashes where its object is used from within")
+    @pytest.mark.parametrize("way", ["read", "write"])
+    @pytest.mark.parametrize("end", ["own", "other"])
+    @pytest.mark.parametrize("what", ["write", "close", "abort"])
+    def test_that_gives_a_context_whose_callback_uses_a_transport(self, loop, run, way, end, what):
+        """Its own or another one, from inside of OpenSSL, for each record of its own."""
+        used = []
+
+        async def main():
+            others = await both(loop, server_context(), client_context())
+            second, context = server_context(), server_context()
+            ends = []
+
+            def callback(conn, direction, *more):
+                if ends and direction == way and not used:
+                    used.append(direction)
+                    target = ends[0][0] if end == "own" else others[0][0]
+                    getattr(target, what)(*[b"inside"][: what == "write"])
+
+            second._msg_callback = callback
+
+            def choose(sslobj, name, its):
+                sslobj.context = second
+
+            context.sni_callback = choose
+            shaken = await both(loop, context, client_context())
+            (ta, pa), (tb, pb) = shaken
+            await turns(20)
+            ends.extend(shaken)
+            tb.write(b"question")
+            if way == "write" or end == "other" or what == "write":
+                assert await pa.received(8) == b"question"
+                ta.write(b"answer")
+            await until(lambda: used)
+            if what == "write":
+                peer = pb if end == "own" else others[1][1]
+                await until(lambda: b"inside" in bytes(peer.data))
+            second._msg_callback = None
+            for transport, protocol in (*shaken, *others):
+                transport.abort()
+                await asyncio.wait_for(protocol.lost, TIMEOUT)
+            await turns(20)
+
+        run(main())
+
     @pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
     def test_that_raises(self, loop, run, error, monkeypatch):
         unraisable = []
@@ -188,6 +233,28 @@ class TestServerName:
 
 class TestMessages:
     """_msg_callback, by which CPython's tests and debuggers watch the protocol."""
+
+    @pytest.fixture(autouse=True)
+    def engine_is_free(self, engine, monkeypatch):
+        """The native engine leaves such a context to the other one, and nobody insists on it."""
+        if engine == NATIVE:
+            monkeypatch.delenv(VARIABLE)
+
+    @pytest.mark.engines(NATIVE, reason="of the variable that insists on it")
+    def test_fails_where_the_native_engine_is_insisted_on(self, loop, run, monkeypatch):
+        async def main():
+            theirs = client_context()
+            theirs._msg_callback = lambda *args: None
+            a, b = unix_pair()
+            with a, b:
+                with pytest.raises(RuntimeError, match=r"MOODLOOP_TLS=native.*message callback"):
+                    await loop.create_connection(
+                        Record, sock=a, ssl=theirs, server_hostname="localhost"
+                    )
+            theirs._msg_callback = None
+
+        monkeypatch.setenv(VARIABLE, NATIVE)
+        run(main())
 
     def test_sees_all(self, loop, run):
         seen = {"server": [], "client": []}
@@ -340,7 +407,9 @@ class TestContexts:
         run(main())
 
     @pytest.mark.parametrize("overrides", [False, True])
-    def test_objects_of_another_class(self, loop, run, overrides):
+    def test_objects_of_another_class(self, loop, run, overrides, engine, monkeypatch):
+        if overrides and engine == NATIVE:
+            monkeypatch.delenv(VARIABLE)  # left to the other engine
         calls = []
 
         class Plain(ssl.SSLObject):
