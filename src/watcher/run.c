@@ -391,27 +391,26 @@ ml_loop_call(ml_loop *loop, PyObject *callback, PyObject *first, int revents)
     Py_DECREF(callback);
 }
 
-/* Events that came after the exception are pending again for the next run: nothing is lost. */
+/* Events that came after the exception are pending again for the next run: nothing is lost. Of
+ * equal priority libev runs the last that was fed first. */
 void
 ml_feed_again(ml_loop *loop)
 {
-    ml_watcher **aside = loop->aside;
-    int *revents = loop->aside_revents;
-    Py_ssize_t len = loop->aside_len;
+    ml_aside *aside = loop->aside;
+    int len = loop->aside_len;
 
     loop->aside = NULL;
-    loop->aside_revents = NULL;
     loop->aside_len = loop->aside_cap = 0;
-    for (Py_ssize_t i = 0; i < len; i++) {
-        if (aside[i]->aside) { /* else it was stopped meanwhile */
-            aside[i]->aside = false;
-            ev_feed_event(loop->ev, ml_watcher_ev(aside[i]), revents[i]);
-            ml_watcher_sync(aside[i]);
+    while (len-- > 0) {
+        ml_watcher *watcher = aside[len].watcher;
+        if (watcher->aside) { /* else it was stopped meanwhile */
+            watcher->aside = false;
+            ev_feed_event(loop->ev, ml_watcher_ev(watcher), aside[len].revents);
+            ml_watcher_sync(watcher);
         }
-        Py_DECREF(aside[i]);
+        Py_DECREF(watcher);
     }
     PyMem_RawFree(aside);
-    PyMem_RawFree(revents);
 }
 
 int
@@ -419,8 +418,8 @@ ml_aside_take(ml_loop *loop, ml_watcher *watcher)
 {
     int revents = 0;
 
-    for (Py_ssize_t i = 0; watcher->aside && i < loop->aside_len; i++) {
-        revents |= loop->aside[i] == watcher ? loop->aside_revents[i] : 0;
+    for (int i = 0; watcher->aside && i < loop->aside_len; i++) {
+        revents |= loop->aside[i].watcher == watcher ? loop->aside[i].revents : 0;
     }
     watcher->aside = false;
     return revents;

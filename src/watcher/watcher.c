@@ -113,27 +113,19 @@ ml_watcher_stop(ml_watcher *self)
 
 /* ---- events ------------------------------------------------------------------------------ */
 
+/* -1 with MemoryError. */
 static int
 put_aside(ml_watcher *self, int revents)
 {
     ml_loop *loop = self->loop;
 
-    if (loop->aside_len == loop->aside_cap) {
-        Py_ssize_t cap = loop->aside_cap ? loop->aside_cap * 2 : 16;
-        ml_watcher **aside = PyMem_RawRealloc(loop->aside, (size_t)cap * sizeof(*aside));
-        if (aside == NULL) {
-            return -1;
-        }
-        loop->aside = aside;
-        int *all = PyMem_RawRealloc(loop->aside_revents, (size_t)cap * sizeof(*all));
-        if (all == NULL) {
-            return -1;
-        }
-        loop->aside_revents = all;
-        loop->aside_cap = cap;
+    if (loop->aside_len == loop->aside_cap &&
+        ml_grow(&loop->aside, &loop->aside_cap, (size_t)loop->aside_len + 1, sizeof(*loop->aside)) <
+            0) {
+        return -1;
     }
-    loop->aside[loop->aside_len] = (ml_watcher *)Py_NewRef((PyObject *)self);
-    loop->aside_revents[loop->aside_len++] = revents;
+    Py_INCREF(self);
+    loop->aside[loop->aside_len++] = (ml_aside){self, revents};
     self->aside = true;
     return 0;
 }
@@ -170,7 +162,6 @@ ml_watcher_event(struct ev_loop *Py_UNUSED(ev_loop), ev_watcher *ev, int revents
     Py_INCREF(self);
     Py_INCREF(loop);
     if (loop->exc != NULL && put_aside(self, revents) < 0) {
-        PyErr_NoMemory();
         ml_unraisable((PyObject *)self);
     }
     bool ending = loop->exc != NULL;

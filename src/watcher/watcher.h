@@ -128,6 +128,12 @@ typedef struct ml_host_ops {
     int (*before_fork)(void *host);
 } ml_host_ops;
 
+/* An event that is not delivered yet. */
+typedef struct ml_aside {
+    ml_watcher *watcher;
+    int revents;
+} ml_aside;
+
 struct ml_loop {
     PyObject_HEAD
     PyObject *module;    /* owned, as types are cleared before their instances at exit */
@@ -155,11 +161,10 @@ struct ml_loop {
     bool closing;            /* being closed: nothing can be started any more */
     unsigned long *invokers; /* threads inside of invoke() and the like: see ml_invoking_begin() */
     int invoking, invokers_cap;
-    PyObject *exc;      /* what ends the run, set aside until ev_run has returned */
-    PyObject *handed;   /* what ended a run within the callback that runs now, which may catch it */
-    ml_watcher **aside; /* watchers whose events came after `exc`: fed again after ev_run */
-    int *aside_revents;
-    Py_ssize_t aside_len, aside_cap;
+    PyObject *exc;    /* what ends the run, set aside until ev_run has returned */
+    PyObject *handed; /* what ended a run within the callback that runs now, which may catch it */
+    ml_aside *aside;  /* what came after `exc`, in its order: fed again after ev_run */
+    int aside_len, aside_cap;
     int break_how;      /* a stop() of another thread: applied after the poll; 0 */
     int broken;         /* EVBREAK_*: how the innermost run was told to end, 0 if it was not */
     bool polled;        /* there was a poll since the guest's last turn */

@@ -393,3 +393,21 @@ def test_end_of_a_run_swallows_none(loop, monkeypatch, exception):
     with pytest.raises(exception):
         loop.start(event.EVRUN_NOWAIT)
     assert real(-1) == -1
+
+
+def test_what_is_left_comes_in_its_order(loop):
+    """An exception in between changes nothing of it."""
+    seen = []
+
+    def tell(watcher, revents):
+        seen.append(watcher.data)
+        if watcher.data == 1:
+            raise KeyboardInterrupt
+
+    watchers = [loop.prepare(tell, data=number) for number in range(6)]
+    for watcher in reversed(watchers):  # libev runs the last first
+        watcher.feed(event.EV_CUSTOM)
+    with pytest.raises(KeyboardInterrupt):
+        loop.start(event.EVRUN_NOWAIT)
+    loop.start(event.EVRUN_NOWAIT)
+    assert seen == [0, 1, 2, 3, 4, 5]
