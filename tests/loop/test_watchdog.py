@@ -135,9 +135,13 @@ class TestCauses:
             thread.start()
             thread.join()
 
-        stall = blocked(loop, "gil", wait).first
-        assert any(frame.name == "wait" for frame in stall.stack)
-        assert [f.name for f in stall.holder][-1] == "hold"
+        for _ in range(10):  # who may have it is a guess: other threads of the process are seen, too
+            stall = blocked(loop, "gil", wait).first
+            assert any(frame.name == "wait" for frame in stall.stack)
+            if [f.name for f in stall.holder][-1:] == ["hold"]:
+                break
+        else:
+            pytest.fail(str(stall.holder))
         assert "hold" in str(stall)
         assert "the GIL is not to be had" in capfd.readouterr().err
 

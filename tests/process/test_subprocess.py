@@ -409,8 +409,8 @@ class TestExit:
             transport, protocol = await asyncio.get_running_loop().subprocess_exec(
                 Child, "sh", "-c", f"read _; {f'exit {code}' if code > 0 else f'kill {code} $$'}"
             )
+            # In one step, so that the loop does not reap it first
             transport.get_pipe_transport(0).write(b"go\n")
-            await turns()
             os.waitpid(transport.get_pid(), 0)
             assert await protocol.exited == code
             await protocol.lost
