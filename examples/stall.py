@@ -43,7 +43,7 @@ def collect():
 
 def gil():
     """Another thread computes in C, and does not give the GIL away."""
-    thread = threading.Thread(target=lambda: sum(itertools.repeat(1, 50_000_000)))
+    thread = threading.Thread(target=lambda: sum(itertools.repeat(1, 200_000_000)))
     thread.start()
     thread.join()
 
