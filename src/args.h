@@ -6,6 +6,11 @@
 
 #include <assert.h>
 
+/* In a method table, what takes more arguments than a PyCFunction; and how: as an array, the names
+ * of the last of them beside it. */
+#define ML_FUNCTION(function) ((PyCFunction)(void (*)(void))(function))
+#define ML_FAST_KEYWORDS (METH_FASTCALL | METH_KEYWORDS)
+
 #define ML_MAX_ARGS 8
 
 /* What a function takes: the same for positions and keywords. */

@@ -2,17 +2,13 @@
 #ifndef ML_HANGUPS_H
 #define ML_HANGUPS_H
 
-#include "../watcher/watcher.h"
-
-typedef struct ml_aioloop ml_aioloop;
+#include "ownfd.h"
 
 /* Called in the poll, where no Python may run, with the transport that has the descriptor. */
 typedef void (*ml_hangup_cb)(PyObject *transport);
 
 typedef struct ml_hangups {
-    ml_fdw io;
-    int fd; /* an epoll descriptor, made on first use; -1 */
-    pid_t owner;
+    ml_ownfd own; /* an epoll descriptor */
     ml_hangup_cb told;
 } ml_hangups;
 

@@ -5,7 +5,6 @@
  * spent looking. */
 #include "aio.h"
 
-#include <errno.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
@@ -16,52 +15,36 @@
 /* The most that is spent looking for one timer. */
 #define LEAD_MAX 50e-6
 
-/* An error: somebody closed it, or has its number now: go on without. Or the kernel has no room to
- * watch it: then it is still ours. */
 static void
 fired(struct ev_loop *ev, ev_io *io, int revents)
 {
-    ml_precise *self = ML_CONTAINER_OF(io, ml_precise, io.ev);
+    ml_precise *self = ML_CONTAINER_OF(io, ml_precise, own.io.ev);
     ml_loop *loop = ev_userdata(ev);
     uint64_t count; /* EAGAIN: set anew meanwhile */
 
-    if (!(revents & EV_ERROR)) {
-        if (self->owner != loop->pid) { /* the parent's, which is to read it */
-            ml_precise_close(loop->host);
-            return;
-        }
+    if (revents & EV_ERROR) {
+        ml_ownfd_refused(ev, &self->own);
+        self->armed = 0.; /* what it was set to is lost with it */
+    }
+    else if (self->own.owner != loop->pid) { /* the parent's, which is to read it */
+        ml_precise_close(loop->host);
+    }
+    else {
         self->fired = read(io->fd, &count, sizeof(count)) > 0;
-        return;
     }
-    int error = ml_fdw_error(loop, &self->io);
-    ev_ref(ev);
-    if (error == ENOSPC || error == ENOMEM) {
-        close(self->fd);
-    }
-    self->fd = -1;
-    self->armed = 0.; /* what it was set to is lost with it */
 }
 
 void
 ml_precise_init(ml_precise *self)
 {
-    self->fd = -1;
+    ml_ownfd_init(&self->own);
 }
 
 void
 ml_precise_close(ml_aioloop *loop)
 {
-    ml_precise *self = &loop->precise;
-
-    if (self->fd >= 0) {
-        if (loop->ev->ev != NULL) {
-            ev_ref(loop->ev->ev);
-            ml_fdw_stop(loop->ev, &self->io);
-        }
-        close(self->fd);
-        self->fd = -1;
-    }
-    self->armed = 0.;
+    ml_ownfd_close(loop, &loop->precise.own);
+    loop->precise.armed = 0.;
 }
 
 static int
@@ -71,26 +54,7 @@ set(ml_precise *self, double seconds)
 
     spec.it_value.tv_sec = (time_t)seconds;
     spec.it_value.tv_nsec = (long)((seconds - (double)spec.it_value.tv_sec) * 1e9);
-    return timerfd_settime(self->fd, TFD_TIMER_ABSTIME, &spec, NULL);
-}
-
-/* Without a descriptor for it such timers are late, which is no reason to fail. */
-static void
-begin(ml_aioloop *loop, ml_precise *self)
-{
-    self->fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-    if (self->fd < 0) {
-        return;
-    }
-    ml_fdw_init(&self->io, fired, self->fd, EV_READ);
-    if (ml_fdw_start(loop->ev, &self->io) < 0) {
-        PyErr_Clear();
-        close(self->fd);
-        self->fd = -1;
-        return;
-    }
-    self->owner = getpid();
-    ev_unref(loop->ev->ev); /* no reason to run */
+    return timerfd_settime(self->own.fd, TFD_TIMER_ABSTIME, &spec, NULL);
 }
 
 double
@@ -106,13 +70,13 @@ ml_precise_arm(ml_aioloop *loop)
     if (early <= now) {
         return when;
     }
-    if (self->fd >= 0 && self->owner != getpid()) {
-        ml_precise_close(loop); /* the parent's, which would be set by this, too */
+    if (!ml_ownfd_is_ours(loop, &self->own)) { /* the parent's would be set by this, too */
+        /* Without a descriptor for it such timers are late. */
+        ml_ownfd_open(loop, &self->own, timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK),
+                      fired);
+        self->armed = 0.;
     }
-    if (self->fd < 0) {
-        begin(loop, self);
-    }
-    if (self->armed != early && self->fd >= 0 && set(self, early) == 0) {
+    if (self->armed != early && self->own.fd >= 0 && set(self, early) == 0) {
         self->armed = early;
     }
     return 0.;

@@ -2,17 +2,13 @@
 #ifndef ML_PRECISE_H
 #define ML_PRECISE_H
 
-#include "../watcher/watcher.h"
-
-typedef struct ml_aioloop ml_aioloop;
+#include "ownfd.h"
 
 /* Timers whose delays are shorter than this, in seconds, are `brief`. */
 #define ML_PRECISE_SECONDS 5e-3
 
 typedef struct ml_precise {
-    ml_fdw io;
-    int fd; /* the timerfd, made on first use; -1 */
-    pid_t owner;
+    ml_ownfd own; /* the timerfd */
     double armed; /* what it is set to */
     double lead;  /* how late it wakes the loop: set for so much earlier */
     bool fired;

@@ -488,7 +488,7 @@ static PyMethodDef datagram_methods[] = {
     ML_TRANSPORT_METHODS,
     ML_READ_METHODS,
     ML_FLOW_METHODS,
-    {"sendto", (PyCFunction)(void (*)(void))datagram_sendto, METH_FASTCALL | METH_KEYWORDS,
+    {"sendto", ML_FUNCTION(datagram_sendto), ML_FAST_KEYWORDS,
      PyDoc_STR("sendto($self, /, data, addr=None)\n--\n\n"
                "Sends a datagram to addr, or to where the socket is connected; never blocks.")},
     ML_NOARGS("close", ml_transport_py_close,

@@ -8,13 +8,13 @@
     {                                                            \
         name, (PyCFunction)function, METH_NOARGS, PyDoc_STR(doc) \
     }
-#define ML_KEYWORDS(name, function, doc)                                                          \
-    {                                                                                             \
-        name, (PyCFunction)(void (*)(void))function, METH_VARARGS | METH_KEYWORDS, PyDoc_STR(doc) \
+#define ML_KEYWORDS(name, function, doc)                                          \
+    {                                                                             \
+        name, ML_FUNCTION(function), METH_VARARGS | METH_KEYWORDS, PyDoc_STR(doc) \
     }
-#define ML_ARGS(name, function, doc)                                                               \
-    {                                                                                              \
-        name, (PyCFunction)(void (*)(void))function, METH_FASTCALL | METH_KEYWORDS, PyDoc_STR(doc) \
+#define ML_ARGS(name, function, doc)                                  \
+    {                                                                 \
+        name, ML_FUNCTION(function), ML_FAST_KEYWORDS, PyDoc_STR(doc) \
     }
 
 /* All kinds; close() differs. */

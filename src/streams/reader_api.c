@@ -211,20 +211,17 @@ reader_dealloc(ml_reader *self)
     Py_DECREF(type);
 }
 
-#define FAST(function) ((PyCFunction)(void (*)(void))function)
-#define KEYWORDS (METH_FASTCALL | METH_KEYWORDS)
-
 static PyMethodDef reader_methods[] = {
-    {"read", FAST(ml_reader_read), KEYWORDS,
+    {"read", ML_FUNCTION(ml_reader_read), ML_FAST_KEYWORDS,
      PyDoc_STR("read($self, /, n=-1)\n--\n\nUp to n bytes as soon as some are there, b'' at the "
                "end; all to the end for -1.")},
     {"readline", (PyCFunction)ml_reader_readline, METH_NOARGS,
      PyDoc_STR("readline($self, /)\n--\n\nA line with its b'\\n', which the last may lack.\n\n"
                "ValueError if it is longer than the limit.")},
-    {"readexactly", FAST(ml_reader_readexactly), KEYWORDS,
+    {"readexactly", ML_FUNCTION(ml_reader_readexactly), ML_FAST_KEYWORDS,
      PyDoc_STR("readexactly($self, /, n)\n--\n\nn bytes. asyncio.IncompleteReadError at the "
                "end.")},
-    {"readuntil", FAST(ml_reader_readuntil), KEYWORDS,
+    {"readuntil", ML_FUNCTION(ml_reader_readuntil), ML_FAST_KEYWORDS,
      PyDoc_STR("readuntil($self, /, separator=b'\\n')\n--\n\nAll up to the separator, and with it; "
                "from Python 3.13 on it may be a tuple of them.\n\n"
                "asyncio.IncompleteReadError at the end, asyncio.LimitOverrunError above the "

@@ -137,7 +137,7 @@ at_exit(PyObject *module, PyObject *Py_UNUSED(unused))
 }
 
 #define DEFAULT_LOOP                                                                        \
-    (PyCFunction)(void (*)(void)) ml_default_loop, METH_VARARGS | METH_KEYWORDS,            \
+    ML_FUNCTION(ml_default_loop), METH_VARARGS | METH_KEYWORDS,                             \
         PyDoc_STR("The process-wide default loop; made at the first call, which takes the " \
                   "arguments of Loop.")
 
@@ -158,15 +158,14 @@ PyMethodDef ml_functions[] = {
      PyDoc_STR("embeddable_backends()\n--\n\nEVBACKEND_* bits.")},
     {"feed_signal", feed_signal, METH_O,
      PyDoc_STR("feed_signal(signum, /)\n--\n\nAs if the process had got the signal.")},
-    {"_default_loop_as", (PyCFunction)(void (*)(void))ml_default_loop_as,
-     METH_VARARGS | METH_KEYWORDS, NULL},
+    {"_default_loop_as", ML_FUNCTION(ml_default_loop_as), METH_VARARGS | METH_KEYWORDS, NULL},
     {"_on_signal", ml_signal_handler, METH_VARARGS, NULL},
     {"_before_fork", before_fork, METH_NOARGS, NULL},
     {"_after_fork", after_fork, METH_NOARGS, NULL},
     {"_at_exit", at_exit, METH_NOARGS, NULL},
     {"_page_layout", ml_page_layout, METH_NOARGS, NULL},
     {"_page_fd", ml_page_fd, METH_NOARGS, NULL},
-    {"_gc_event", (PyCFunction)(void (*)(void))ml_gc_event, METH_FASTCALL, NULL},
+    {"_gc_event", ML_FUNCTION(ml_gc_event), METH_FASTCALL, NULL},
     {NULL},
 };
 

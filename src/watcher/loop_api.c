@@ -495,58 +495,58 @@ PyMemberDef ml_loop_members[] = {
     {NULL},
 };
 
-#define FUNCTION(function) ((PyCFunction)(void (*)(void))(function))
 #define WITH_KEYWORDS (METH_VARARGS | METH_KEYWORDS)
 
 PyMethodDef ml_loop_methods[] = {
-    {"start", FUNCTION(loop_start), WITH_KEYWORDS,
+    {"start", ML_FUNCTION(loop_start), WITH_KEYWORDS,
      PyDoc_STR("start($self, /, flags=0)\n--\n\n"
                "Runs until stop() or until nothing is active; False if nothing is. EVRUN_NOWAIT "
                "and EVRUN_ONCE as in ev_run. Raises what a fatal callback raised.")},
-    {"stop", FUNCTION(loop_stop), WITH_KEYWORDS,
+    {"stop", ML_FUNCTION(loop_stop), WITH_KEYWORDS,
      PyDoc_STR("stop($self, /, how=EVBREAK_ONE)\n--\n\nLets start() return; from any thread.")},
-    {"invoke", FUNCTION(loop_invoke), METH_NOARGS,
+    {"invoke", ML_FUNCTION(loop_invoke), METH_NOARGS,
      PyDoc_STR("invoke($self, /)\n--\n\nCalls the callbacks of all pending events.")},
-    {"reset", FUNCTION(loop_reset), METH_NOARGS,
+    {"reset", ML_FUNCTION(loop_reset), METH_NOARGS,
      PyDoc_STR("reset($self, /)\n--\n\nMakes the loop usable after a fork; done by itself.")},
-    {"now", FUNCTION(loop_now), WITH_KEYWORDS,
+    {"now", ML_FUNCTION(loop_now), WITH_KEYWORDS,
      PyDoc_STR("now($self, /, update=False)\n--\n\nThe loop's time, seconds since the epoch.")},
-    {"update", FUNCTION(loop_update), METH_NOARGS,
+    {"update", ML_FUNCTION(loop_update), METH_NOARGS,
      PyDoc_STR("update($self, /)\n--\n\nReads the clock (ev_now_update).")},
-    {"suspend", FUNCTION(loop_suspend), METH_NOARGS,
+    {"suspend", ML_FUNCTION(loop_suspend), METH_NOARGS,
      PyDoc_STR("suspend($self, /)\n--\n\nTimers stand still until resume().")},
-    {"resume", FUNCTION(loop_resume), METH_NOARGS,
+    {"resume", ML_FUNCTION(loop_resume), METH_NOARGS,
      PyDoc_STR("resume($self, /)\n--\n\nEnds a suspend().")},
-    {"ref", FUNCTION(loop_ref), METH_NOARGS,
+    {"ref", ML_FUNCTION(loop_ref), METH_NOARGS,
      PyDoc_STR("ref($self, /)\n--\n\nOne more reason for start() not to return.")},
-    {"incref", FUNCTION(loop_ref), METH_NOARGS,
+    {"incref", ML_FUNCTION(loop_ref), METH_NOARGS,
      PyDoc_STR("incref($self, /)\n--\n\nAnother name of ref().")},
-    {"unref", FUNCTION(loop_unref), METH_NOARGS,
+    {"unref", ML_FUNCTION(loop_unref), METH_NOARGS,
      PyDoc_STR("unref($self, /)\n--\n\nOne reason less.")},
-    {"decref", FUNCTION(loop_unref), METH_NOARGS,
+    {"decref", ML_FUNCTION(loop_unref), METH_NOARGS,
      PyDoc_STR("decref($self, /)\n--\n\nAnother name of unref().")},
-    {"feed_fd_event", FUNCTION(loop_feed_fd_event), METH_VARARGS,
+    {"feed_fd_event", ML_FUNCTION(loop_feed_fd_event), METH_VARARGS,
      PyDoc_STR("feed_fd_event($self, fd, revents, /)\n--\n\nAs if the descriptor had events.")},
-    {"feed_signal_event", FUNCTION(loop_feed_signal_event), METH_O,
+    {"feed_signal_event", ML_FUNCTION(loop_feed_signal_event), METH_O,
      PyDoc_STR("feed_signal_event($self, signum, /)\n--\n\nAs if the signal had arrived.")},
-    {"once", FUNCTION(ml_loop_once), WITH_KEYWORDS,
+    {"once", ML_FUNCTION(ml_loop_once), WITH_KEYWORDS,
      PyDoc_STR("once($self, /, fd, events, timeout, callback)\n--\n\n"
                "callback(loop, revents) when the descriptor is ready or after `timeout` seconds; "
                "None for either leaves it out.")},
-    {"verify", FUNCTION(loop_verify), METH_NOARGS,
+    {"verify", ML_FUNCTION(loop_verify), METH_NOARGS,
      PyDoc_STR("verify($self, /)\n--\n\nlibev's self-check: aborts if its data is damaged.")},
-    {"close", FUNCTION(loop_close), METH_NOARGS,
+    {"close", ML_FUNCTION(loop_close), METH_NOARGS,
      PyDoc_STR("close($self, /)\n--\n\nCalls Cleanup watchers, stops all watchers and frees the "
                "loop. Idempotent.")},
-    {"watchers", FUNCTION(loop_watchers), METH_NOARGS,
+    {"watchers", ML_FUNCTION(loop_watchers), METH_NOARGS,
      PyDoc_STR("watchers($self, /)\n--\n\nThe active watchers, newest first.")},
-    {"__enter__", FUNCTION(loop_enter), METH_NOARGS, NULL},
-    {"__exit__", FUNCTION(loop_exit), METH_VARARGS, NULL},
+    {"__enter__", ML_FUNCTION(loop_enter), METH_NOARGS, NULL},
+    {"__exit__", ML_FUNCTION(loop_exit), METH_VARARGS, NULL},
     {"__reduce__", ml_no_pickle, METH_NOARGS, NULL},
-    {"async_", FUNCTION(make_async), WITH_KEYWORDS, PyDoc_STR("Async(loop, ...)")},
-#define X(Name, lower)                                                               \
-    {#lower, FUNCTION(make_##lower), WITH_KEYWORDS, PyDoc_STR(#Name "(loop, ...)")}, \
-        {"__" #lower "__", FUNCTION(make_##lower), WITH_KEYWORDS, PyDoc_STR(#Name "(loop, ...)")},
+    {"async_", ML_FUNCTION(make_async), WITH_KEYWORDS, PyDoc_STR("Async(loop, ...)")},
+#define X(Name, lower)                                                                  \
+    {#lower, ML_FUNCTION(make_##lower), WITH_KEYWORDS, PyDoc_STR(#Name "(loop, ...)")}, \
+        {"__" #lower "__", ML_FUNCTION(make_##lower), WITH_KEYWORDS,                    \
+         PyDoc_STR(#Name "(loop, ...)")},
     ML_WATCHER_KINDS(X)
 #undef X
         {NULL},

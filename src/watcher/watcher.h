@@ -529,7 +529,7 @@ int ml_stat_add_types(PyObject *module, ml_state *state);
 /* `set` for kinds that have arguments of their own. */
 #define ML_SET_METHOD                                                                             \
     {                                                                                             \
-        "set", (PyCFunction)(void (*)(void))ml_watcher_set, METH_FASTCALL | METH_KEYWORDS,        \
+        "set", ML_FUNCTION(ml_watcher_set), ML_FAST_KEYWORDS,                                     \
             PyDoc_STR("Replaces the arguments of an inactive watcher; Error while it is active.") \
     }
 
