@@ -83,3 +83,13 @@ ml_no_delete(PyObject *value, const char *name)
     }
     return 0;
 }
+
+PyObject *
+ml_throw(PyObject *iterator, PyObject *args)
+{
+    PyObject *throw = PyObject_GetAttrString(iterator, "throw");
+    PyObject *result = throw ? PyObject_Call(throw, args, NULL) : NULL;
+
+    Py_XDECREF(throw);
+    return result;
+}

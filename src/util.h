@@ -80,6 +80,9 @@ PyObject *ml_os_error(int errnum);
  * `place` is the address of the pointer to it. -1 with MemoryError. */
 int ml_grow(void *place, int *cap, size_t need, size_t item_size);
 
+/* iterator.throw(*args) of what is waited for. */
+PyObject *ml_throw(PyObject *iterator, PyObject *args);
+
 /* For setters: -1 with AttributeError if `value` is NULL, which is a deletion. */
 int ml_no_delete(PyObject *value, const char *name);
 

@@ -165,18 +165,12 @@ read_protocol(ml_transport *self)
                   : 0;
 }
 
-static int
-get_buffer(ml_transport *self, Py_buffer *view)
+int
+ml_transport_take_buffer(PyObject *buffer, Py_buffer *view)
 {
-    PyObject *hint = PyLong_FromLong(-1);
-    PyObject *buffer =
-        hint ? ml_transport_call(self, self->loop->state->str.get_buffer, hint) : NULL;
-    Py_XDECREF(hint);
-    if (buffer == NULL) {
-        return -1;
-    }
-    int rc = PyObject_GetBuffer(buffer, view, PyBUF_WRITABLE);
-    Py_DECREF(buffer);
+    int rc = buffer ? PyObject_GetBuffer(buffer, view, PyBUF_WRITABLE) : -1;
+
+    Py_XDECREF(buffer);
     if (rc == 0 && view->len == 0) {
         PyBuffer_Release(view);
         PyErr_SetString(PyExc_RuntimeError, "get_buffer() returned an empty buffer");
@@ -189,8 +183,12 @@ static int
 read_buffered(ml_transport *self)
 {
     Py_buffer view;
+    PyObject *hint = PyLong_FromLong(-1);
+    PyObject *buffer =
+        hint ? ml_transport_call(self, self->loop->state->str.get_buffer, hint) : NULL;
 
-    if (get_buffer(self, &view) < 0) {
+    Py_XDECREF(hint);
+    if (ml_transport_take_buffer(buffer, &view) < 0) {
         return self->kind->receiver_failed(self, "Fatal error: protocol.get_buffer() call failed.");
     }
     int gone = ml_transport_check_owned(self); /* get_buffer() may have closed us, or the socket */
@@ -300,8 +298,8 @@ hung_up(ml_stream *stream)
 
 /* ---- writing ----------------------------------------------------------------------------- */
 
-static int
-tell(ml_stream *stream, PyObject *method, const char *failed)
+int
+ml_transport_tell(ml_stream *stream, PyObject *method, const char *failed)
 {
     ml_transport *self = transport_of(stream);
 
@@ -321,19 +319,6 @@ int
 ml_transport_gone(ml_stream *stream)
 {
     return ml_transport_check_owned(transport_of(stream));
-}
-
-int
-ml_transport_pause(ml_stream *stream)
-{
-    return tell(stream, stream->loop->state->str.pause_writing, "protocol.pause_writing() failed");
-}
-
-int
-ml_transport_resume(ml_stream *stream)
-{
-    return tell(stream, stream->loop->state->str.resume_writing,
-                "protocol.resume_writing() failed");
 }
 
 static int

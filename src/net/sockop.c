@@ -271,9 +271,7 @@ op_throw(ml_sockop *self, PyObject *args)
         return NULL;
     }
     finish(self);
-    PyObject *throw = PyObject_GetAttrString(waiting, "throw");
-    PyObject *result = throw ? PyObject_Call(throw, args, NULL) : NULL;
-    Py_XDECREF(throw);
+    PyObject *result = ml_throw(waiting, args);
     Py_DECREF(waiting);
     return result;
 }

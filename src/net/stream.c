@@ -301,11 +301,13 @@ ml_stream_check_marks(ml_stream *stream)
 
     if (!stream->paused && (unsent > high || (unsent == high && stream->sink->pauses_at_mark))) {
         stream->paused = true;
-        return stream->sink->pause(stream);
+        return stream->sink->tell(stream, stream->loop->state->str.pause_writing,
+                                  "protocol.pause_writing() failed");
     }
     if (stream->paused && unsent <= stream->low) {
         stream->paused = false;
-        return stream->sink->resume(stream);
+        return stream->sink->tell(stream, stream->loop->state->str.resume_writing,
+                                  "protocol.resume_writing() failed");
     }
     return 0;
 }

@@ -20,8 +20,9 @@ typedef struct ml_sink {
     /* Sends what it can of the queue: 0, or an errno value. NULL: the queue is bytes in a row.
      * -1: must leave. */
     int (*send)(ml_stream *stream);
-    int (*pause)(ml_stream *stream);                   /* queue went over the high mark */
-    int (*resume)(ml_stream *stream);                  /* ... and is at the low mark or below */
+    /* The queue went over the high mark, or is at the low one or below: calls the protocol's
+     * pause_writing() or resume_writing(). `failed`: what is said where it raises. */
+    int (*tell)(ml_stream *stream, PyObject *method, const char *failed);
     int (*drained)(ml_stream *stream);                 /* the queue is empty again */
     int (*write_failed)(ml_stream *stream, int error); /* errno value */
     /* Neither reading nor writing, it may have been reset. NULL: nobody wants to know. */
@@ -61,7 +62,7 @@ struct ml_stream {
     bool passed_over; /* what arrives while it does not read was told once */
     bool in_hangups;  /* hangups.c was told of it */
     bool hung_up;     /* ... and tells something */
-    bool paused;      /* sink->pause was called */
+    bool paused;      /* pause_writing() was told */
 };
 
 void ml_stream_init(ml_stream *stream, ml_aioloop *loop, PyObject *owner, int fd,

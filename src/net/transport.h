@@ -152,17 +152,19 @@ const ml_native *ml_transport_native_of(const ml_state *state, PyObject *protoco
 int ml_transport_is_buffered(const ml_state *state, PyObject *protocol);
 /* protocol.name(arg), or protocol.name() if arg is NULL. The protocol must not be NULL. */
 PyObject *ml_transport_call(ml_transport *self, PyObject *name, PyObject *arg);
+/* What get_buffer() of a protocol gave, to be written to: steals `buffer`, which may be NULL with
+ * an exception. -1 with an exception: it is no buffer, or empty. */
+int ml_transport_take_buffer(PyObject *buffer, Py_buffer *view);
 int ml_transport_readable(ml_stream *stream);
 int ml_transport_gone(ml_stream *stream);
-int ml_transport_pause(ml_stream *stream);
-int ml_transport_resume(ml_stream *stream);
+int ml_transport_tell(ml_stream *stream, PyObject *method, const char *failed);
 int ml_transport_drained(ml_stream *stream);
 int ml_transport_write_failed(ml_stream *stream, int error);
 void ml_transport_unwatched(ml_stream *stream);
 /* What all kinds have in their sinks. */
 #define ML_PROTOCOL_SINK                                                                   \
-    .gone = ml_transport_gone, .pause = ml_transport_pause, .resume = ml_transport_resume, \
-    .drained = ml_transport_drained, .write_failed = ml_transport_write_failed
+    .gone = ml_transport_gone, .tell = ml_transport_tell, .drained = ml_transport_drained, \
+    .write_failed = ml_transport_write_failed
 
 /* extra.c: get_extra_info() and what it needs. */
 PyObject *ml_transport_get_extra_info(ml_transport *self, PyObject *args, PyObject *kwargs);

@@ -170,20 +170,6 @@ raise_thrown(PyObject *args)
 }
 
 static PyObject *
-throw_into(ml_streamop *self, PyObject *args)
-{
-    PyObject *waiting = Py_NewRef(self->waiting), *result = NULL;
-    PyObject *throw = PyObject_GetAttrString(waiting, "throw");
-
-    if (throw != NULL) {
-        result = PyObject_Call(throw, args, NULL);
-    }
-    Py_XDECREF(throw);
-    Py_DECREF(waiting);
-    return result;
-}
-
-static PyObject *
 op_throw(ml_streamop *self, PyObject *args)
 {
     PyObject *result = NULL;
@@ -195,7 +181,9 @@ op_throw(ml_streamop *self, PyObject *args)
     self->started = true;
     Py_INCREF(self);
     if (self->waiting != NULL) {
-        result = throw_into(self, args);
+        PyObject *waiting = Py_NewRef(self->waiting);
+        result = ml_throw(waiting, args);
+        Py_DECREF(waiting);
     }
     else {
         raise_thrown(args);

@@ -202,14 +202,7 @@ get_buffer(ml_tls *self, Py_buffer *view)
 
     Py_XDECREF(hint);
     Py_DECREF(protocol);
-    int rc = buffer ? PyObject_GetBuffer(buffer, view, PyBUF_WRITABLE) : -1;
-    Py_XDECREF(buffer);
-    if (rc == 0 && view->len == 0) {
-        PyBuffer_Release(view);
-        PyErr_SetString(PyExc_RuntimeError, "get_buffer() returned an empty buffer");
-        rc = -1;
-    }
-    return rc;
+    return ml_transport_take_buffer(buffer, view);
 }
 
 /* One buffer: 1 if it was full, and there is more. */
@@ -220,7 +213,6 @@ fill_buffer(ml_tls *self, int *error)
     size_t got;
 
     *error = ML_SSL_OK;
-
     if (get_buffer(self, &view) < 0) {
         return ml_tls_fatal(self, failed_message);
     }
@@ -228,9 +220,8 @@ fill_buffer(ml_tls *self, int *error)
         PyBuffer_Release(&view);
         return 0;
     }
-    bool full = false;
     *error = ml_tls_decrypt(self, view.buf, (size_t)view.len, &got);
-    full = got == (size_t)view.len && *error == ML_SSL_OK;
+    bool full = got == (size_t)view.len && *error == ML_SSL_OK;
     PyBuffer_Release(&view);
     int rc = put_answers(self);
     if (rc == 0 && got > 0) {

@@ -121,19 +121,6 @@ tell(ml_stream *stream, PyObject *method, const char *failed)
 }
 
 static int
-pause_writing(ml_stream *stream)
-{
-    return tell(stream, stream->loop->state->str.pause_writing, "protocol.pause_writing() failed");
-}
-
-static int
-resume_writing(ml_stream *stream)
-{
-    return tell(stream, stream->loop->state->str.resume_writing,
-                "protocol.resume_writing() failed");
-}
-
-static int
 drained(ml_stream *Py_UNUSED(stream))
 {
     return 0;
@@ -149,8 +136,7 @@ write_failed(ml_stream *stream, int error)
 const ml_sink ml_tls_sink = {
     .gone = gone,
     .send = send_queue,
-    .pause = pause_writing,
-    .resume = resume_writing,
+    .tell = tell,
     .drained = drained,
     .write_failed = write_failed,
     .pauses_at_mark = true, /* as asyncio's TLS, unlike its other transports */
