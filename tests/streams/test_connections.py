@@ -218,6 +218,9 @@ def test_a_client_that_only_waits_is_kept(loop, run):
     assert seen == [b"line\n"]
 
 
+@pytest.mark.skipif(
+    not hasattr(asyncio.StreamWriter, "__del__"), reason="the first releases of 3.11 leave it open"
+)
 def test_who_drops_a_client_loses_the_connection(api, run, recwarn):
     async def main():
         ends = socket.socketpair()
@@ -261,6 +264,13 @@ def test_a_plain_callback(pair):
     pair(main, handler)
 
 
+@pytest.mark.skipif(
+    not any(
+        getattr(const, "co_name", "") == "callback"
+        for const in asyncio.StreamReaderProtocol.connection_made.__code__.co_consts
+    ),
+    reason="the first releases of 3.11 tell nobody, and leave the connection open",
+)
 def test_a_handler_that_fails(pair, reports):
     async def main(reader, writer):
         assert await reader.read() == b""
